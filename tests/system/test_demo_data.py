@@ -1,22 +1,29 @@
 """Seeding of the demo's tenants: repeated seeds give the same tenants, numbers and keys."""
 
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import pytest
 from flask import Flask
 
 from tests.support import databases
 from vca.devtools import demo_data
-from vca.devtools.demo_data import SeededTenant
+from vca.devtools.demo_data import DemoTenant, SeededTenant
 from vca.kit import db
 from vca.kit.db import Database
 from vca.kit.paging import PageRequest
 from vca.registry.tenants import service as tenants
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public_session, tenant_session
+from vca.tenant.ai_profiles import service as ai_profiles
+from vca.tenant.ai_profiles.schemas import NewAiProfileSchema
 from vca.tenant.phone_numbers import service as phone_numbers
+from vca.tenant.settings import hours
+from vca.tenant.settings import service as settings_service
+from vca.tenant.settings.schemas import SettingsSchema
 
 PEPPERS = ("a-pepper-of-the-test-suite-and-no-other",)
 Seed = Callable[..., list[SeededTenant]]
@@ -83,3 +90,44 @@ def _release(seeded_tenant: SeededTenant) -> None:
 
 def _tenant_ref(seeded_tenant: SeededTenant) -> TenantRef:
     return TenantRef(UUID(seeded_tenant.tenant_id))
+
+
+# --- Content ---------------------------------------------------------------------------------
+
+
+def test_the_demo_tenants_have_settings_tools_targets_and_extraction(seed: Seed) -> None:
+    for seeded_tenant in seed():
+        with tenant_session(_tenant_ref(seeded_tenant)) as session:
+            settings = settings_service.get(session)
+            [profile] = ai_profiles.list_page(session, page=PageRequest(2)).items
+            [number] = phone_numbers.list_page(session, page=PageRequest(2)).items
+
+            assert settings.hours is not None
+            assert settings.hours["weekly"]
+            assert len(settings.hours["holidays"]) == 4
+            assert {"end_call", "transfer", "take_message"} <= set(profile.tools)
+            assert len(profile.transfer_targets) == 2
+            assert profile.extract is not None
+            assert number.fallback_number is not None
+
+
+@pytest.mark.parametrize("demo_tenant", demo_data.DEMO_TENANTS, ids=lambda tenant: tenant.name)
+def test_the_api_accepts_the_settings_and_profile_of_a_demo_tenant(
+    demo_tenant: DemoTenant,
+) -> None:
+    assert SettingsSchema().validate(demo_tenant.settings) == {}
+    assert NewAiProfileSchema().validate(demo_tenant.profile) == {}
+
+
+@pytest.mark.parametrize("demo_tenant", demo_data.DEMO_TENANTS, ids=lambda tenant: tenant.name)
+def test_a_demo_tenant_is_open_for_most_of_the_week(demo_tenant: DemoTenant) -> None:
+    opening_hours = hours.parse_hours(demo_tenant.settings["hours"])
+    zone = ZoneInfo(demo_tenant.settings["time_zone"])
+    monday = datetime(2026, 11, 30, tzinfo=zone)
+
+    states = [
+        hours.state_at(opening_hours, zone, monday + timedelta(hours=hour))
+        for hour in range(7 * 24)
+    ]
+
+    assert sum(isinstance(state, hours.Open) for state in states) > 0.9 * len(states)

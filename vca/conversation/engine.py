@@ -31,7 +31,8 @@ def build_greeting(profile: Profile, *, facts: CallFacts, now: datetime) -> str:
     """
     template = profile.greeting or ""
     if prompt.has_variables(template):
-        text = _limit_length(prompt.fill_variables(template, prompt.variable_values(facts, now)))
+        filled = prompt.fill_variables(template, profile, facts=facts, now=now)
+        text = _limit_length(filled)
     else:
         text = _cached_speech_text(template)
     return text or speech_text.clean_text(localised_phrases.default_greeting(profile))
@@ -132,7 +133,7 @@ def find_end_reason(
 
     An end phrase takes precedence over the limits.
     """
-    if phrase_matching.contains_phrase(profile.end_phrases, utterance):
+    if phrase_matching.ends_call(profile.end_phrases, utterance, language=profile.language):
         return "agent_hangup"
     if now - facts.answered_at >= timedelta(seconds=profile.max_duration_seconds):
         return "max_duration"

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
@@ -15,6 +15,9 @@ EndReason: TypeAlias = Literal[
 ToolRefusal: TypeAlias = Literal[
     "unknown_tool", "not_allowed", "bad_arguments", "unknown_target", "too_many"
 ]
+# The first minute of a span of a day, and the minute after it, which may be on the next day. A
+# tuple, because schedules are keys of caches and Python hashes dataclasses slowly.
+MinuteSpan: TypeAlias = tuple[int, int]
 _EMPTY_MAPPING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -43,12 +46,45 @@ class Profile:
 
 
 @dataclass(frozen=True)
+class Holiday:
+    """A date with its own hours; it is closed without spans."""
+
+    date: date
+    spans: tuple[MinuteSpan, ...] = ()
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When a business is open: the spans of each weekday from Monday, and the next holidays.
+
+    `weekly` None means at all times except on holidays.
+    """
+
+    weekly: tuple[tuple[MinuteSpan, ...], ...] | None
+    holidays: tuple[Holiday, ...] = ()
+
+
+@dataclass(frozen=True)
+class OpeningHours:
+    """A business's schedule in its time zone, and its state now.
+
+    `opens_at` is in the time zone; it is None while the business is open, or if it never opens.
+    """
+
+    schedule: Schedule
+    time_zone: str
+    is_open: bool
+    opens_at: datetime | None = None
+
+
+@dataclass(frozen=True)
 class CallFacts:
     """The facts of the call.
 
     `caller_number` None means withheld; `answered_at` is timezone-aware. `variables` are the prompt
     variables of the tenant and the call's metadata, by name. `tokens_spent` counts the tokens of
-    the call's earlier turns.
+    the call's earlier turns. `hours` None means that no opening hours are set.
     """
 
     caller_number: str | None
@@ -56,6 +92,7 @@ class CallFacts:
     answered_at: datetime
     variables: Mapping[str, str] = field(default_factory=lambda: _EMPTY_MAPPING)
     tokens_spent: int = 0
+    hours: OpeningHours | None = None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from vca import cli
 from vca.devtools.embedded_postgres.directories import make_parents
-from vca.kit import json
+from vca.kit import clock, json
 from vca.kit.paging import PageRequest
 from vca.registry.api_keys import service as api_keys
 from vca.registry.number_registry.service import NumberAlreadyClaimed
@@ -25,17 +25,20 @@ from vca.tenancy.session import public_session, tenant_session
 from vca.tenant.ai_profiles import service as ai_profiles
 from vca.tenant.phone_numbers import service as phone_numbers
 from vca.tenant.phone_numbers.models import PhoneNumber
+from vca.tenant.settings import service as settings_service
 
 KEYS_FILE_NAME = "demo.json"
 
 
 @dataclass(frozen=True)
 class DemoTenant:
-    """A demo tenant. Its number is from a range that regulators reserve for fiction."""
+    """A demo tenant. All its numbers are from ranges that regulators reserve for fiction."""
 
     external_id: str
     name: str
     number: str
+    fallback_number: str
+    settings: dict[str, Any]
     profile: dict[str, Any]
 
 
@@ -49,33 +52,111 @@ class SeededTenant:
     key: str
 
 
+_WHOLE_DAY = [{"from": "00:00", "to": "24:00"}]
+_WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday")
+
 DEMO_TENANTS = (
     DemoTenant(
         "demo-acme",
         "Acme Dental",
         "+14155550100",
+        "+14155550101",
+        {
+            "time_zone": "America/Los_Angeles",
+            "home_country": "US",
+            # Always open except on holidays, so that the first call of a newcomer is answered.
+            "hours": {
+                "weekly": dict.fromkeys((*_WEEKDAYS, "saturday", "sunday"), _WHOLE_DAY),
+                "closed_action": "voicemail",
+            },
+            "sentences": {
+                "closed": "Acme Dental is closed for the holiday. Please leave a message."
+            },
+        },
         {
             "name": "Acme front desk",
             "role": "receptionist",
-            "system_prompt": "You answer the telephone of Acme Dental in San Francisco. "
-            "Find out who calls and what they need, and say that the practice will call back.",
+            "system_prompt": "You answer the telephone of Acme Dental, an emergency dental clinic "
+            "in San Francisco. Ask whether the caller is in pain. Connect callers who are in pain "
+            "with the dentist on duty, and those with a question about a bill with billing. For "
+            "everything else take a message with the caller's name and reason, and say that the "
+            "clinic will call back. Quote no prices and give no medical advice.",
             "greeting": "Acme Dental, good day! How can I help you?",
             "language": "en-US",
             "end_phrases": ["goodbye", "bye"],
+            "tools": ["end_call", "transfer", "take_message"],
+            "transfer_targets": {
+                "dentist on duty": {
+                    "number": "+14155550102",
+                    "description": "Pain, swelling, an accident or a broken tooth.",
+                },
+                "billing": {
+                    "number": "+14155550103",
+                    "description": "Bills and insurance.",
+                },
+            },
+            "extract": {
+                "type": "object",
+                "properties": {
+                    "name": {"type": "string", "description": "The caller's name."},
+                    "reason": {"type": "string", "description": "What the call was about."},
+                    "in_pain": {"type": "boolean", "description": "Whether the caller is in pain."},
+                },
+                "required": ["reason"],
+            },
         },
     ),
     DemoTenant(
         "demo-globex",
         "Globex Support",
         "+442079460123",
+        "+442079460124",
+        {
+            "time_zone": "Europe/London",
+            "home_country": "GB",
+            "hours": {
+                "weekly": {
+                    **dict.fromkeys(_WEEKDAYS, _WHOLE_DAY),
+                    "saturday": [{"from": "00:00", "to": "20:00"}],
+                    "sunday": [{"from": "08:00", "to": "24:00"}],
+                },
+                "closed_action": "voicemail",
+            },
+            "sentences": {
+                "closed": "The Globex help line is closed. Please leave a message after the tone."
+            },
+        },
         {
             "name": "Globex help line",
             "role": "support",
             "system_prompt": "You answer the help line of Globex, which makes coffee machines. "
-            "Find out which machine it is and what is wrong with it.",
+            "Find out which machine it is, what is wrong with it and what has been tried. A "
+            "machine that does not start needs its plug pulled for a minute; one that leaks needs "
+            "its water tank pressed down. If that does not help, connect the caller with repairs, "
+            "or take a message with name, machine and problem. Orders and invoices are for sales.",
             "greeting": "Globex help line. What can I do for your coffee machine?",
             "language": "en-GB",
             "end_phrases": ["goodbye", "bye"],
+            "tools": ["end_call", "transfer", "take_message", "fallback"],
+            "transfer_targets": {
+                "repairs": {
+                    "number": "+442079460125",
+                    "description": "Machines that still do not work, and spare parts.",
+                },
+                "sales": {
+                    "number": "+442079460126",
+                    "description": "Orders, coffee beans and invoices.",
+                },
+            },
+            "extract": {
+                "type": "object",
+                "properties": {
+                    "machine": {"type": "string", "description": "The model of the machine."},
+                    "problem": {"type": "string", "description": "What is wrong with it."},
+                    "tried": {"type": "string", "description": "What has been tried so far."},
+                },
+                "required": ["problem"],
+            },
         },
     ),
 )
@@ -143,13 +224,14 @@ def _ensure_key(session: Session, tenant_id: UUID, peppers: Sequence[str], store
 
 
 def _ensure_profile_and_number(tenant: TenantRef, demo_tenant: DemoTenant) -> str | None:
-    """Create a profile and a number if there are none.
+    """Create settings with a profile, and a number, if there are none.
 
     Return the number, or None if it is not available.
     """
     try:
         with tenant_session(tenant) as session:
             if not ai_profiles.list_page(session, page=PageRequest(1)).items:
+                _change_settings(session, demo_tenant)
                 ai_profiles.create(session, **demo_tenant.profile)
             numbers = phone_numbers.list_page(session, page=PageRequest(1)).items
             number = numbers[0] if numbers else _add_number(session, demo_tenant)
@@ -158,9 +240,25 @@ def _ensure_profile_and_number(tenant: TenantRef, demo_tenant: DemoTenant) -> st
         return None
 
 
+def _change_settings(session: Session, demo_tenant: DemoTenant) -> None:
+    """Set the tenant's settings, with the holidays of this year and the next."""
+    year = clock.now().year
+    holidays = [
+        {"date": f"{holiday_year}-{day}", "name": name, "open": []}
+        for holiday_year in (year, year + 1)
+        for day, name in (("01-01", "New Year's Day"), ("12-25", "Christmas Day"))
+    ]
+    hours = {**demo_tenant.settings["hours"], "holidays": holidays}
+    settings_service.change(session, **{**demo_tenant.settings, "hours": hours})
+
+
 def _add_number(session: Session, demo_tenant: DemoTenant) -> PhoneNumber:
     return phone_numbers.add(
-        session, did_number=demo_tenant.number, label="Demo", policy="platform"
+        session,
+        did_number=demo_tenant.number,
+        label="Demo",
+        fallback_number=demo_tenant.fallback_number,
+        policy="platform",
     )
 
 

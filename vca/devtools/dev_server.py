@@ -214,14 +214,20 @@ def _suggestions(base_url: str, seeded: Sequence[SeededTenant]) -> list[str]:
         return []
     first = callable_tenants[0]
     url = f"{base_url}/api/tenants/{first.tenant_id}/phone-numbers"
-    call = "make call" if first.number == DEFAULT_CALL_NUMBER else f"make call DID={first.number}"
+    calls = [(_call_command(item), f"calls {item.name}; you type") for item in callable_tenants]
+    width = max(len(command) for command, _ in calls)
     return [
         "Try, in a second terminal:",
         "",
         f'  curl -H "Authorization: Bearer {first.key}" {url}',
-        f"  {call}   calls {first.number}; you type, {first.name} answers",
+        *(f"  {command:{width}}   {text}" for command, text in calls),
         "",
     ]
+
+
+def _call_command(item: SeededTenant) -> str:
+    """Return the command that calls the tenant's number."""
+    return "make call" if item.number == DEFAULT_CALL_NUMBER else f"make call DID={item.number}"
 
 
 def _display_path(path: Path) -> str:

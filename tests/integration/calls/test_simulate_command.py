@@ -13,6 +13,7 @@ from tests.support.factories import Tenant
 from vca.conversation.llm import AnswerSummary, ModelClient, ModelRequest, ToolCall
 from vca.conversation.llm.models import Models
 from vca.conversation.types import Tokens
+from vca.devtools.scripted_model.model import ScriptedModel
 from vca.kit import json
 from vca.tenant.calls.core import call_services
 
@@ -86,6 +87,21 @@ def test_each_spoken_chunk_is_printed_separately(
     _simulate(app, number, "Hello.")
 
     assert " That is all of it." in printed_texts
+
+
+def test_one_line_says_that_a_scripted_model_answers(app: Flask, number: str) -> None:
+    with_another_model = _simulate(app, number).stdout
+    call_services.set_current_services(
+        replace(call_services.current_services(), models=Models(ScriptedModel()))
+    )
+
+    text_lines = _simulate(app, number).stdout.splitlines()
+    json_text = _simulate(app, number, options=("--json",)).stdout
+
+    assert text_lines[0].startswith("(A scripted model answers, ")
+    assert "set LLM_BASE_URL, LLM_API_KEY and LLM_MODEL in .env" in text_lines[0]
+    assert "scripted" not in with_another_model
+    assert "scripted" not in json_text
 
 
 @pytest.mark.parametrize("last_line", ["/hangup", None])

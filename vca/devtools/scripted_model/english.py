@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable
 from textwrap import shorten
 
+from vca.conversation import phrase_matching
+
 MAX_ECHO_CHARS = 200
 CONNECTING = "One moment, I am connecting you."
 
@@ -15,13 +17,7 @@ def _words(line: str) -> list[str]:
 _GREETING = frozenset(_words("hello hi hey good morning afternoon evening day there"))
 _YES = frozenset(_words("yes yeah yep yup correct right exactly sure ok okay please"))
 _NO = frozenset(_words("no nope not wrong nothing never"))
-_THANKS = frozenset(_words("thanks thank bye goodbye cheers"))
-_GOODBYE = _THANKS | frozenset(
-    _words(
-        "you very much so a lot no ok okay that thats that's is all it was great perfect good nice "
-        "have day for your help nothing else then now and"
-    )
-)
+_GOODBYES = ("goodbye", "bye", "thank you", "thanks", "cheers")
 _MAX_NAME_WORDS = 5
 _NOT_IN_NAMES = frozenset(
     _words(
@@ -62,6 +58,37 @@ _SECOND_PERSON = {
 }
 _CONNECT = frozenset(_words("transfer connect put speak talk reach"))
 _HUMAN = frozenset(_words("person human somebody someone people operator"))
+_QUESTION_WORDS = frozenset(
+    _words(
+        "what what's when when's where where's who who's whom which why how how's is are am was do "
+        "does did can could may might would will shall should have has any"
+    )
+)
+_OPENING = frozenset(_words("open opens opening close closes closing closed shut"))
+_WHO_ANSWERS = re.compile(
+    r"\b(?:who|what) are you\b|\bare you (?:a|an|the|really|real|human)\b|\bwho am i\b|"
+    r"\b(?:robot|chatbot|bot|ai|language model|artificial)\b",
+    re.IGNORECASE,
+)
+_WHO_ELSE = re.compile(
+    r"\bwho(?:m)?\b.*\b(?:talk|speak|reach|connect|put|else|there|works?)\b|"
+    r"\b(?:which|what) (?:departments?|people|teams?|extensions?)\b",
+    re.IGNORECASE,
+)
+_HELP = re.compile(
+    r"\bwhat (?:else )?(?:can|could|do) (?:you|i) (?:do|help|say|ask|offer)\b|"
+    r"\bhow (?:can|could|do) you help\b|^\W*(?:please |can you |could you )?help(?: me)?\W*$|"
+    r"\bwhat are my options\b",
+    re.IGNORECASE,
+)
+_MESSAGE = re.compile(
+    r"\b(?:take|leave|pass on|give)\b.{0,20}\bmessage\b|\bcall me back\b|\bring me back\b",
+    re.IGNORECASE,
+)
+_OWN_REQUEST = re.compile(r"^\W*(?:can|could|may|might) (?:i|we) (?:please )?", re.IGNORECASE)
+_REQUEST_TO_US = re.compile(
+    r"^\W*(?:(?:can|could|would|will) (?:you|someone|somebody)|please) (?:please )?", re.IGNORECASE
+)
 _PRONOUN = re.compile(r"(?<![\w'])(i am|i was|[a-z']+)(?![\w'])", re.IGNORECASE)
 
 
@@ -73,11 +100,7 @@ def is_greeting(line: str) -> bool:
 
 def is_goodbye(line: str) -> bool:
     """Return whether the line only thanks or says goodbye."""
-    words = _words(line)
-    if not words:
-        return False
-    only_thanks = set(words) <= _GOODBYE and not _THANKS.isdisjoint(words)
-    return only_thanks or words[-1] in ("bye", "goodbye")
+    return phrase_matching.ends_call(_GOODBYES, line, language="en")
 
 
 def is_yes(line: str) -> bool:
@@ -93,18 +116,69 @@ def is_no(line: str) -> bool:
 
 def transfer_target(line: str, targets: Iterable[str]) -> str | None:
     """Return the target that the speaker asks to be connected with, or None."""
-    words = _words(line)
-    if _CONNECT.isdisjoint(words):
-        return None
-    padded_line = f" {' '.join(words)} "
-    matches = (target for target in targets if f" {' '.join(_words(target))} " in padded_line)
-    return max(matches, key=len, default=None)
+    return None if _CONNECT.isdisjoint(_words(line)) else named_target(line, targets)
 
 
 def wants_human(line: str) -> bool:
     """Return whether the speaker asks for a human."""
     words = _words(line)
     return not _CONNECT.isdisjoint(words) and not _HUMAN.isdisjoint(words)
+
+
+def named_target(line: str, targets: Iterable[str]) -> str | None:
+    """Return the target that the line names, or None."""
+    padded_line = f" {' '.join(_words(line))} "
+    matches = (target for target in targets if f" {' '.join(_words(target))} " in padded_line)
+    return max(matches, key=len, default=None)
+
+
+def asks_to_connect(line: str) -> bool:
+    """Return whether the speaker wants to be connected, or asks with whom that is possible."""
+    words = _words(line)
+    wants_connection = {"connect", "transfer"} & set(words) or {"put", "through"} <= set(words)
+    return bool(wants_connection) or _WHO_ELSE.search(line) is not None
+
+
+def asks_hours(line: str) -> bool:
+    """Return whether the speaker asks when the business is open."""
+    words = _words(line)
+    if "hours" in words and ("opening" in words or len(words) <= 3 or is_question(line)):
+        return True
+    return is_question(line) and not _OPENING.isdisjoint(words)
+
+
+def asks_identity(line: str) -> bool:
+    """Return whether the speaker asks who or what answers."""
+    return _WHO_ANSWERS.search(line) is not None
+
+
+def asks_help(line: str) -> bool:
+    """Return whether the speaker asks what can be done in this call."""
+    return _HELP.search(line) is not None
+
+
+def wants_message(line: str) -> bool:
+    """Return whether the speaker wants to leave a message or to be called back."""
+    return _MESSAGE.search(line) is not None
+
+
+def is_question(line: str) -> bool:
+    """Return whether the line is a question."""
+    remainder = _HELLO.sub("", line)
+    return line.rstrip().endswith("?") or not _QUESTION_WORDS.isdisjoint(_words(remainder)[:1])
+
+
+def is_request(line: str) -> bool:
+    """Return whether the line asks for something to be done, perhaps as a question."""
+    remainder = _HELLO.sub("", line)
+    return bool(_OWN_REQUEST.match(remainder) or _REQUEST_TO_US.match(remainder))
+
+
+def join_choices(choices: Iterable[str], conjunction: str) -> str:
+    """Return the choices as a list: "a", "a or b", "a, b, or c"."""
+    *others, last = choices
+    comma = "," if len(others) > 1 else ""
+    return f"{', '.join(others)}{comma} {conjunction} {last}" if others else last
 
 
 def correction(line: str) -> str:
@@ -133,17 +207,27 @@ def extract_name(line: str) -> str | None:
 
 
 def strip_greeting(line: str) -> str:
-    """Return the line in the second person, without its greeting; it may be empty."""
+    """Return the line without its greeting; it may be empty."""
     remainder = _HELLO.sub("", line)
-    return to_second_person(_LEAD_IN.sub("", remainder) or remainder)
+    return _LEAD_IN.sub("", remainder) or remainder
 
 
 def to_second_person(line: str) -> str:
     """Return the line in the second person: "my boiler leaks" becomes "your boiler leaks"."""
-    bare_line = strip_line(line)
+    bare_line = strip_line(line).replace("’", "'")
+    for pattern, lead_in in (
+        (_OWN_REQUEST, "you would like to "),
+        (_REQUEST_TO_US, "you would like us to "),
+    ):
+        if match := pattern.match(bare_line):
+            return lead_in + _replace_pronouns(bare_line[match.end() :])
     if line.rstrip().endswith("?"):
         return f"you ask, {bare_line}"
-    return _PRONOUN.sub(lambda match: _second_person_word(match[0]), bare_line.replace("’", "'"))
+    return _replace_pronouns(bare_line)
+
+
+def _replace_pronouns(line: str) -> str:
+    return _PRONOUN.sub(lambda match: _second_person_word(match[0]), line)
 
 
 def _second_person_word(word: str) -> str:

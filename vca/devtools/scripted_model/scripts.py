@@ -26,6 +26,8 @@ class Script:
     closing: str
 
 
+NAME = Slot("name", "May I have your name, please?", "Thank you, {name}.", "your name is {name}")
+
 SCRIPTS: dict[Role, Script] = {
     "receptionist": Script(
         slots=(
@@ -35,9 +37,7 @@ SCRIPTS: dict[Role, Script] = {
                 "I see: {reason}.",
                 "your call is about this: {reason}",
             ),
-            Slot(
-                "name", "May I have your name, please?", "Thank you, {name}.", "your name is {name}"
-            ),
+            NAME,
         ),
         closing="I will pass that on, and somebody will call you back.",
     ),

@@ -88,6 +88,15 @@ class RedactionSchema(Schema):
     )
 
 
+_SYSTEM_PROMPT = {
+    "description": "The instructions of the agent. `{{name}}` is replaced by the variable of the "
+    "tenant or the call, and `{{name|default}}` by the default if the variable is unknown or "
+    "empty. VCA sets `caller_number`, `called_number`, `now` and `hours`, the opening hours in "
+    "words. A variable `hours` of your own takes precedence.",
+    "example": "You answer the telephone of Acme Dental in Springfield.",
+}
+
+
 class AiProfileFields(Schema):
     """The fields that affect a call."""
 
@@ -98,9 +107,18 @@ class AiProfileFields(Schema):
     role = string(1, 20, one_of=ROLES)
     system_prompt = fields.String(
         validate=[*string(1, 20_000).validators, not_blank],
-        metadata={"example": "You answer the telephone of Acme Dental in Springfield."},
+        metadata=_SYSTEM_PROMPT,
     )
-    greeting = string(1, 1_000, allow_none=True, metadata={"example": "Acme Dental, good morning!"})
+    greeting = string(
+        1,
+        1_000,
+        allow_none=True,
+        metadata={
+            "description": "What the caller hears first. It can contain the variables of the "
+            "prompt. null selects a greeting for the role and the language.",
+            "example": "Acme Dental, good morning!",
+        },
+    )
     language = fields.String(
         allow_none=True,
         validate=[validate.Length(2, 35), _LANGUAGE],  # RFC 5646, 4.4.1
@@ -122,7 +140,12 @@ class AiProfileFields(Schema):
     end_phrases = fields.List(
         fields.String(validate=[*string(1, 100).validators, not_blank]),
         validate=validate.Length(max=50),
-        metadata={"example": ["goodbye"]},
+        metadata={
+            "description": "Phrases that end the call if the caller says nothing else, except "
+            'words of courtesy in the profile\'s language: "OK, thanks, goodbye." The model judges '
+            "everything else, and ends the call with the tool `end_call`.",
+            "example": ["goodbye"],
+        },
     )
     tools = fields.List(
         fields.String(validate=validate.OneOf(TOOLS)),
@@ -173,7 +196,7 @@ class NewAiProfileSchema(AiProfileSchema):
     system_prompt = fields.String(
         required=True,
         validate=[*string(1, 20_000).validators, not_blank],
-        metadata={"example": "You answer the telephone of Acme Dental in Springfield."},
+        metadata=_SYSTEM_PROMPT,
     )
 
 

@@ -41,6 +41,7 @@ def simulate(did: str, caller: str | None, as_json: bool) -> None:
         terminal.print_reply(call_output, quiet=as_json)
         cli.fail(f"{did} was not answered by an agent: {_route_reason(tenant, did)}")
     ref = phone.call_ref(call_output)
+    terminal.print_model_notice(call_services.current_services().models, quiet=as_json)
     terminal.run_conversation(phone, ref, call_output, quiet=as_json)
     call, events, turns = service.load_transcript(tenant, call_id=ref.call_id)
     call_record = {

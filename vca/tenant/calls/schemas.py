@@ -220,7 +220,8 @@ class NewCallSchema(Schema):
         load_default=dict,
         validate=validate.Length(max=50),
         metadata={
-            "description": "Stored with the call. Prompts can use each value as `{{name}}`.",
+            "description": "Stored with the call. Prompts can use each value as `{{name}}` or "
+            "`{{name|default}}`.",
             "example": {"order": "A-1042"},
         },
     )

@@ -143,7 +143,9 @@ class SettingsSchema(Schema):
     hours = fields.Nested(
         HoursSchema,
         allow_none=True,
-        metadata={"description": "When calls are answered. null means at all times."},
+        metadata={
+            "description": "When calls are answered. Agents know it. null means at all times."
+        },
     )
     retention_days = fields.Nested(RetentionSchema)
     dial_policy = fields.Nested(DialPolicySchema)
@@ -154,7 +156,8 @@ class SettingsSchema(Schema):
         ),
         validate=validate.Length(max=MAX_VARIABLES),
         metadata={
-            "description": "Values that prompts can use as `{{name}}`. null removes a variable.",
+            "description": "Values that prompts can use as `{{name}}` or `{{name|default}}`. null "
+            "removes a variable.",
             "example": {"company": "Acme Dental"},
         },
     )

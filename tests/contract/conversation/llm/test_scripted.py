@@ -49,12 +49,14 @@ def test_an_answer_that_is_no_name_is_recorded_and_the_name_requested_again() ->
     )
     assert third.startswith("Thank you, Jane. Let me repeat: your call is about this:")
     assert "also: you would like an appointment" in third
-    replies = talk("receptionist", "Help.", "What do you need it for?", "Why do you ask?")
-    assert replies[2].startswith("Thank you, Why do you ask. Let me repeat")
+    insistent = talk(
+        "receptionist", "My boiler is broken.", "It leaks a lot", "Hurry up, it leaks!"
+    )
+    assert insistent[2].startswith("Thank you, Hurry up, it leaks. Let me repeat")
 
 
 def test_a_name_in_a_longer_answer_is_recognised() -> None:
-    *_, reply = talk("receptionist", "Help.", "I am Jane, call me back please")
+    *_, reply = talk("receptionist", "My boiler is broken.", "I am Jane, call me back please")
 
     assert reply.startswith("Thank you, Jane. Let me repeat")
 
@@ -115,6 +117,14 @@ def test_a_goodbye_is_answered_with_a_summary_and_a_goodbye(last_line: str) -> N
     assert replies[-1].startswith("Thank you for calling, Ada. I have noted:")
     assert "your boiler is broken" in replies[-1]
     assert replies[-1].endswith("Goodbye.")
+
+
+@pytest.mark.parametrize("line", ["How do I spell goodbye?", "My name is Joe Bye"])
+def test_a_goodbye_within_a_sentence_does_not_end_the_call(line: str) -> None:
+    text, calls = answer_with_tools("My boiler is broken.", line)
+
+    assert "Goodbye." not in text
+    assert calls == []
 
 
 def test_the_reply_depends_only_on_the_transcript() -> None:
@@ -200,9 +210,31 @@ def test_a_message_is_taken_when_the_caller_has_confirmed_it() -> None:
     text, calls = answer_with_tools(*lines)
     assert "somebody will call you back" in text
     assert calls == [
-        ToolCall("take_message", '{"name":"Ada","number":null,"reason":"your boiler is broken"}')
+        ToolCall("take_message", '{"name":"Ada","number":null,"reason":"My boiler is broken"}')
     ]
     assert answer_with_tools(*lines, "It is urgent")[1] == []
+
+
+def test_a_message_is_taken_at_the_goodbye_if_the_caller_has_added_to_it() -> None:
+    lines = ["My boiler is broken.", "Ada", "yes", "It is urgent", "bye"]
+
+    text, calls = answer_with_tools(*lines)
+
+    assert "I have noted: your call is about this: your boiler is broken" in text
+    assert [call.name for call in calls] == ["take_message", "end_call"]
+    assert calls[0].arguments == (
+        '{"name":"Ada","number":null,"reason":"My boiler is broken; It is urgent"}'
+    )
+    assert [call.name for call in answer_with_tools(*lines[:3], "no, thanks, bye")[1]] == [
+        "end_call"
+    ]
+
+
+def test_a_corrected_name_replaces_the_name_in_the_message() -> None:
+    text, calls = answer_with_tools("My boiler is broken.", "Ada", "no, my name is Ida")
+
+    assert text.startswith("I have changed the name to Ida. I will pass that on")
+    assert calls[0].arguments == '{"name":"Ida","number":null,"reason":"My boiler is broken"}'
 
 
 def test_a_goodbye_ends_the_call() -> None:

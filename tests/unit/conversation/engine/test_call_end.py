@@ -108,3 +108,13 @@ def test_the_call_ends_at_its_token_limit(limit: int | None, used_tokens: int, e
 
     assert reply.actions == ((HangUp("token_limit"),) if ended else ())
     assert len(model.requests) == (0 if ended else 1)
+
+
+def test_an_end_phrase_within_a_sentence_is_left_to_the_model() -> None:
+    model = StepModel("G, O, O, D, B, Y, E.")
+
+    reply = generate_reply("How do I spell goodbye?", model=model)
+
+    assert reply.text == "G, O, O, D, B, Y, E."
+    assert reply.actions == ()
+    assert len(model.requests) == 1

@@ -86,6 +86,8 @@ class CallContext:
     sentences: Mapping[str, str]
     time_zone: str
     variables: Mapping[str, str]
+    hours: str | None
+    """The hours of the number, or else of the tenant, as JSON text."""
 
 
 @dataclass(frozen=True)

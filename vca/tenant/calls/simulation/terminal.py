@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from vca import cli
+from vca.conversation.llm.models import Models
 from vca.kit import json
 from vca.tenant.calls.core.call_types import CallRef
 from vca.tenant.calls.simulation import simulated_calls
@@ -36,6 +37,16 @@ def run_conversation(
         output_stream = _send_line(phone, ref, line)
         if output_stream is not None:
             call_output = _print_answer(phone, ref, output_stream, quiet=quiet)
+
+
+def print_model_notice(models: Models, *, quiet: bool) -> None:
+    """Say so if a scripted model answers, because its answers say nothing about a real one's."""
+    if not models.primary.for_real_callers and not quiet:
+        notice = (
+            "(A scripted model answers, which understands only a few sentences. For a real one set "
+            "LLM_BASE_URL, LLM_API_KEY and LLM_MODEL in .env.)"
+        )
+        click.secho(notice, dim=True)
 
 
 def print_reply(call_output: CallOutput, *, quiet: bool) -> None:

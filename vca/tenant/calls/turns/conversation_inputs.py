@@ -1,15 +1,29 @@
 """Convert stored profiles, turns and calls to the input of the conversation package."""
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from vca.conversation import transcript
-from vca.conversation.types import CallFacts, Profile
+from vca.conversation.types import (
+    CallFacts,
+    Holiday,
+    MinuteSpan,
+    OpeningHours,
+    Profile,
+    Schedule,
+)
+from vca.kit import json
 from vca.tenant.calls.core.call_types import CallContext
 from vca.tenant.calls.core.models import TurnRecord
+from vca.tenant.settings import hours
 
 DEFAULT_SILENCE_S = 10
+# How many holidays an agent knows: the next ones, within a year.
+_MAX_HOLIDAYS = 6
+_MAX_DAYS_AHEAD = 365
 
 
 def to_conversation_profile(stored_profile: Mapping[str, Any]) -> Profile:
@@ -43,4 +57,47 @@ def to_call_facts(call_context: CallContext, *, now: datetime) -> CallFacts:
         answered_at=call_context.answered_at or now,
         variables={name: str(value) for name, value in variables.items()},
         tokens_spent=call_context.tokens,
+        hours=to_opening_hours(call_context.hours, time_zone=call_context.time_zone, moment=now),
     )
+
+
+def to_opening_hours(
+    stored_hours: str | bytes | None, *, time_zone: str, moment: datetime
+) -> OpeningHours | None:
+    """Return the hours in a JSON document, with their state at a moment; None if none are set."""
+    if stored_hours is None:
+        return None
+    minute = moment.astimezone(UTC).replace(second=0, microsecond=0)
+    return _opening_hours(stored_hours, time_zone, minute)
+
+
+# Callers say several things in a minute, and a tenant has several callers.
+@lru_cache(maxsize=4096)
+def _opening_hours(
+    stored_hours: str | bytes, time_zone: str, minute: datetime
+) -> OpeningHours | None:
+    parsed = hours.parse_hours(json.loads(stored_hours))
+    if parsed is None or (parsed.weekly is None and not parsed.holidays):
+        return None
+    zone = ZoneInfo(time_zone)
+    state = hours.state_at(parsed, zone, minute)
+    today = minute.astimezone(zone).date()
+    days = (today, today + timedelta(_MAX_DAYS_AHEAD))
+    holidays = sorted(day for day in parsed.holidays if days[0] <= day <= days[1])
+    weekly = parsed.weekly
+    return OpeningHours(
+        Schedule(
+            None if weekly is None else tuple(_to_spans(weekly[day]) for day in hours.DAYS),
+            tuple(
+                Holiday(day, _to_spans(parsed.holidays[day].spans), parsed.holidays[day].name)
+                for day in holidays[:_MAX_HOLIDAYS]
+            ),
+        ),
+        time_zone,
+        is_open=isinstance(state, hours.Open),
+        opens_at=state.opens_at if isinstance(state, hours.Closed) else None,
+    )
+
+
+def _to_spans(spans: Iterable[hours.Span]) -> tuple[MinuteSpan, ...]:
+    return tuple(sorted((span.start, span.end) for span in spans))

@@ -10,6 +10,7 @@ from sqlalchemy import Row
 
 from vca.conversation import engine
 from vca.conversation.types import CallFacts
+from vca.kit import json
 from vca.telephony.types import Action, CallMetadata, Listen, Record, Say
 from vca.tenant.calls.turns import conversation_inputs
 
@@ -32,8 +33,19 @@ class InboundCallContext:
         """The facts of the call that the prompt may mention."""
         metadata = self.metadata
         variables = {**self.config.variables, **self.webhook_variables}
+        config = self.config
+        own_hours = config.number_hours is not None
+        stored_hours = config.number_hours if own_hours else config.tenant_hours
         return CallFacts(
-            metadata.caller_number, metadata.called_number, metadata.timestamp, variables=variables
+            metadata.caller_number,
+            metadata.called_number,
+            metadata.timestamp,
+            variables=variables,
+            hours=conversation_inputs.to_opening_hours(
+                None if stored_hours is None else json.dumps(stored_hours),
+                time_zone=self.time_zone,
+                moment=metadata.timestamp,
+            ),
         )
 
     @property
