@@ -8,6 +8,7 @@ in UTF-8.
 
 import base64
 import hmac
+from collections import defaultdict
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from vca.kit import json
@@ -30,17 +31,16 @@ class Form:
             raise InvalidCarrierRequest("the body is empty or too large")
         parts = request.body.replace(b"+", b" ").split(b"&")
         splits = (part.partition(b"=") for part in parts if part)
-        self._pairs = [
-            (unquote_to_bytes(name), unquote_to_bytes(value)) for name, _, value in splits
-        ]
+        self._values: defaultdict[bytes, list[bytes]] = defaultdict(list)
+        for name, _, value in splits:
+            self._values[unquote_to_bytes(name)].append(unquote_to_bytes(value))
 
     def get(self, name: str) -> str:
         """Return the value of a field; empty if it is missing.
 
         Raise InvalidCarrierRequest if it is repeated, is not UTF-8, or cannot be stored.
         """
-        encoded_name = name.encode()
-        values = [value for pair_name, value in self._pairs if pair_name == encoded_name]
+        values = self._values.get(name.encode(), [])
         if len(values) > 1:
             raise InvalidCarrierRequest(f"{name} is repeated")
         try:
@@ -61,7 +61,11 @@ class Form:
         from twilio.request_validator import add_port, remove_port
 
         parsed_url = urlsplit(url)
-        fields = b"".join(name + value for name, value in sorted(set(self._pairs)))
+        fields = b"".join(
+            name + value
+            for name in sorted(self._values)
+            for value in sorted(set(self._values[name]))
+        )
         expected = [
             base64.b64encode(hmac.digest(auth_token.encode(), text.encode() + fields, "sha1"))
             for text in (remove_port(parsed_url), add_port(parsed_url))
