@@ -219,6 +219,7 @@ def test_a_freephone_number_needs_a_home_country_or_countries_to_dial(
 
     acme.profile()
     assert save_everywhere() == [(409, "home-country-needed")] * 4
+    assert "set `home_country`" in acme.post("/calls", call).json["detail"]
     unused = acme.profile(transfer_targets={"desk": {"number": TORONTO}})
     assigned = acme.patch(path, {"ai_profile_id": unused["id"]})
     assert (assigned.status_code, assigned.json["code"]) == (409, "home-country-needed")

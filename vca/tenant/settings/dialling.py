@@ -154,7 +154,11 @@ def _denials(number: str, policy: DialPolicy, own_number: bool) -> Iterator[tupl
         )
     countries = policy.countries
     if policy.home_country_needed:
-        yield "home_country_needed", "the dialling number belongs to no country"
+        yield (
+            "home_country_needed",
+            "the dialling number belongs to no country: set `home_country` or "
+            "`dial_policy.countries` in the settings",
+        )
     elif countries is not None and not _is_in_countries(parsed, added_country, countries):
         yield "country", f"the country is not allowed (allowed: {', '.join(countries) or 'none'})"
 
