@@ -26,7 +26,7 @@ from vca.audit import redaction
 from vca.conversation.llm.models import Models, create_models
 from vca.conversation.types import Limits
 from vca.jobs import queue
-from vca.kit import db, encryption, failpoints, http, mail, storage
+from vca.kit import db, encryption, failpoints, http, mail, phone, storage
 from vca.kit.db import Database
 from vca.kit.http import OutgoingClient, UrlPolicy
 from vca.kit.mail import Mailer
@@ -50,6 +50,7 @@ from vca.telephony.providers import ADAPTERS, Carriers
 from vca.tenancy import citus
 from vca.tenant import encrypted_columns
 from vca.tenant.ai_profiles import routes as ai_profiles
+from vca.tenant.ai_profiles import service as ai_profile_service
 from vca.tenant.audit import routes as audit
 from vca.tenant.calls import routes as calls
 from vca.tenant.calls.core import account_usage, call_services, record, watchdog
@@ -57,13 +58,14 @@ from vca.tenant.calls.core.call_services import CallServices
 from vca.tenant.calls.simulation import stream_limit
 from vca.tenant.messages import routes as messages
 from vca.tenant.models import metadata as tenant_tables
-from vca.tenant.phone_numbers import ownership
+from vca.tenant.phone_numbers import number_samples, ownership
 from vca.tenant.phone_numbers import routes as phone_numbers
 from vca.tenant.privacy import erasure_ledger
 from vca.tenant.privacy import routes as privacy
 from vca.tenant.recordings import retention
 from vca.tenant.recordings import routes as recordings
 from vca.tenant.settings import routes as settings
+from vca.tenant.settings import service as settings_service
 from vca.tenant.telephony_accounts import routes as telephony_accounts
 from vca.tenant.telephony_accounts import service as accounts
 from vca.tenant.usage import cap, rebuild
@@ -223,6 +225,9 @@ def _configure_services(app: Flask, config: Settings) -> None:
             config.relay_slots,
         )
     )
+    phone.set_diallable_ranges(config.diallable_prefixes)
+    settings_service.set_number_lister(number_samples.list_all)
+    ai_profile_service.set_answered_number_lister(number_samples.list_answered)
     cap.set_live_call_counter(record.live_usage)
     accounts.set_account_use_finder(account_usage.describe_account_usage)
     watchdog.set_silence_limit(timedelta(seconds=config.call_silence_s))

@@ -15,6 +15,7 @@ from dotenv import dotenv_values
 
 from vca.kit import parsers
 from vca.kit.addresses import Network, parse_networks
+from vca.kit.number_ranges import NumberRange, parse_ranges
 from vca.kit.parsers import PLACEHOLDER
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -75,6 +76,7 @@ class Settings:
     database_pool_size: int = setting(parsers.integer(1, 200), 20)
     tenants_per_connection: int = setting(parsers.integer(1, 100_000), 130)
     did_claims: str = setting(parsers.enum("assigned", "open"), "")
+    diallable_prefixes: tuple[NumberRange, ...] = setting(parse_ranges, ())
     telephony_provider: str = setting(parsers.string, "")
     twilio_account_sid: str = setting(parsers.regex("AC[0-9a-f]{32}", "an Account SID: AC…"), "")
     twilio_auth_token: tuple[str, ...] = setting(

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -99,6 +100,34 @@ def strict_loads(body: bytes) -> Any:
     return value
 
 
+class RepeatedKey:
+    """The value of a key that an object has more than once; a reader of the key rejects it."""
+
+
+_REPEATED_KEY = RepeatedKey()
+
+
+def tolerant_loads(body: bytes) -> Any:
+    """Parse untrusted JSON of which only some members are read; raises InvalidJson.
+
+    A member that nobody reads cannot make it fail, whatever its encoding, size, numbers and keys.
+    The reader checks what it reads: a text may be unfit for `is_storable`, a number infinite, and
+    the value of a repeated key is a `RepeatedKey`.
+    """
+    try:
+        return json.loads(
+            body.decode("utf-8", "surrogateescape"),
+            strict=False,
+            object_pairs_hook=_build_tolerant_object,
+            parse_int=_parse_integer,
+            parse_constant=float,
+        )
+    except json.JSONDecodeError as error:
+        raise InvalidJson(f"The body is not JSON: {error.msg} at character {error.pos}.") from None
+    except RecursionError:
+        raise InvalidJson("The body is nested too deeply.") from None
+
+
 def is_storable(text: str) -> bool:
     """Return whether Postgres can store the text: no NUL, no lone surrogate."""
     return _UNSTORABLE.search(text) is None
@@ -124,6 +153,14 @@ def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
         raise InvalidJson("The body has a duplicate key.")
+    return result
+
+
+def _build_tolerant_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        counts = Counter(key for key, _ in pairs)
+        result.update((key, _REPEATED_KEY) for key, count in counts.items() if count > 1)
     return result
 
 

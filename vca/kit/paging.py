@@ -45,8 +45,8 @@ class Listing:
         """Return one page of the rows whose columns match `filters`.
 
         A filter is a column name; None matches NULL. With the suffix `__gt` or `__lt` it is an
-        exclusive bound. The query reads one row more than requested to find out whether another
-        page follows.
+        exclusive bound, with `__in` a list of values. The query reads one row more than requested
+        to find out whether another page follows.
         """
         filter_values = filters or {}
         shape = tuple((name, value is None) for name, value in filter_values.items())
@@ -84,10 +84,12 @@ def _condition(table: type[DeclarativeBase], name: str, is_null: bool) -> Any:
     column = getattr(table, column_name)
     if is_null:
         return column.is_(None)
-    value = bindparam(f"f_{name}", type_=column.type)
+    value = bindparam(f"f_{name}", type_=column.type, expanding=bound == "in")
     match bound:
         case "gt":
             return column > value
         case "lt":
             return column < value
+        case "in":
+            return column.in_(value)
     return column == value

@@ -54,6 +54,7 @@ DIALLING_REFUSALS = (
     "own_number",
     "number_type",
     "country",
+    "home_country_needed",
     "per_minute",
     "per_day",
 )

@@ -10,6 +10,7 @@ import pytest
 from tests.contract.suites.telephony import (
     CALLBACK,
     STATE,
+    UNREAD_MEMBERS,
     CallState,
     Fault,
     RenderedReply,
@@ -19,7 +20,7 @@ from tests.contract.suites.telephony import (
 from vca.kit import json
 from vca.settings import Settings
 from vca.telephony.adapter import TelephonyAdapter, TelephonyError
-from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
+from vca.telephony.providers.fake.adapter import SIGNATURE_HEADER, FakeTelephonyAdapter
 from vca.telephony.types import (
     Action,
     CarrierEventKind,
@@ -125,6 +126,17 @@ class TestFakeTelephonyAdapter(TelephonyContract):
     def alter_request(self, request: CarrierRequest) -> CarrierRequest:
         body = {**json.loads(request.body), "call_id": "another"}
         return replace(request, body=json.dumps(body))
+
+    def add_unread_fields(self, adapter: Any, request: CarrierRequest) -> list[CarrierRequest]:
+        bodies = (b"{" + members + b"," + request.body[1:] for members in UNREAD_MEMBERS.values())
+        return [
+            replace(
+                request,
+                body=body,
+                headers={SIGNATURE_HEADER: adapter.sign(request.url, body).decode()},
+            )
+            for body in bodies
+        ]
 
     def read_response(self, response: CarrierResponse) -> RenderedReply:
         assert response.content_type == "application/json"

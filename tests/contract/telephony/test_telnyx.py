@@ -12,6 +12,7 @@ from tests.contract.suites.telephony import (
     CALLER,
     NUMBER,
     STATE,
+    UNREAD_MEMBERS,
     CallState,
     Fault,
     RenderedReply,
@@ -193,6 +194,21 @@ class TestTelnyxAdapter(TelephonyContract):
         body = json.loads(request.body)
         body["data"]["payload"]["call_control_id"] = "another"
         return replace(request, body=json.dumps(body))
+
+    def add_unread_fields(self, adapter: Any, request: CarrierRequest) -> list[CarrierRequest]:
+        signer = next(
+            (
+                signer
+                for signer, connection_id in _CONNECTION_IDS.items()
+                if connection_id == adapter.connection_id
+            ),
+            _DEPLOYMENT_SIGNER,
+        )
+        return [
+            signer.request(request.body.replace(place, place + members + b",", 1))
+            for place in (b'"payload":{', b'"data":{')
+            for members in UNREAD_MEMBERS.values()
+        ]
 
     def read_response(self, response: CarrierResponse) -> RenderedReply:
         assert response.content_type == "application/json"

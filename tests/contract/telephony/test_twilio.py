@@ -14,6 +14,7 @@ from tests.contract.suites.telephony import (
     CALLER,
     NUMBER,
     STATE,
+    UNREAD_FIELDS,
     CallState,
     Fault,
     RenderedReply,
@@ -134,6 +135,12 @@ class TestTwilioAdapter(TelephonyContract):
     def alter_request(self, request: CarrierRequest) -> CarrierRequest:
         fields = {name: values[0] for name, values in parse_qs(request.body.decode()).items()}
         return replace(request, body=urlencode({**fields, "CallSid": f"CA{0:032x}"}).encode())
+
+    def add_unread_fields(self, adapter: Any, request: CarrierRequest) -> list[CarrierRequest]:
+        return [
+            webhooks.sign_body(_login(adapter), replace(request, body=request.body + b"&" + fields))
+            for fields in UNREAD_FIELDS.values()
+        ]
 
     def read_response(self, response: CarrierResponse) -> RenderedReply:
         assert response.content_type.startswith("text/xml")

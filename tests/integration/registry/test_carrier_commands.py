@@ -9,7 +9,8 @@ from flask import Flask
 
 from tests.support.accounts import create_account, requested_operations
 from tests.support.factories import Factory, Tenant, fresh_number
-from vca.kit import json
+from vca.kit import json, phone
+from vca.kit.number_ranges import parse_ranges
 from vca.registry.number_registry import claimed_numbers
 from vca.telephony.adapter import TelephonyError
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
@@ -63,6 +64,18 @@ def test_check_fails_when_the_carrier_is_unreachable(
     assert result.exit_code == 1
     assert number["did_number"] in result.output
     assert "not checked: the carrier is away" in result.output
+
+
+def test_check_prints_the_added_number_ranges(app: Flask, acme: Tenant) -> None:
+    phone.set_diallable_ranges(parse_ranges("+1924=US,+1837=CA"))
+    try:
+        result = _run(app, "check", "--tenant", acme.id)
+        document = _run_json(app, "check", "--tenant", acme.id)
+    finally:
+        phone.set_diallable_ranges(())
+
+    assert "DIALLABLE_PREFIXES adds +1924=US, +1837=CA." in result.stdout
+    assert document["diallable_prefixes"] == ["+1924=US", "+1837=CA"]
 
 
 def test_check_ignores_unregistered_numbers(

@@ -149,3 +149,15 @@ def test_the_owner_of_a_number_includes_the_plan_of_the_tenant(
     assert owner.plan == "growth"
     assert owner.carriers == (ProviderAccountRef("generic"),)
     assert own_number_owner == replace(owner, carriers=())
+
+
+def test_a_number_in_another_format_is_refused_whoever_vouches_for_it(
+    acme: Tenant, platform: Platform
+) -> None:
+    for number in ("19245550123", "+0123456789", "+1 924 555 0123", "+123456", "tel:+19245550123"):
+        claim = platform.api.post(acme.url("/phone-numbers"), {"did_number": number})
+        assignment = platform.api.post("/api/dids", {"did_number": number, "tenant_id": acme.id})
+
+        for response in (claim, assignment):
+            assert response.status_code == 400
+            assert response.json["errors"][0]["pointer"] == "/did_number"

@@ -112,6 +112,17 @@ def test_a_production_process_rejects_every_development_setting(
     assert len(err.splitlines()) == len(development_values) + 1
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_process_rejects_a_range_of_premium_rate_numbers(command: str, tmp_path: Path) -> None:
+    settings = {**VALID, "DIALLABLE_PREFIXES": "+1900=US"}
+
+    status, out, err = _start(command, settings, tmp_path).wait()
+
+    assert (status, out) == (EX_CONFIG, "")
+    assert err.startswith("VCA cannot start: DIALLABLE_PREFIXES must be ")
+    assert "premium-rate" in err
+
+
 def test_a_process_connects_with_a_url_that_begins_with_postgres(
     database_url: str, tmp_path: Path
 ) -> None:

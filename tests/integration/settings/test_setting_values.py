@@ -23,6 +23,7 @@ RULE_EXAMPLES = (
     "embedded:<folder>",
     "10.0.0.0/8, separated by commas",
     ", separated by commas",
+    "+1924=US",
 )
 
 
@@ -106,6 +107,9 @@ def test_a_required_setting_has_no_default(name: str, blank_value: str) -> None:
         ("PUBLIC_BASE_URL", "https://voice.example.com/?a=b"),
         ("PUBLIC_BASE_URL", "https://voice.example.com/#a"),
         ("DID_CLAIMS", "anyone"),
+        ("DIALLABLE_PREFIXES", "1924=US"),
+        ("DIALLABLE_PREFIXES", "+1837=CA,"),
+        ("DIALLABLE_PREFIXES", "a-secret"),
         ("LOG_LEVEL", "verbose"),
         ("LLM_TIMEOUT_S", "61"),
         ("LLM_MODELS", "a,,b"),
@@ -286,3 +290,20 @@ def test_a_trailing_slash_of_the_public_base_url_is_removed() -> None:
     environment = {**VALID, "PUBLIC_BASE_URL": "https://voice.example.com/vca/"}
 
     assert read_settings(environment).public_base_url == "https://voice.example.com/vca"
+
+
+def test_added_number_ranges_are_parsed() -> None:
+    settings = read_settings({**VALID, "DIALLABLE_PREFIXES": "+1924=US, +1837=CA"})
+
+    assert [str(added) for added in settings.diallable_prefixes] == ["+1924=US", "+1837=CA"]
+    assert read_settings(VALID).diallable_prefixes == ()
+
+
+def test_every_unusable_number_range_is_named() -> None:
+    [problem] = _problems({**VALID, "DIALLABLE_PREFIXES": "+1924=US,+1900=US,+1876=US"})
+
+    assert problem == (
+        "DIALLABLE_PREFIXES must be entries such as +1924=US, separated by commas: +1900=US "
+        "includes premium-rate numbers that libphonenumber knows; +1876=US includes numbers of JM "
+        "that libphonenumber knows"
+    )

@@ -333,6 +333,7 @@ def test_an_inbound_call_does_not_match_an_outbound_one(twilio: ConnectedTwilio)
     ("direction", "numbers"),
     [
         ("inbound", {"from": CALLER, "to": NUMBER}),
+        ("inbound", {"from": CALLER, "to": f"sip:{NUMBER}@acme.sip.twilio.com"}),
         ("outbound-api", {"from": NUMBER, "to": CALLER}),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import event
 
-from tests.support.factories import Factory, Tenant, fresh_number
+from tests.support.factories import Factory, Platform, Tenant, fresh_number
 from tests.support.recordings import checked_out_connections
 from vca.conversation.llm import AnswerSummary, ModelClient, ModelError, ModelRequest
 from vca.conversation.llm.models import Models
@@ -181,6 +181,77 @@ def test_calls_are_listed_newest_first_and_filtered(acme: Tenant, number: str) -
     assert list_ids(started_after=started_at) == [call_ids[2]]
     assert list_ids(started_before=started_at) == [call_ids[0]]
     assert acme.get("/calls", colour="red").status_code == 400
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "caller_number=+14155550123",  # the + means a space
+        "caller_number=%2014155550123",
+        "caller_number=14155550123",
+        "caller_number=4155550123",
+        "caller_number=",
+        "caller_number=%2B1415555012x",
+        "caller_number=anonymous",
+    ],
+)
+def test_a_filter_by_something_else_than_a_number_is_refused(acme: Tenant, query: str) -> None:
+    response = acme.get(f"/calls?{query}")
+
+    assert response.status_code == 400
+    [error] = response.json["errors"]
+    assert (error["in"], error["pointer"]) == ("query", "/caller_number")
+    assert "Not a valid E.164 number" in error["detail"]
+    assert ("write the + as %2B" in error["detail"]) is ("415555012" in query and "x" not in query)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"), [("/calls", "caller_number"), ("/phone-numbers", "did_number")]
+)
+def test_a_filter_by_a_number_that_nobody_has_finds_nothing(
+    acme: Tenant, path: str, name: str
+) -> None:
+    for number in ("+14155559999", "+2101234567"):
+        assert acme.get(path, **{name: number}).json == []
+
+
+def test_the_filters_of_the_registry_refuse_a_lost_plus(acme: Tenant, platform: Platform) -> None:
+    for path in (acme.url("/phone-numbers"), "/api/dids"):
+        response = platform.api.get(f"{path}?did_number=+14155550123")
+
+        assert response.status_code == 400
+        assert "write the + as %2B" in response.json["errors"][0]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("2026-11-30", "The offset from UTC is missing"),
+        ("2026-11-30T09:00", "The offset from UTC is missing"),
+        ("2026-11-30T09:00:00", "The offset from UTC is missing"),
+        ("2026-11-30T09:00:00.5", "The offset from UTC is missing"),
+        ("2026-11-30T09:00:00+01:00", "write the + as %2B"),  # not encoded
+        ("yesterday", "Use a date, a time and an offset"),
+        ("2026-13-30T09:00:00Z", "Use a date, a time and an offset"),
+        ("0001-01-01T00:00:00Z", "Use a date, a time and an offset"),
+        ("", "Use a date, a time and an offset"),
+    ],
+)
+def test_an_unusable_time_is_refused_with_a_hint(acme: Tenant, text: str, hint: str) -> None:
+    response = acme.get(f"/calls?started_after={text}")
+
+    assert response.status_code == 400
+    assert response.json["errors"][0]["pointer"] == "/started_after"
+    assert hint in response.json["errors"][0]["detail"]
+
+
+def test_times_with_an_offset_are_accepted(acme: Tenant) -> None:
+    for text in (
+        "2026-11-30T09:00:00Z",
+        "2026-11-30T09:00:00%2B01:00",
+        "2026-11-30t09:00:00-01:00",
+    ):
+        assert acme.get(f"/calls?started_after={text}").status_code == 200
 
 
 def test_a_simulated_turn_of_a_real_call_returns_404(

@@ -1,5 +1,6 @@
 """The dial policy: which numbers a tenant may dial, and which it may store."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import phonenumbers
@@ -8,12 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from phonenumbers import PhoneNumberType
 
-from tests.support.factories import Platform, Tenant, fresh_number
+from vca.kit import phone
+from vca.kit.number_ranges import NumberRange
 from vca.tenant.settings.dialling import (
     DialDecision,
     DialPolicy,
     RecentDials,
     check_dial,
+    country_of,
     effective_policy,
 )
 from vca.tenant.settings.models import Settings
@@ -21,6 +24,13 @@ from vca.tenant.settings.models import Settings
 POLICY = DialPolicy(("US", "GB"), "US", per_minute=10, per_day=200)
 EVERYWHERE = replace(POLICY, countries=tuple(sorted(phonenumbers.SUPPORTED_REGIONS)))
 LONDON, NEW_YORK = "+442071234567", "+12125550123"
+
+
+@pytest.fixture(autouse=True)
+def _no_added_ranges() -> Iterator[None]:
+    """Remove the number ranges that a test adds."""
+    yield
+    phone.set_diallable_ranges(())
 
 
 def _decide(
@@ -251,93 +261,37 @@ def test_the_caps_of_a_tenant_replace_the_defaults() -> None:
     assert (policy.per_minute, policy.per_day) == (1, 2)
 
 
-@pytest.mark.parametrize("field", ["forward_to", "fallback_number"])
 @pytest.mark.parametrize(
-    ("number", "reason"),
-    [("+449098790123", "number_type"), (NEW_YORK, "country"), ("+448001111111", None)],
+    ("number", "country"),
+    [
+        (LONDON, "GB"),
+        ("+14165550123", "CA"),
+        ("+18765230123", "JM"),
+        ("+441481256789", "GG"),
+        ("+498001234567", "DE"),  # no other country has +49
+        ("+18445550188", None),
+        ("+18005551234", None),
+        ("+448001111111", None),
+        ("+15002345678", None),
+        ("+19245550123", None),
+        ("+80012345678", None),
+        ("+870773111632", None),
+        ("+2101234567", None),
+    ],
 )
-def test_a_number_that_may_not_be_dialled_is_not_stored(
-    acme: Tenant, field: str, number: str, reason: str | None
+def test_a_special_number_belongs_to_no_country_where_countries_share_a_code(
+    number: str, country: str | None
 ) -> None:
-    path = f"/phone-numbers/{acme.number()['id']}"
-
-    changed = acme.patch(path, {field: number})
-    added = acme.post("/phone-numbers", {"did_number": fresh_number(), field: number})
-
-    for response, success_status in ((changed, 200), (added, 201)):
-        if reason is None:
-            assert response.status_code == success_status
-        else:
-            assert response.status_code == 400
-            assert response.json["errors"][0]["pointer"] == f"/{field}"
-            assert reason in response.json["errors"][0]["detail"]
-    assert acme.get(path).json[field] == (number if reason is None else None)
+    assert country_of(number) == country
 
 
-def test_a_dial_policy_determines_the_countries_of_stored_numbers(acme: Tenant) -> None:
-    acme.patch("/settings", {"dial_policy": {"countries": ["US"]}})
+@pytest.mark.parametrize("number", ["+19002345678", "+1911", "+19115550100", "+18005551234"])
+def test_an_added_range_changes_nothing_that_is_known(number: str) -> None:
+    policy = replace(POLICY, home_country="GB")
+    before = _decide(number, policy)
 
-    assert acme.number(forward_to=NEW_YORK)["forward_to"] == NEW_YORK
-    response = acme.post("/phone-numbers", {"did_number": fresh_number(), "forward_to": LONDON})
-    assert "country" in response.json["errors"][0]["detail"]
+    # Such a prefix is rejected when the process starts.
+    phone.set_diallable_ranges((NumberRange("+1900", "US"), NumberRange("+1911", "US")))
 
-
-def test_a_narrower_policy_does_not_block_other_changes(acme: Tenant) -> None:
-    number = acme.number(fallback_number=fresh_number())
-    acme.patch("/settings", {"dial_policy": {"countries": ["US"]}})
-
-    response = acme.patch(f"/phone-numbers/{number['id']}", {"label": "Front desk"})
-
-    assert response.status_code == 200
-
-
-def test_a_number_forwards_to_other_tenants_but_not_to_its_own_tenant(
-    acme: Tenant, globex: Tenant
-) -> None:
-    own_number, foreign_number = acme.number()["did_number"], globex.number()["did_number"]
-    path = f"/phone-numbers/{acme.number()['id']}"
-
-    rejected_response = acme.patch(path, {"forward_to": own_number})
-
-    assert rejected_response.json["errors"][0]["pointer"] == "/forward_to"
-    assert "own_number" in rejected_response.json["errors"][0]["detail"]
-    assert acme.patch(path, {"forward_to": foreign_number}).status_code == 200
-
-
-def test_transfer_targets_are_checked_except_for_their_country(acme: Tenant) -> None:
-    own_number = acme.number()["did_number"]
-    targets = {
-        "abroad": {"number": NEW_YORK},
-        "hot/line": {"number": "+19002345678"},
-    }
-    profile_fields = {"system_prompt": "You answer."}
-
-    name_response = acme.post("/ai-profiles", {**profile_fields, "transfer_targets": targets})
-    targets["hot line"] = targets.pop("hot/line")
-    targets["loop"] = {"number": own_number}
-    create_response = acme.post("/ai-profiles", {**profile_fields, "transfer_targets": targets})
-    profile = acme.profile(transfer_targets={"abroad": {"number": NEW_YORK}})
-    update_response = acme.patch(f"/ai-profiles/{profile['id']}", {"transfer_targets": targets})
-
-    assert name_response.status_code == 400
-    for response in (create_response, update_response):
-        assert response.status_code == 400
-        details = {error["pointer"]: error["detail"] for error in response.json["errors"]}
-        assert set(details) == {
-            "/transfer_targets/hot line/number",
-            "/transfer_targets/loop/number",
-        }
-        assert "number_type" in details["/transfer_targets/hot line/number"]
-        assert "own_number" in details["/transfer_targets/loop/number"]
-    assert acme.get(f"/ai-profiles/{profile['id']}").json["version"] == 1
-
-
-def test_a_home_country_restricts_transfer_targets(acme: Tenant, platform: Platform) -> None:
-    acme.patch("/settings", {"home_country": "GB"})
-
-    response = acme.post(
-        "/ai-profiles",
-        {"system_prompt": "You answer.", "transfer_targets": {"desk": {"number": NEW_YORK}}},
-    )
-
-    assert "country" in response.json["errors"][0]["detail"]
+    assert not before.allowed
+    assert _decide(number, policy) == before

@@ -95,6 +95,55 @@ def test_a_span_of_a_whole_day_ends_at_the_next_midnight() -> None:
     assert not _is_open(hours, "2026-11-22T23:59:59")
 
 
+ALL_DAY = [{"from": "00:00", "to": "24:00"}]
+
+
+def test_the_last_minute_of_a_day_is_open_until_24_00_and_closed_after_23_59() -> None:
+    full = _hours(**dict.fromkeys(DAYS, ALL_DAY))
+    short = _hours(**{day: [{"from": "00:00", "to": "23:59"}] for day in DAYS})
+    minutes = [datetime(2026, 11, 23) + timedelta(minutes=minute) for minute in range(2 * 24 * 60)]
+
+    closed_minutes = [time for time in minutes if not _is_open(short, time.isoformat())]
+
+    assert all(_is_open(full, time.isoformat()) for time in minutes)
+    assert [time.time().isoformat() for time in closed_minutes] == ["23:59:00", "23:59:00"]
+    assert _opens_at(short, "2026-11-23T23:59:30") == "2026-11-24T00:00:00+01:00"
+
+
+def test_a_holiday_may_be_open_until_24_00() -> None:
+    holiday = {"date": "2026-12-25", "name": None, "open": [{"from": "10:00", "to": "24:00"}]}
+    hours = _hours([holiday], friday=[], saturday=[])
+
+    assert not _is_open(hours, "2026-12-25T09:59:59")
+    assert _is_open(hours, "2026-12-25T23:59:59")
+    assert not _is_open(hours, "2026-12-26T00:00:00")
+    assert _opens_at(hours, "2026-12-25T09:00:00") == "2026-12-25T10:00:00+01:00"
+
+
+@pytest.mark.parametrize(
+    ("zone", "saturday", "hours_of_day"),
+    [
+        ("Europe/Berlin", "2026-10-24", 24),
+        ("America/Havana", "2026-10-31", 24),  # on Sunday 00:00 to 00:59 comes twice
+        ("Asia/Beirut", "2026-10-24", 25),  # 23:00 to 23:59 comes twice
+        ("America/Santiago", "2026-09-05", 24),  # Sunday begins at 01:00
+        ("Asia/Beirut", "2026-03-28", 24),
+        ("Atlantic/Azores", "2026-10-24", 24),
+    ],
+)
+def test_a_whole_day_ends_when_the_next_day_begins_although_the_clock_changes(
+    zone: str, saturday: str, hours_of_day: int
+) -> None:
+    hours, day = _hours(saturday=ALL_DAY), date.fromisoformat(saturday)
+    start = datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(zone)).astimezone(UTC)
+    moments = [start + timedelta(minutes=minute) for minute in range(-60, 27 * 60)]
+
+    open_moments = [m for m in moments if isinstance(state_at(hours, ZoneInfo(zone), m), Open)]
+
+    assert open_moments == [m for m in moments if m.astimezone(ZoneInfo(zone)).date() == day]
+    assert len(open_moments) == hours_of_day * 60
+
+
 def test_a_span_that_ends_before_it_starts_ends_on_the_next_day() -> None:
     hours = _hours(sunday=[{"from": "22:00", "to": "02:00"}])
 

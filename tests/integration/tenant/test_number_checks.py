@@ -4,6 +4,7 @@ A check runs on request, every day to detect drift, and as a proof when a tenant
 """
 
 from collections.abc import Iterator
+from itertools import count
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -23,6 +24,8 @@ from vca.tenancy.session import tenant_session
 from vca.tenant.phone_numbers import drift
 from vca.tenant.phone_numbers.drift import CHECK_JOB
 from vca.tenant.phone_numbers.models import PhoneNumber
+
+_suffixes = count(1_000)
 
 
 class NumberSettingsCarrier(FakeTelephonyAdapter):
@@ -304,6 +307,48 @@ def test_a_number_on_the_tenants_own_account_needs_no_assignment(
         assert (response.status_code, response.json["code"]) == (403, "number-not-assigned")
     assert first_claim.status_code == 201
     assert (second_claim.status_code, second_claim.json["code"]) == (409, "number-already-claimed")
+
+
+@pytest.mark.parametrize("claims", ["open", "assigned"])
+@pytest.mark.parametrize("number", ["+19245550", "+852454500", "+521551234", "+99912345"])
+def test_an_unknown_number_needs_the_word_of_a_carrier_or_of_the_platform(
+    app: Flask,
+    acme: Tenant,
+    globex: Tenant,
+    platform: Platform,
+    number_settings_carrier: type[NumberSettingsCarrier],
+    monkeypatch: pytest.MonkeyPatch,
+    number: str,
+    claims: str,
+) -> None:
+    monkeypatch.setitem(app.config, "CLAIMS_ARE_OPEN", claims == "open")
+    own_account = create_account(acme)
+    numbers = [{"did_number": f"{number}{next(_suffixes)}"} for _ in range(4)]
+
+    without_account = acme.post("/phone-numbers", numbers[0])
+    not_at_carrier = acme.post("/phone-numbers", {**numbers[0], **own_account.number_fields})
+    platform_claim = platform.api.post(acme.url("/phone-numbers"), numbers[0])
+    assignment = platform.api.post("/api/dids", {**numbers[1], "tenant_id": acme.id})
+    foreign_claim = globex.post("/phone-numbers", numbers[1])
+    assigned_claim = acme.post("/phone-numbers", numbers[1])
+    monkeypatch.setattr(
+        NumberSettingsCarrier, "number_settings", (NumberSetting("voice_url", "https://x", None),)
+    )
+    deployment_account = acme.post("/phone-numbers", {**numbers[2], "provider_type": "fake"})
+    own_claim = acme.post("/phone-numbers", {**numbers[2], **own_account.number_fields})
+    taken_claim = globex.post("/phone-numbers", numbers[2])
+
+    for response in (without_account, not_at_carrier, deployment_account):
+        assert response.status_code == 400
+        [error] = response.json["errors"]
+        assert error["pointer"] == "/did_number"
+        assert "No numbering plan has this number" in error["detail"]
+    for response in (platform_claim, assignment, assigned_claim, own_claim):
+        assert response.status_code == 201, response.text
+    for response in (foreign_claim, taken_claim):
+        assert (response.status_code, response.json["code"]) == (409, "number-already-claimed")
+    claimed_numbers = {row["did_number"] for row in acme.get("/phone-numbers").json}
+    assert claimed_numbers == {body["did_number"] for body in numbers[:3]}
 
 
 def test_a_number_assigned_to_another_tenant_is_not_claimed_by_proof(

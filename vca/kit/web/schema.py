@@ -1,6 +1,7 @@
 """Schemas: marshmallow for strict input; output reads attributes, and orjson serialises them."""
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC
 from functools import cached_property, lru_cache
@@ -20,6 +21,10 @@ _UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IG
 _DATE_TIME = re.compile(
     r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
+# Characters that Unicode counts as letters or symbols and that have no ink.
+_BLANK_LETTERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+_NUMBER_EXAMPLE = "+14155550100"
+_LOST_PLUS = "In a query, write the + as %2B."
 
 
 class Schema(marshmallow.Schema):
@@ -108,9 +113,16 @@ def string(low: int, high: int, *, one_of: Iterable[str] = (), **options: Any) -
 
 
 def not_blank(value: str) -> None:
-    """Validate that the text contains more than white space."""
-    if not value.strip():
+    """Validate that the text contains a visible character.
+
+    White space, control characters, joiners, marks without a letter and the like are not visible.
+    """
+    if not any(map(_is_visible, value)):
         raise marshmallow.ValidationError("Must not be blank.")
+
+
+def _is_visible(char: str) -> bool:
+    return unicodedata.category(char)[0] in "LNPS" and char not in _BLANK_LETTERS
 
 
 def integer(low: int, high: int, **options: Any) -> fields.Integer:
@@ -138,18 +150,40 @@ class Pattern(validate.Validator):
 
 
 def e164(**options: Any) -> fields.String:
-    """Return a field for a valid phone number in E.164, ASCII."""
-    metadata = {"pattern": r"^\+[1-9][0-9]{6,14}$", "example": "+14155550100"}
+    """Return a field for a phone number in E.164, ASCII. The numbering plan is not checked.
+
+    Callers have such numbers: networks deliver numbers that libphonenumber does not know.
+    """
+    return _number_field(_check_e164, options)
+
+
+def diallable_number(**options: Any) -> fields.String:
+    """Return a field for a phone number in E.164 that is valid in its country's numbering plan."""
+    return _number_field(_check_valid_number, options)
+
+
+def _number_field(check: Callable[[str], None], options: dict[str, Any]) -> fields.String:
+    metadata = {"pattern": r"^\+[1-9][0-9]{6,14}$", "example": _NUMBER_EXAMPLE}
     return fields.String(
-        validate=_check_valid_number,
-        metadata={**metadata, **options.pop("metadata", {})},
-        **options,
+        validate=check, metadata={**metadata, **options.pop("metadata", {})}, **options
     )
 
 
+def _check_e164(value: str) -> None:
+    if phone.is_e164(value):
+        return
+    detail = f"Not a valid E.164 number such as {_NUMBER_EXAMPLE}."
+    if phone.is_e164(f"+{value.strip()}"):
+        detail += f" It begins with + and the country code. {_LOST_PLUS}"
+    raise marshmallow.ValidationError(detail)
+
+
 def _check_valid_number(value: str) -> None:
+    _check_e164(value)
     if not phone.is_valid(value):
-        raise marshmallow.ValidationError("Not a valid E.164 number such as +14155550100.")
+        raise marshmallow.ValidationError(
+            f"Not a valid E.164 number such as {_NUMBER_EXAMPLE}: no numbering plan has it."
+        )
 
 
 def _check_printable(value: str) -> None:
@@ -203,13 +237,32 @@ class Uuid(fields.UUID):
 class DateTime(fields.AwareDateTime):
     """An RFC 3339 time with an offset, in the range of years that Postgres and Python share."""
 
+    default_error_messages = {
+        "invalid": "Not a valid time. Use a date, a time and an offset, such as "
+        "2026-11-30T09:00:00Z.",
+        "no_offset": "The offset from UTC is missing. Use a time such as 2026-11-30T09:00:00Z or "
+        "2026-11-30T09:00:00+01:00.",
+        "lost_plus": f"The + of the offset is missing. {_LOST_PLUS}",
+    }
+
     def __init__(self, **options: Any) -> None:
         super().__init__(format="iso", **options)
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
         if not (isinstance(value, str) and _DATE_TIME.fullmatch(value)):
-            raise self.make_error("invalid", input=value, obj_type="time")
+            raise self.make_error(_time_fault(value))
         moment = super()._deserialize(value, *args, **kwargs)
         if not 1970 <= moment.year <= 9000:
-            raise self.make_error("invalid", input=value, obj_type="time")
+            raise self.make_error("invalid")
         return moment.astimezone(UTC)  # Postgres rejects offsets of 16 hours or more
+
+
+def _time_fault(value: Any) -> str:
+    """Return the name of the error message for a text that is not an RFC 3339 time."""
+    if not isinstance(value, str):
+        return "invalid"
+    if _DATE_TIME.fullmatch(value.replace(" ", "+")):
+        return "lost_plus"
+    endings = ("Z", ":00Z", "T00:00:00Z")
+    is_complete = any(_DATE_TIME.fullmatch(f"{value}{ending}") for ending in endings)
+    return "no_offset" if is_complete else "invalid"

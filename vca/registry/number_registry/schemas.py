@@ -26,5 +26,5 @@ class DidQuery(PageQuery):
     """Query parameters for a list of numbers."""
 
     tenant_id = Uuid()
-    did_number = string(1, 20)
+    did_number = e164()
     state = string(1, 20, one_of=STATES)

@@ -14,7 +14,7 @@ from vca.kit.web.schema import (
     QueryBoolean,
     StrictBoolean,
     StrictNumber,
-    e164,
+    diallable_number,
     integer,
     not_blank,
     string,
@@ -50,7 +50,7 @@ def _validate_model(value: str) -> None:
 class TransferTargetSchema(Schema):
     """A number to which the model may transfer a call, stored under a name that the model uses."""
 
-    number = e164(required=True)
+    number = diallable_number(required=True)
     description = string(0, 200, load_default="")
 
 

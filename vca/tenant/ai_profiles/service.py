@@ -3,8 +3,8 @@
 A tenant with profiles has exactly one default, and every change of content creates a version.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Protocol
 from uuid import UUID, uuid4
 
 from sqlalchemy import exists, func, select
@@ -17,6 +17,7 @@ from vca.kit.json import escape_pointer_step
 from vca.kit.paging import Listing, Page, PageRequest
 from vca.tenant.ai_profiles.models import VERSIONED_FIELDS, AiProfile, AiProfileVersion
 from vca.tenant.settings import service as settings
+from vca.tenant.settings.dialling import DialDecision
 
 _LISTING = Listing(AiProfile, (AiProfile.created_at, AiProfile.id))
 _VERSIONS = Listing(AiProfileVersion, (AiProfileVersion.version,), newest_first=True)
@@ -32,6 +33,21 @@ DEFAULT_FIELDS: dict[str, Any] = {
 }
 
 
+class AnsweredNumberLister(Protocol):
+    """Returns at least one number of each country that a profile answers.
+
+    `ai_profile_id` is None for a profile that is not stored yet.
+    """
+
+    def __call__(
+        self, session: Session, *, ai_profile_id: UUID | None, is_default: bool
+    ) -> Collection[str]:
+        """Return the numbers."""
+
+
+_list_answered_numbers: AnsweredNumberLister | None = None
+
+
 class DefaultProfileNeeded(Conflict):
     """The change would leave a tenant that has profiles without a default profile."""
 
@@ -44,15 +60,23 @@ class ProfileInUse(Conflict):
     code = "profile-in-use"
 
 
+def set_answered_number_lister(lister: AnsweredNumberLister) -> None:
+    """Set the function that lists the numbers that a profile answers."""
+    global _list_answered_numbers
+    _list_answered_numbers = lister
+
+
 def create(session: Session, *, is_default: bool = False, **content: Any) -> AiProfile:
     """Create a profile at version 1.
 
     The tenant's first profile becomes the default even if `is_default` is false. Raise InvalidInput
-    for a transfer target that the tenant could never dial.
+    for a transfer target that a number which the profile answers could not dial, and
+    HomeCountryNeeded.
     """
     _lock_settings(session)
-    _check_transfer_targets(session, content.get("transfer_targets", {}))
     is_first = not session.scalar(select(exists().where(AiProfile.id.is_not(None))))
+    numbers = _answered_numbers(session, None, is_default=is_first or is_default)
+    _check_transfer_targets(session, content.get("transfer_targets", {}), from_numbers=numbers)
     content = {**DEFAULT_FIELDS, **content}
     content["name"] = content["name"] or content["role"]
     profile = AiProfile(id=uuid4(), version=1, is_default=False, **content)
@@ -82,9 +106,8 @@ def change(
 ) -> AiProfile:
     """Update the given fields; a change of content creates a new version.
 
-    Raise NotFound, InvalidInput for a transfer target that the tenant could never dial, and
-    DefaultProfileNeeded if `is_default` is set to false on the default profile: make another
-    profile the default instead.
+    Raise NotFound, InvalidInput and HomeCountryNeeded as `create` does, and DefaultProfileNeeded if
+    `is_default` is set to false on the default profile: make another profile the default instead.
     """
     _lock_settings(session)
     profile = get(session, ai_profile_id=ai_profile_id, for_update=True)
@@ -93,13 +116,21 @@ def change(
             "Make another profile the default; this profile then stops being the default."
         )
     changes = {name: value for name, value in content.items() if getattr(profile, name) != value}
+    becomes_default = bool(is_default) and not profile.is_default
+    if "transfer_targets" in changes or becomes_default:
+        numbers = _answered_numbers(
+            session, ai_profile_id, is_default=profile.is_default or becomes_default
+        )
+        if "transfer_targets" in changes:
+            _check_transfer_targets(session, changes["transfer_targets"], from_numbers=numbers)
+        else:
+            check_reachable(session, profile, from_numbers=numbers, field_name="is_default")
     if changes:
-        _check_transfer_targets(session, changes.get("transfer_targets", {}))
         for name, value in changes.items():
             setattr(profile, name, value)
         profile.version += 1
         _store_version(session, profile)
-    if is_default and not profile.is_default:
+    if becomes_default:
         _make_default(session, profile)
     elif changes:
         _set_updated_at(session, profile)
@@ -127,6 +158,18 @@ def delete(session: Session, *, ai_profile_id: UUID) -> None:
         raise
 
 
+def check_reachable(
+    session: Session, profile: AiProfile, *, from_numbers: Collection[str], field_name: str
+) -> None:
+    """Check that numbers which get the profile may dial its transfer targets.
+
+    Raise InvalidInput for the field, and HomeCountryNeeded.
+    """
+    for name, decision in _denied_targets(session, profile.transfer_targets, from_numbers):
+        detail = f"The profile's transfer target `{name}` cannot be dialled: {decision.reason}"
+        raise InvalidInput.field(field_name, f"{detail} ({decision.code}).")
+
+
 def list_versions(session: Session, *, ai_profile_id: UUID, page: PageRequest) -> Page:
     """Return a page of a profile's versions, newest first. Raise NotFound."""
     get(session, ai_profile_id=ai_profile_id)
@@ -148,17 +191,39 @@ def _lock_settings(session: Session) -> None:
     settings.get(session, for_update=True)
 
 
-def _check_transfer_targets(session: Session, targets: Mapping[str, Any]) -> None:
-    """Raise InvalidInput for numbers that the tenant could not dial from any of its numbers."""
-    errors = []
-    for name, target in targets.items():
-        decision = settings.check_target_number(session, target["number"], from_number=None)
-        if not decision.allowed:
-            pointer = f"/transfer_targets/{escape_pointer_step(name)}/number"
-            detail = f"This number cannot be dialled: {decision.reason} ({decision.code})."
-            errors.append(FieldError(pointer, detail))
+def _answered_numbers(
+    session: Session, ai_profile_id: UUID | None, *, is_default: bool
+) -> Collection[str]:
+    if _list_answered_numbers is None:
+        raise RuntimeError("no lister of answered numbers is set")
+    return _list_answered_numbers(session, ai_profile_id=ai_profile_id, is_default=is_default)
+
+
+def _check_transfer_targets(
+    session: Session, targets: Mapping[str, Any], *, from_numbers: Collection[str]
+) -> None:
+    """Raise InvalidInput for targets that one of the numbers could not dial."""
+    errors = [
+        FieldError(
+            f"/transfer_targets/{escape_pointer_step(name)}/number",
+            f"This number cannot be dialled: {decision.reason} ({decision.code}).",
+        )
+        for name, decision in _denied_targets(session, targets, from_numbers)
+    ]
     if errors:
         raise InvalidInput("The request is not valid.", errors=errors)
+
+
+def _denied_targets(
+    session: Session, targets: Mapping[str, Any], from_numbers: Collection[str]
+) -> Iterator[tuple[str, DialDecision]]:
+    """Yield the targets that could not be dialled; without numbers, not from any number."""
+    for name, target in targets.items():
+        decision = settings.check_target_number(
+            session, target["number"], from_numbers=from_numbers
+        )
+        if not decision.allowed:
+            yield name, decision
 
 
 def _make_default(session: Session, profile: AiProfile) -> None:

@@ -8,6 +8,7 @@ import click
 from flask import current_app
 
 from vca import cli
+from vca.kit import phone
 from vca.registry.number_registry import claimed_numbers
 from vca.tenancy.session import public_session
 from vca.tenant.calls.carrier_webhooks import fallback
@@ -24,6 +25,8 @@ _COLUMNS = ("did_number", "tenant_id", "provider_type", "found")
 def check(tenant_id: UUID | None, as_json: bool) -> None:
     """Compare the settings of all registered numbers with their carriers. Changes nothing.
 
+    Also prints the number ranges that DIALLABLE_PREFIXES adds.
+
     Exit status 1 if any number differs from its registration, or could not be checked.
     """
     with public_session() as session:
@@ -33,8 +36,11 @@ def check(tenant_id: UUID | None, as_json: bool) -> None:
     mismatches = [
         row for row, inspection in zip(rows, inspections, strict=True) if not inspection.agrees
     ]
-    output = {"checked": len(rows), "wrong": mismatches}
+    output: dict[str, Any] = {"checked": len(rows), "wrong": mismatches}
     text = f"{len(rows)} numbers checked, {len(mismatches)} differ from their registration."
+    if ranges := phone.diallable_ranges():
+        output["diallable_prefixes"] = [str(added) for added in ranges]
+        text += f"\nDIALLABLE_PREFIXES adds {', '.join(output['diallable_prefixes'])}."
     cli.print_result(
         output,
         as_json=as_json,

@@ -78,7 +78,9 @@ def place_call(body: dict[str, Any], tenant_id: UUID) -> Any:
 
     The number is dialled by a background job, exactly once, and an AI profile talks to the person
     who answers. The call's `status` shows the result. Send an `Idempotency-Key` to repeat a request
-    safely.
+    safely. Returns 409 `dialling-refused` if the tenant's `dial_policy` denies the number, and 409
+    `home-country-needed` if the dialling number belongs to no country and the settings do not say
+    which countries it may dial.
     """
     call = outbound_calls.place_call(request_session(), **body)
     return accepted_response(

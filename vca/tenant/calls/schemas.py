@@ -5,7 +5,16 @@ from typing import Any, get_args
 from marshmallow import fields, validate
 
 from vca.kit.web import PageQuery, Schema
-from vca.kit.web.schema import DateTime, Pattern, QueryBoolean, Uuid, e164, integer, not_blank
+from vca.kit.web.schema import (
+    DateTime,
+    Pattern,
+    QueryBoolean,
+    Uuid,
+    diallable_number,
+    e164,
+    integer,
+    not_blank,
+)
 from vca.kit.web.schema import string as string
 from vca.telephony.types import LegOutcome
 from vca.tenant.calls.core.models import CALLER_IDS, DIRECTIONS, EVENT_TYPES
@@ -194,7 +203,12 @@ class CallQuery(PageQuery):
     end_reason = string(1, 40, one_of=END_REASONS)
     phone_number_id = Uuid()
     ai_profile_id = Uuid()
-    caller_number = string(1, 20)
+    caller_number = e164(
+        metadata={
+            "description": "The caller's number. The two spellings of a mobile number of Mexico, "
+            "Argentina or Brazil, such as +52 and +521, find the same calls."
+        }
+    )
     simulated = QueryBoolean()
     started_after = DateTime(attribute="started_at__gt")
     started_before = DateTime(attribute="started_at__lt")
@@ -203,7 +217,7 @@ class CallQuery(PageQuery):
 class NewCallSchema(Schema):
     """An outbound call."""
 
-    to = e164(required=True)
+    to = diallable_number(required=True)
     from_phone_number_id = Uuid(
         required=True, metadata={"description": "The tenant's phone number to call from."}
     )

@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from vca.kit import phone
 from vca.kit.paging import Listing, Page, PageRequest
 from vca.registry.number_registry import service as number_registry
 from vca.tenancy.schema import TenantRef
@@ -25,7 +26,12 @@ _TURN_LISTING = Listing(Turn, (Turn.sequence,))
 
 
 def list_calls(session: Session, *, page: PageRequest, **filters: Any) -> Page:
-    """Return a page of the tenant's calls, the newest first."""
+    """Return a page of the tenant's calls, the newest first.
+
+    The filter `caller_number` finds all spellings of the number.
+    """
+    if "caller_number" in filters:
+        filters["caller_number__in"] = sorted(phone.twins(filters.pop("caller_number")))
     listing = _CALL_LISTING.page(session, page, filters)
     return replace(listing, items=serializers.add_recording_status(session, listing.items))
 

@@ -5,10 +5,11 @@ from uuid import UUID
 
 from flask import current_app, g
 
-from vca.kit import clock, http
+from vca.kit import clock, http, phone
+from vca.kit.errors import InvalidInput
 from vca.kit.web import Blueprint, access, created_response, pagination
 from vca.kit.web.context import request_session
-from vca.registry.number_registry.service import ClaimPolicy
+from vca.registry.number_registry.service import ClaimPolicy, NumberNotAssigned
 from vca.registry.webhooks import endpoints
 from vca.telephony.types import ProviderAccountRef
 from vca.tenancy.session import tenant_session
@@ -39,6 +40,10 @@ blp = Blueprint(
 
 URL = "/api/tenants/<uuid:tenant_id>/phone-numbers"
 NUMBER_URL = f"{URL}/<uuid:phone_number_id>"
+_UNKNOWN_NUMBER = (
+    "No numbering plan has this number. Claim it from your own carrier account, or ask the "
+    "platform to assign it to you."
+)
 
 
 @blp.route(URL, methods=["POST"])
@@ -51,11 +56,17 @@ def add_number(body: dict[str, Any], tenant_id: UUID) -> Any:
     A number belongs to one tenant of the whole deployment. Claiming a number that is taken returns
     409 without naming its owner. Registration at the carrier follows in the background;
     `registration` has its status. If the platform must assign numbers, a number on the tenant's own
-    carrier account can be claimed without an assignment.
+    carrier account can be claimed without an assignment. A number that no numbering plan has can be
+    claimed by a platform key, after an assignment, or from the tenant's own carrier account.
     """
     policy = _claim_policy(body)
-    with tenant_session(g.tenant) as tenant_tx:
-        number = service.add(tenant_tx, policy=policy, **body)
+    try:
+        with tenant_session(g.tenant) as tenant_tx:
+            number = service.add(tenant_tx, policy=policy, **body)
+    except NumberNotAssigned:
+        if phone.is_valid(body["did_number"]):
+            raise
+        raise InvalidInput.field("did_number", _UNKNOWN_NUMBER) from None
     path = f"/api/tenants/{tenant_id}/phone-numbers/{number.id}"
     return created_response(number, pagination.public_url(path))
 
@@ -193,10 +204,14 @@ def create_webrtc_credential(body: dict[str, Any], tenant_id: UUID) -> Any:
 
 
 def _claim_policy(body: dict[str, Any]) -> ClaimPolicy:
-    """Return the policy under which the caller may claim the number; this may ask a carrier."""
+    """Return the policy under which the caller may claim the number; this may ask a carrier.
+
+    A number that no numbering plan has is not free for all: the platform or the tenant's own
+    carrier account must vouch for it.
+    """
     if g.caller.is_platform:
         return "platform"
-    if current_app.config["CLAIMS_ARE_OPEN"]:
+    if current_app.config["CLAIMS_ARE_OPEN"] and phone.is_valid(body["did_number"]):
         return "open"
     provider_type = body.get("provider_type", service.DEFAULT_FIELDS["provider_type"])
     ref = ProviderAccountRef(provider_type, body.get("telephony_account_id"))

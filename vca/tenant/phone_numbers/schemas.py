@@ -3,7 +3,7 @@
 from marshmallow import fields
 
 from vca.kit.web import PageQuery, Schema
-from vca.kit.web.schema import QueryBoolean, StrictBoolean, Uuid, e164, string
+from vca.kit.web.schema import QueryBoolean, StrictBoolean, Uuid, diallable_number, e164, string
 from vca.registry.webhooks.schemas import MAX_URL_LENGTH
 from vca.tenant.phone_numbers.models import MODES, REGISTRATION_STATUSES
 from vca.tenant.settings.hours_schema import HoursSchema
@@ -52,7 +52,7 @@ class PhoneNumberChangeSchema(Schema):
         }
     )
     mode = string(1, 20, one_of=MODES)
-    forward_to = e164(
+    forward_to = diallable_number(
         allow_none=True,
         metadata={
             "description": "Destination for `mode: forward` and for opening hours that forward. "
@@ -73,7 +73,7 @@ class PhoneNumberChangeSchema(Schema):
             "description": "The profile that answers. null selects the tenant's default profile."
         },
     )
-    fallback_number = e164(
+    fallback_number = diallable_number(
         allow_none=True,
         metadata={
             "description": "Destination of calls that no agent can handle. Must be allowed by the "
@@ -197,7 +197,7 @@ class BrowserCredentialSchema(Schema):
 class PhoneNumberQuery(PageQuery):
     """Query parameters of the list of phone numbers."""
 
-    did_number = string(1, 20)
+    did_number = e164()
     is_active = QueryBoolean()
     mode = string(1, 20, one_of=MODES)
     ai_profile_id = Uuid()

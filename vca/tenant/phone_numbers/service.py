@@ -15,6 +15,7 @@ from vca.registry.number_registry import service as dids
 from vca.registry.number_registry.service import ClaimPolicy
 from vca.telephony import providers
 from vca.telephony.types import ProviderAccountRef
+from vca.tenant.ai_profiles import service as ai_profiles
 from vca.tenant.ai_profiles.models import AiProfile
 from vca.tenant.phone_numbers import (
     number_metering,
@@ -67,7 +68,7 @@ def add(session: Session, *, policy: ClaimPolicy, did_number: str, **fields: Any
         session, number=did_number, phone_number_id=number.id, carrier=carrier, policy=policy
     )
     session.add(number)
-    _validate(session, number, changed_fields=fields)
+    _validate(session, number, changed_fields={*fields, "ai_profile_id"})
     registration.request_registration(session, number)
     session.flush()
     number_metering.start_metering(session, now=clock.now())
@@ -185,6 +186,22 @@ def _validate(session: Session, number: PhoneNumber, *, changed_fields: Collecti
     if number.ai_profile_id is not None:
         profile = session.get_one(AiProfile, number.ai_profile_id)
         provider_compatibility.check_profile(session, number, profile)
+    if "ai_profile_id" in changed_fields:
+        _check_transfer_targets(session, number)
+
+
+def _check_transfer_targets(session: Session, number: PhoneNumber) -> None:
+    """Check that the number may dial the transfer targets of the profile that answers it."""
+    condition = (
+        AiProfile.is_default
+        if number.ai_profile_id is None
+        else AiProfile.id == number.ai_profile_id
+    )
+    profile = session.scalars(select(AiProfile).where(condition)).one_or_none()
+    if profile is not None:
+        ai_profiles.check_reachable(
+            session, profile, from_numbers=[number.did_number], field_name="ai_profile_id"
+        )
 
 
 def _check_target_number(session: Session, number: PhoneNumber, field_name: str) -> None:
@@ -195,7 +212,9 @@ def _check_target_number(session: Session, number: PhoneNumber, field_name: str)
     target_number = getattr(number, field_name)
     if target_number is None:
         return
-    decision = settings.check_target_number(session, target_number, from_number=number.did_number)
+    decision = settings.check_target_number(
+        session, target_number, from_numbers=[number.did_number]
+    )
     if not decision.allowed:
         raise InvalidInput.field(
             field_name, f"This number cannot be dialled: {decision.reason} ({decision.code})."

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import phonenumbers
-
-from vca.kit import json
+from vca.kit import json, phone
 
 ERASED = "erased"
 ERASED_IN_TEXT = f"[{ERASED}]"
@@ -23,33 +21,38 @@ class DataSubject:
 
     number: str
 
-    @property
-    def digits(self) -> str:
-        """The number without its `+`."""
-        return self.number[1:]
+    @cached_property
+    def numbers(self) -> list[str]:
+        """All E.164 spellings of the number's line."""
+        return sorted(phone.twins(self.number))
 
     @cached_property
-    def national(self) -> str:
-        """The national number, without the leading zero."""
-        return phonenumbers.national_significant_number(phonenumbers.parse(self.number))
+    def spellings(self) -> list[str]:
+        """The digits of the numbers, with the country code and as they are written at home.
+
+        A number that cannot be parsed has its own digits alone.
+        """
+        national_forms = phone.national_forms(self.number)
+        return sorted({*(number[1:] for number in self.numbers), *national_forms})
 
     @cached_property
     def pattern(self) -> str:
         """A regular expression that finds the number in texts, valid in Python and in Postgres."""
-        forms = [rf"(?:\+{_SEPARATORS}|00{_SEPARATORS})?{_SEPARATORS.join(self.digits)}"]
-        if len(self.national) >= _MIN_NATIONAL_DIGITS:
-            forms.append(rf"(?:0{_SEPARATORS})?{_SEPARATORS.join(self.national)}")
+        forms = [
+            rf"(?:\+{_SEPARATORS}|00{_SEPARATORS})?{_SEPARATORS.join(number[1:])}"
+            for number in self.numbers
+        ]
+        forms += [
+            rf"(?:0{_SEPARATORS})?{_SEPARATORS.join(digits)}"
+            for digits in sorted(phone.national_forms(self.number))
+            if len(digits) >= _MIN_NATIONAL_DIGITS
+        ]
         return rf"(?<![0-9])\(?(?:{'|'.join(forms)})(?![0-9])"
 
     def equals_number(self, text: str) -> bool:
         """Return whether a text consists of the number alone, with or without the country code."""
         digits = re.sub("[^0-9]", "", text).lstrip("0")
         return digits in self.spellings and re.search("[A-Za-z]", text) is None
-
-    @property
-    def spellings(self) -> tuple[str, str]:
-        """The number's digits with and without the country code."""
-        return self.digits, self.national
 
     def scrub(self, value: Any) -> Any:
         """Return a text or JSON value with every occurrence of the number replaced."""

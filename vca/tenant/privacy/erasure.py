@@ -69,7 +69,12 @@ def _erase_once(tenant: TenantRef, job: PrivacyJob) -> bool:
     with tenant_session(tenant) as session:
         _erase_messages(session, job)
     data_export.delete_subject_exports(
-        tenant, hashes=erasure_ledger.number_hashes(tenant.id, job.subject.number)
+        tenant,
+        hashes=[
+            number_hash
+            for number in job.subject.numbers
+            for number_hash in erasure_ledger.number_hashes(tenant.id, number)
+        ],
     )
     with tenant_session(tenant) as session:
         live = subject_records.live_call_ids(session)

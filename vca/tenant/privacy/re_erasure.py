@@ -26,8 +26,7 @@ def reapply_erasures(tenant: TenantRef, *, archived_tenant_id: UUID | None = Non
     StorageError.
     """
     entries = list(erasure_ledger.read_entries(archived_tenant_id or tenant.id))
-    mentioned_numbers = text_search.list_numbers(tenant) if entries else set()
-    numbers = {number for number in mentioned_numbers if phone.is_valid(number)}
+    numbers = text_search.list_numbers(tenant) if entries else set()
     with tenant_session(tenant) as session:
         _schedule_unfinished(session)
         request_ids = [
@@ -49,11 +48,14 @@ def reapply_erasures(tenant: TenantRef, *, archived_tenant_id: UUID | None = Non
 def _matches(
     ledger_tenant_id: UUID, numbers: Iterable[str], entries: Iterable[ErasureEntry]
 ) -> Iterator[tuple[str, ErasureEntry]]:
-    """Yield each erased number with each of its ledger entries."""
+    """Yield each erased number with each of its ledger entries.
+
+    A number is found by its twins too: the copy may hold another spelling than was erased.
+    """
     by_hash: dict[str, list[ErasureEntry]] = {}
     for entry in entries:
         by_hash.setdefault(entry.number_hash, []).append(entry)
-    for number in sorted(numbers):
+    for number in sorted(set().union(*map(phone.twins, numbers))):
         for number_hash in erasure_ledger.number_hashes(ledger_tenant_id, number):
             yield from ((number, entry) for entry in by_hash.get(number_hash, ()))
 

@@ -68,12 +68,14 @@ def request_erasure(
 
     Raise TenantOwnsNumber.
     """
-    if session.scalar(select(PhoneNumber.id).where(PhoneNumber.did_number == number)) is not None:
+    subject = DataSubject(number)
+    is_own = PhoneNumber.did_number.in_(subject.numbers)
+    if session.scalar(select(PhoneNumber.id).where(is_own).limit(1)) is not None:
         raise TenantOwnsNumber
     erasure_request = requests.create_request(
         session, tenant, kind="erasure", number=number, now=now
     )
-    config_fields = text_search.find_in_configuration(session, DataSubject(number))
+    config_fields = text_search.find_in_configuration(session, subject)
     requests.update_result(session, erasure_request.id, configured=config_fields)
     return erasure_to_dict(erasure_request)
 

@@ -1,16 +1,18 @@
 """Decide which numbers a tenant may dial, as a protection against toll fraud. Pure functions.
 
 Only ordinary telephone numbers in allowed countries pass. Fraud dials numbers that earn their owner
-money with each minute.
+money with each minute. The deployment's `DIALLABLE_PREFIXES` count as ordinary numbers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import phonenumbers
 from phonenumbers import PhoneNumber, PhoneNumberType
 
+from vca.kit import phone
+from vca.kit.number_ranges import ORDINARY_TYPES
 from vca.tenant.settings.models import Settings
 
 DEFAULT_PER_MINUTE = 10
@@ -22,15 +24,10 @@ DenialCode = Literal[
     "own_number",
     "number_type",
     "country",
+    "home_country_needed",
     "per_minute",
     "per_day",
 ]
-_ALLOWED_TYPES = {
-    PhoneNumberType.FIXED_LINE,
-    PhoneNumberType.MOBILE,
-    PhoneNumberType.FIXED_LINE_OR_MOBILE,
-    PhoneNumberType.VOIP,
-}
 # Region code of +800, +870, +881 to +883 and +979: freephone, satellite and other networks that
 # belong to no country.
 _NO_COUNTRY = "001"
@@ -42,12 +39,16 @@ class DialPolicy:
 
     `countries` is None if the tenant has set none and the dialling number, whose country would
     apply, is not known yet. `home_country` is the country whose freephone numbers may be dialled.
+    `own_countries` take its place for a dialling number that belongs to no country.
+    `home_country_needed`: there are none, so it is not known which countries it may dial.
     """
 
     countries: tuple[str, ...] | None
     home_country: str | None
     per_minute: int = DEFAULT_PER_MINUTE
     per_day: int = DEFAULT_PER_DAY
+    own_countries: tuple[str, ...] = ()
+    home_country_needed: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,29 +68,48 @@ class DialDecision:
     reason: str
 
 
-def effective_policy(settings: Settings, *, from_number: str | None) -> DialPolicy:
+def effective_policy(
+    settings: Settings, *, from_number: str | None, own_countries: Collection[str] = ()
+) -> DialPolicy:
     """Return the policy for legs from or through one of the tenant's numbers.
 
     A tenant without countries may dial its home country. Without a home country it may dial the
-    country of `from_number`, which is None if the number is not known yet.
+    country of `from_number`, which is None if the number is not known yet. A number that belongs to
+    no country may then dial `own_countries`, the countries of the tenant's other numbers.
     """
     stored_policy = settings.dial_policy
-    home_country = settings.home_country or (country_of(from_number) if from_number else None)
+    number_country = country_of(from_number) if from_number else None
+    home_country = settings.home_country or number_country
     countries = stored_policy.get("countries")
-    if countries is None and (home_country or from_number):
-        countries = [home_country] if home_country else []
+    if countries is None and home_country:
+        countries = [home_country]
+    elif countries is None and from_number:
+        countries = sorted(own_countries)
     return DialPolicy(
         None if countries is None else tuple(countries),
         home_country,
         stored_policy.get("per_minute", DEFAULT_PER_MINUTE),
         stored_policy.get("per_day", DEFAULT_PER_DAY),
+        own_countries=() if home_country else tuple(sorted(own_countries)),
+        home_country_needed=stored_policy.get("countries") is None and countries == [],
     )
 
 
 def country_of(number: str) -> str | None:
-    """Return the ISO 3166 code of a number's country; within +1 the area code decides."""
-    parsed = _parse_e164(number)
-    country = phonenumbers.region_code_for_number(parsed) if parsed else None
+    """Return the ISO 3166 code of the country that a number belongs to, or None.
+
+    Several countries share +1, +44 and a few other codes. There an ordinary line belongs to the
+    country of its area code, and a freephone number or another special one to none of them.
+    """
+    parsed = phone.parse(number)
+    if parsed is None:
+        return None
+    if added_country := phone.range_country(number):
+        return added_country
+    shares_code = len(phonenumbers.region_codes_for_country_code(parsed.country_code or 0)) > 1
+    if shares_code and phonenumbers.number_type(parsed) not in ORDINARY_TYPES:
+        return None
+    country = phonenumbers.region_code_for_number(parsed)
     return None if country == _NO_COUNTRY else country
 
 
@@ -118,26 +138,36 @@ def check_dial(
 
 def _denials(number: str, policy: DialPolicy, own_number: bool) -> Iterator[tuple[DenialCode, str]]:
     """Yield the reasons against a number that do not depend on time, the most serious first."""
-    parsed = _parse_e164(number)
+    parsed = _parse_dialled(number)
+    added_country = phone.range_country(number)
     if _reaches_emergency(number, parsed, policy):
         yield "emergency_number", "the number is an emergency number"
-    if parsed is None or not phonenumbers.is_valid_number(parsed):
+    if parsed is None or not (added_country or phonenumbers.is_valid_number(parsed)):
         yield "invalid_number", "the number is not valid in any country"
         return
     if own_number:
         yield "own_number", "the number belongs to the tenant, so the call would come back in"
-    if not _is_ordinary(parsed, policy):
+    if not added_country and not _is_ordinary(parsed, policy):
         yield (
             "number_type",
             "only fixed, mobile and internet lines and freephone at home are allowed",
         )
     countries = policy.countries
-    if countries is not None and not _is_in_countries(parsed, countries):
+    if policy.home_country_needed:
+        yield (
+            "home_country_needed",
+            "the dialling number belongs to no country: set `home_country` or "
+            "`dial_policy.countries` in the settings",
+        )
+    elif countries is not None and not _is_in_countries(parsed, added_country, countries):
         yield "country", f"the country is not allowed (allowed: {', '.join(countries) or 'none'})"
 
 
-def _parse_e164(number: str) -> PhoneNumber | None:
-    """Return the parsed number, or None unless it has a country code and ASCII digits only."""
+def _parse_dialled(number: str) -> PhoneNumber | None:
+    """Return the parsed number, or None unless it has a country code and ASCII digits only.
+
+    Unlike an E.164 number it may be short, as +1911 is.
+    """
     if not (number.startswith("+") and number[1:].isascii() and number[1:].isdigit()):
         return None
     try:
@@ -172,13 +202,19 @@ def _is_ordinary(number: PhoneNumber, policy: DialPolicy) -> bool:
         return False
     kind = phonenumbers.number_type(number)
     if kind == PhoneNumberType.TOLL_FREE:
-        at_home = policy.home_country is not None and _is_in_countries(
-            number, (policy.home_country,)
-        )
-        return at_home or policy.countries is None
-    return kind in _ALLOWED_TYPES
+        homes = (policy.home_country,) if policy.home_country else policy.own_countries
+        is_unknown = policy.countries is None or policy.home_country_needed
+        return is_unknown or _is_in_countries(number, None, homes)
+    return kind in ORDINARY_TYPES
 
 
-def _is_in_countries(number: PhoneNumber, countries: tuple[str, ...]) -> bool:
-    """Return whether the number is valid in one of the countries; several share +1 and +44."""
+def _is_in_countries(
+    number: PhoneNumber, added_country: str | None, countries: tuple[str, ...]
+) -> bool:
+    """Return whether the number is valid in one of the countries; several share +1 and +44.
+
+    `added_country` is the country of the added range that has the number.
+    """
+    if added_country is not None:
+        return added_country in countries
     return any(phonenumbers.is_valid_number_for_region(number, country) for country in countries)

@@ -5,7 +5,8 @@ midnight continues into a holiday, and a holiday's own span into the day after i
 is cut off at midnight.
 
 When the clock shows an hour twice, a span lasts from the first occurrence of its start to the
-second occurrence of its end. A time that the clock skips stands for the moment of the jump.
+second occurrence of its end. Midnight is the end of the day, and so its first occurrence. A time
+that the clock skips stands for the moment of the jump.
 """
 
 from bisect import bisect_left
@@ -168,7 +169,8 @@ def _span_instants(
     for day in days:
         for span in sorted(_spans_of_day(hours, day), key=lambda span: span.start):
             start = _to_instant(day, span.start, zone, last=False)
-            yield start, _to_instant(day, span.end, zone, last=True)
+            ends_with_day = span.end == _DAY_MINUTES
+            yield start, _to_instant(day, span.end, zone, last=not ends_with_day)
 
 
 def _spans_of_day(hours: Hours, day: date) -> tuple[Span, ...]:

@@ -38,7 +38,16 @@ class SpanSchema(Schema):
     start = fields.String(
         data_key="from", required=True, validate=_START, metadata={"example": "09:00"}
     )
-    end = fields.String(data_key="to", required=True, validate=_END, metadata={"example": "17:00"})
+    end = fields.String(
+        data_key="to",
+        required=True,
+        validate=_END,
+        metadata={
+            "description": "The first minute that is closed again. 24:00 is the end of the day; "
+            "with 23:59 its last minute is closed.",
+            "example": "17:00",
+        },
+    )
 
     @validates_schema
     def _validate_not_empty(self, data: dict[str, Any], **_: Any) -> None:

@@ -13,7 +13,8 @@ from vca.tenant.settings.hours_schema import HoursSchema
 from vca.tenant.settings.service import MAX_VARIABLES
 
 _VARIABLE = Pattern("^[a-z][a-z0-9_]{0,39}$", error="Not a valid variable name.")
-_ZONES = available_timezones() - {"localtime"}  # some systems list the machine's own zone
+# Some systems list the machine's own zone. Factory stands for a zone that nobody has chosen.
+_ZONES = available_timezones() - {"localtime", "Factory"}
 
 
 def _validate_time_zone(name: str) -> None:
@@ -74,7 +75,9 @@ class DialPolicySchema(Schema):
         validate=validate.Length(max=len(phonenumbers.SUPPORTED_REGIONS)),
         metadata={
             "description": "Countries that may be dialled. null selects the home country or, "
-            "without one, the country of the dialling number. An empty list allows none.",
+            "without one, the country of the dialling number. A number that belongs to no country, "
+            "such as a freephone number of +1, then dials the countries of the tenant's other "
+            "numbers. An empty list allows none.",
             "example": ["US", "GB"],
         },
     )
@@ -137,7 +140,12 @@ class SettingsSchema(Schema):
         metadata={"example": "Europe/Berlin"},
     )
     home_country = _country_field(
-        allow_none=True, metadata={"description": "ISO 3166 alpha-2 code.", "example": "US"}
+        allow_none=True,
+        metadata={
+            "description": "ISO 3166 alpha-2 code of the country that the tenant dials by default, "
+            "and whose freephone numbers it dials.",
+            "example": "US",
+        },
     )
     sentences = fields.Nested(SentencesSchema)
     hours = fields.Nested(

@@ -1,6 +1,6 @@
 """Read and update a tenant's settings."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -8,11 +8,11 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from vca.jobs import queue
-from vca.kit.errors import InvalidInput
+from vca.kit.errors import Conflict, InvalidInput
 from vca.registry.number_registry import service as dids
 from vca.registry.tenants import tenant_status
 from vca.tenant.settings import dialling, hours, limits
-from vca.tenant.settings.dialling import DialDecision, RecentDials
+from vca.tenant.settings.dialling import DialDecision, DialPolicy, RecentDials
 from vca.tenant.settings.limits import Limits
 from vca.tenant.settings.models import Settings
 
@@ -35,6 +35,25 @@ PURGE_EVENTS_JOB = "webhooks.forget"
 MAX_VARIABLES = 50
 # JSON documents in which each entry has its own default. They store only other values.
 _MERGED_FIELDS = ("sentences", "retention_days", "dial_policy", "variables", "limits")
+_list_number_samples: Callable[[Session], Collection[str]] | None = None
+
+
+class HomeCountryNeeded(Conflict):
+    """It is not known which countries one of the tenant's numbers may dial."""
+
+    code = "home-country-needed"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A number that belongs to no country, such as a freephone number of +1, would dial "
+            "this number. Set `home_country` or `dial_policy.countries` in the settings first."
+        )
+
+
+def set_number_lister(lister: Callable[[Session], Collection[str]]) -> None:
+    """Set the function that returns at least one of the tenant's numbers of each country."""
+    global _list_number_samples
+    _list_number_samples = lister
 
 
 def get(session: Session, *, for_update: bool = False) -> Settings:
@@ -113,20 +132,47 @@ def effective_limits(session: Session, settings: Settings) -> Limits:
     )
 
 
-def check_target_number(session: Session, number: str, *, from_number: str | None) -> DialDecision:
+def dial_policies(
+    session: Session, settings: Settings, *, from_numbers: Collection[str]
+) -> set[DialPolicy]:
+    """Return the different policies for legs from or through these numbers of the tenant.
+
+    Without numbers, return the policy for a number that is not known yet.
+    """
+    senders: list[str | None] = [*from_numbers] or [None]
+    policies = {dialling.effective_policy(settings, from_number=sender) for sender in senders}
+    if not from_numbers or all(policy.home_country for policy in policies):
+        return policies
+    if _list_number_samples is None:
+        raise RuntimeError("no lister of numbers is set")
+    own_countries = set(filter(None, map(dialling.country_of, _list_number_samples(session))))
+    return {
+        dialling.effective_policy(settings, from_number=sender, own_countries=own_countries)
+        for sender in senders
+    }
+
+
+def check_target_number(
+    session: Session, number: str, *, from_numbers: Collection[str]
+) -> DialDecision:
     """Return whether a number may be stored as the target of forwards or transfers.
 
     The dial policy applies without frequency limits and freezes, which depend on the moment.
-    `from_number` is the tenant's number that would dial. None means that it is not known.
-    Without configured countries the target's country is then not checked.
+    `from_numbers` are the tenant's numbers that would dial; each of them must be allowed to.
+    Without any, and without configured countries, the target's country is not checked. Raise
+    HomeCountryNeeded.
     """
-    return dialling.check_dial(
-        number,
-        policy=dialling.effective_policy(get(session), from_number=from_number),
-        recent=RecentDials(),
-        own_number=dids.owned_by_tenant(session, number=number),
-        frozen=False,
-    )
+    is_own = dids.owned_by_tenant(session, number=number)
+    policies = dial_policies(session, get(session), from_numbers=from_numbers)
+    decisions = [
+        dialling.check_dial(
+            number, policy=policy, recent=RecentDials(), own_number=is_own, frozen=False
+        )
+        for policy in sorted(policies, key=repr)
+    ]
+    if any(decision.code == "home_country_needed" for decision in decisions):
+        raise HomeCountryNeeded
+    return next((decision for decision in decisions if not decision.allowed), decisions[0])
 
 
 def freeze_dialling(session: Session, *, frozen_at: datetime | None) -> Settings:

@@ -97,6 +97,12 @@ class ContractBase:
         """Return the request with another valid body and the original signature."""
         raise NotImplementedError
 
+    def add_unread_fields(
+        self, adapter: TelephonyAdapter, request: CarrierRequest
+    ) -> list[CarrierRequest]:
+        """Return the authentic request with fields of any content that the adapter never reads."""
+        raise NotImplementedError
+
     def read_response(self, response: CarrierResponse) -> RenderedReply:
         """Read a response as the carrier does; fail if the carrier would not accept it."""
         raise NotImplementedError

@@ -16,6 +16,7 @@ from tests.contract.suites.telephony.values import (
     NUMBER,
     RECORDING,
     STATE,
+    URIS_OF_NUMBER,
     few_examples,
     inbound_metadata,
     new_call_id,
@@ -180,6 +181,46 @@ class RequestTests(ContractBase):
         request = self.ring_request(adapter, call_id=new_call_id(), to=NUMBER, caller=raw)
 
         assert adapter.parse(request).caller == Caller(None, caller_id)  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("uri", URIS_OF_NUMBER)
+    def test_a_number_in_a_uri_is_read(self, adapter: TelephonyAdapter, uri: str) -> None:
+        request = self.ring_request(adapter, call_id=new_call_id(), to=uri, caller=uri)
+
+        carrier_event = adapter.parse(request)
+
+        assert carrier_event.called_number == NUMBER
+        assert carrier_event.caller == Caller(NUMBER, "shown")
+
+    def test_fields_that_are_not_read_cannot_fail_a_request(
+        self, adapter: TelephonyAdapter
+    ) -> None:
+        for request in self._sample_requests(adapter):
+            expected_event = adapter.parse(request)
+            variants = self.add_unread_fields(adapter, request)
+            assert variants
+            for variant in variants:
+                assert variant.body != request.body
+
+                adapter.verify(variant)
+                carrier_event = adapter.parse(variant)
+
+                assert replace(carrier_event, event=None) == replace(expected_event, event=None)
+                if expected_event.event is not None:
+                    assert self._require_event(carrier_event).key == expected_event.event.key
+
+    def test_a_field_that_is_not_read_is_signed(self, adapter: TelephonyAdapter) -> None:
+        request = self.ring_request(adapter, call_id=new_call_id(), to=NUMBER, caller=CALLER)
+
+        for variant in self.add_unread_fields(adapter, request):
+            self._assert_rejected(adapter, replace(variant, body=request.body))
+
+    @pytest.mark.parametrize("caller", ["\x00", "x" * 300, "sip:" + "y" * 300 + "@example.com"])
+    def test_an_unreadable_caller_is_no_reason_to_reject_a_call(
+        self, adapter: TelephonyAdapter, caller: str
+    ) -> None:
+        request = self.ring_request(adapter, call_id=new_call_id(), to=NUMBER, caller=caller)
+
+        assert adapter.parse(request).caller == Caller(None, "other")
 
     @few_examples
     @example(b"")

@@ -1,5 +1,6 @@
 """Values that the contract tests of telephony adapters share."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
@@ -39,6 +40,47 @@ CALLERS_WITHOUT_NUMBER = {
     "110": "other",
     "sip:reception@pbx.example.com": "other",
     "☎": "other",
+}
+# Where a telephone network or a SIP domain writes the called number. The tests call NUMBER.
+URIS_OF_NUMBER = (
+    f"sip:{NUMBER}@a.sip.twilio.com",
+    f"SIP:{NUMBER}@a.sip.twilio.com;user=phone",
+    f"sips:{NUMBER};npdi=yes@a.sip.twilio.com:5061;transport=tls",
+    f"sip:{NUMBER[1:]}@a.sip.twilio.com",
+    f"sip:{NUMBER[2:]}@a.sip.twilio.com;transport=udp",
+    f"sip:%2B{NUMBER[1:]}@a.sip.twilio.com",
+    f"sip:{NUMBER}:password@a.sip.twilio.com",
+    f"tel:{NUMBER}",
+    "tel:+1-415-555-0100",
+    "tel:415-555-0100;phone-context=+1",
+    f"<sip:{NUMBER}@a.sip.twilio.com>;tag=1",
+    f'"Front <desk>" <sip:{NUMBER}@a.sip.twilio.com>',
+)
+# Members of a JSON object that no adapter reads.
+UNREAD_MEMBERS: Mapping[str, bytes] = {
+    "Latin-1": b'"caller_name":"Jos\xe9"',
+    "half a surrogate pair": b'"caller_name":"\\ud83d"',
+    "NUL": b'"caller_name":"\\u0000","n\\u0000":1',
+    "a line end": b'"caller_name":"Jos\n"',
+    "repeated": b'"caller_name":"A","caller_name":"B"',
+    "infinite": b'"score":1e999,"other":NaN',
+    "5,000 digits": b'"score":' + b"9" * 5_000,
+    "100 levels": b'"headers":' + b"[" * 100 + b"]" * 100,
+    "6,000 members": b",".join(b'"m%d":1' % number for number in range(6_000)),
+    "50,000 characters": b'"add_ons":"' + b"x" * 50_000 + b'"',
+}
+# Fields of a form that no adapter reads.
+UNREAD_FIELDS: Mapping[str, bytes] = {
+    "Latin-1": b"CallerName=Jos%E9",
+    "Latin-1 that is not encoded": b"CallerName=Jos\xe9",
+    "NUL": b"CallerName=%00",
+    "a name that is not UTF-8": b"%ff%fe=1",
+    "repeated": b"SipHeader_X-Tag=b&SipHeader_X-Tag=a&SipHeader_X-Tag=b",
+    "without a value": b"CallerName",
+    "without a name": b"=1&=&&",
+    "not percent-encoded": b"CallerName=100%&CallerCity=%zz",
+    "3,000 fields": b"&".join(b"F%d=1" % number for number in range(3_000)),
+    "50,000 characters": b"AddOns=" + b"x" * 50_000,
 }
 ODD_TEXTS = (
     "<Hangup/> & \"quoted\" 'text' ]]> <!-- -->",

@@ -1,7 +1,11 @@
 """Twilio's webhooks, signed by the validator of its SDK."""
 
+import base64
+import hashlib
+import hmac
+from dataclasses import replace
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import unquote_to_bytes, urlencode
 
 from twilio.request_validator import RequestValidator
 
@@ -24,6 +28,22 @@ def signed_request(
         headers={"content-type": FORM, "x-twilio-signature": signature, **headers},
         body=urlencode(fields).encode(),
     )
+
+
+def sign_body(login: TwilioCredentials, request: CarrierRequest) -> CarrierRequest:
+    """Return the request as Twilio signs it: the URL, then the bytes of all names and values.
+
+    The names are sorted, and each value of a name counts once, in sorted order.
+    """
+    pairs = (pair.partition(b"=") for pair in request.body.split(b"&") if pair)
+    fields = {
+        (unquote_to_bytes(name.replace(b"+", b" ")), unquote_to_bytes(value.replace(b"+", b" ")))
+        for name, _, value in pairs
+    }
+    text = request.url.encode() + b"".join(name + value for name, value in sorted(fields))
+    mac = hmac.new(login.auth_token.encode(), text, hashlib.sha1)
+    signature = base64.b64encode(mac.digest()).decode()
+    return replace(request, headers={**request.headers, "x-twilio-signature": signature})
 
 
 def socket_signature(login: TwilioCredentials, url: str) -> str:

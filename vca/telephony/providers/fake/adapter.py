@@ -29,9 +29,10 @@ from vca.telephony.adapter import (
     TelephonyError,
     limit_size,
 )
-from vca.telephony.caller_id import parse_caller
+from vca.telephony.caller_id import called_number
 from vca.telephony.providers.fake.fields_parser import (
     parse_body,
+    parse_calling_party,
     parse_keys,
     parse_leg_outcome,
     parse_status,
@@ -167,8 +168,8 @@ class FakeTelephonyAdapter(TelephonyAdapter):
         return CarrierEvent(
             kind=kind,
             provider_call_id=provider_call_id,
-            called_number=text_field(fields, "to", 64),
-            caller=parse_caller(text_field(fields, "from", 256)),
+            called_number=called_number(text_field(fields, "to", 64)),
+            caller=parse_calling_party(fields),
             state=text_field(fields, "state", 2_000) or None,
             speech=text_field(fields, "text", 10_000),
             keys=parse_keys(fields),

@@ -7,7 +7,8 @@ from typing import Any, get_args
 
 from vca.kit import clock, json
 from vca.telephony.adapter import InvalidCarrierRequest
-from vca.telephony.types import CallEvent, LegOutcome
+from vca.telephony.caller_id import parse_caller
+from vca.telephony.types import Caller, CallEvent, LegOutcome
 
 _KEYS = re.compile(r"[0-9*#]{0,32}", re.ASCII)
 _STATUSES: Mapping[str, tuple[str, str | None]] = {
@@ -22,9 +23,9 @@ _STATUSES: Mapping[str, tuple[str, str | None]] = {
 
 
 def parse_body(body: bytes) -> dict[str, Any]:
-    """Return the members of the body, which must be a JSON object."""
+    """Return the members of the body, which must be a JSON object; only some of them are read."""
     try:
-        document = json.strict_loads(body)
+        document = json.tolerant_loads(body)
     except json.InvalidJson as error:
         raise InvalidCarrierRequest(str(error)) from None
     if not isinstance(document, dict):
@@ -37,9 +38,15 @@ def text_field(fields: dict[str, Any], name: str, max_chars: int) -> str:
     value = fields.get(name, "")
     if value is None:
         return ""
-    if not isinstance(value, str) or len(value) > max_chars:
+    if not isinstance(value, str) or len(value) > max_chars or not json.is_storable(value):
         raise InvalidCarrierRequest(f"{name} must be a string of at most {max_chars} characters")
     return value
+
+
+def parse_calling_party(fields: dict[str, Any]) -> Caller:
+    """Return the caller; an odd or overlong text is no reason to reject the call."""
+    value = fields.get("from")
+    return parse_caller(value if isinstance(value, str) else text_field(fields, "from", 0))
 
 
 def parse_keys(fields: dict[str, Any]) -> str:

@@ -11,16 +11,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vca.kit import json
-from vca.kit.phone import is_e164
 from vca.telephony.adapter import InvalidCarrierRequest
-from vca.telephony.caller_id import parse_caller
+from vca.telephony.caller_id import called_number, parse_caller
 from vca.telephony.providers.telnyx import client_state, command_builder, hangup_causes
 from vca.telephony.providers.telnyx.client_state import LegState
-from vca.telephony.types import CallEvent, CarrierEvent, CarrierRequest, EventType
+from vca.telephony.types import Caller, CallEvent, CarrierEvent, CarrierRequest, EventType
 
 _KEYS = re.compile(rf"[0-9*#]{{1,{command_builder.MAX_KEYS}}}", re.ASCII)
-_SIP = re.compile(r"\Asips?:([^@;]*)", re.IGNORECASE)
-_MAX_CHARS = {"transcript": 10_000, "from": 256, "to": 256}
+_MAX_CHARS = {"transcript": 10_000}
 _DEFAULT_MAX_CHARS = 256
 # Ends of a gather that need no response: we stopped it, or the call has ended.
 _FINAL_GATHER_STATUSES = ("call_hangup", "cancelled", "cancelled_amd")
@@ -44,7 +42,7 @@ class TelnyxEvent:
         max_chars = _MAX_CHARS.get(name, _DEFAULT_MAX_CHARS)
         if value is None:
             return ""
-        if not isinstance(value, str) or len(value) > max_chars:
+        if not isinstance(value, str) or len(value) > max_chars or not json.is_storable(value):
             raise InvalidCarrierRequest(f"{name} must be a text of at most {max_chars} characters")
         return value
 
@@ -59,6 +57,12 @@ class TelnyxEvent:
             raise InvalidCarrierRequest("the call id is malformed")
         return call_id
 
+    @property
+    def caller(self) -> Caller:
+        """Return the caller; an odd or overlong text is no reason to reject the call."""
+        value = self.payload.get("from")
+        return parse_caller(value if isinstance(value, str) else self.text_field("from"))
+
     def has_phase(self, *phases: str) -> bool:
         """Return whether its leg is in one of these phases."""
         return self.leg_state is not None and self.leg_state.phase in phases
@@ -67,7 +71,7 @@ class TelnyxEvent:
 def parse_event(body: bytes) -> TelnyxEvent:
     """Return the event in a request's body. Raises InvalidCarrierRequest."""
     try:
-        document = json.strict_loads(body)
+        document = json.tolerant_loads(body)
     except json.InvalidJson as error:
         raise InvalidCarrierRequest(str(error)) from None
     data = document.get("data") if isinstance(document, dict) else None
@@ -92,8 +96,8 @@ def parse_carrier_event(request: CarrierRequest) -> CarrierEvent:
 def _carrier_event(telnyx_event: TelnyxEvent, **overrides: Any) -> CarrierEvent:
     defaults: dict[str, Any] = {
         "provider_call_id": telnyx_event.call_id,
-        "called_number": _called_number(telnyx_event.text_field("to")),
-        "caller": parse_caller(telnyx_event.text_field("from")),
+        "called_number": called_number(telnyx_event.text_field("to")),
+        "caller": telnyx_event.caller,
         "state": telnyx_event.leg_state.state if telnyx_event.leg_state else None,
         "request_id": telnyx_event.id,
         "adapter_data": telnyx_event.leg_state.encode() if telnyx_event.leg_state else "",
@@ -254,13 +258,6 @@ def _call_event(telnyx_event: TelnyxEvent, event_type: EventType, *, cause: str 
     return CallEvent(
         event_type, telnyx_event.call_id, telnyx_event.occurred_at, key, details=details
     )
-
-
-def _called_number(text: str) -> str:
-    """Return the called number, also from a SIP address."""
-    sip = _SIP.match(text)
-    user = sip[1] if sip else text
-    return user if is_e164(user) else text[:64]
 
 
 def _parse_time(text: object) -> datetime:

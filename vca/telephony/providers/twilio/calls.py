@@ -4,8 +4,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from vca.kit import clock
-from vca.kit.phone import is_e164
 from vca.telephony.adapter import TelephonyError
+from vca.telephony.caller_id import parse_number
 from vca.telephony.providers.twilio import errors, statuses, twiml
 from vca.telephony.providers.twilio.callback_urls import build_callback_url
 from vca.telephony.types import CallReply, CallStatus, Forward, OutboundCall, Transfer
@@ -111,8 +111,9 @@ def _find_own_number(session: "RestSession", call_sid: str) -> str | None:
     call_resource = _fetch_call(session, call_sid)
     if call_resource is None:
         return None
-    number = call_resource._from if call_resource.direction == _OUTBOUND else call_resource.to
-    return number if number and is_e164(number) else None
+    return parse_number(
+        call_resource._from if call_resource.direction == _OUTBOUND else call_resource.to
+    )
 
 
 def _fetch_call(session: "RestSession", call_sid: str) -> Any | None:

@@ -2,25 +2,23 @@
 
 import hmac
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from urllib.parse import parse_qsl
 
-from vca.kit import clock, json
+from vca.kit import clock
 from vca.telephony.adapter import InvalidCarrierRequest, InvalidCarrierSignature
-from vca.telephony.caller_id import parse_caller
+from vca.telephony.caller_id import called_number, parse_caller
 from vca.telephony.providers.twilio import statuses
 from vca.telephony.providers.twilio.callback_urls import parse_query
+from vca.telephony.providers.twilio.form import Form
 from vca.telephony.providers.twilio.settings import TwilioCredentials
-from vca.telephony.types import CallEvent, CarrierEvent, CarrierEventKind, CarrierRequest
+from vca.telephony.types import Caller, CallEvent, CarrierEvent, CarrierEventKind, CarrierRequest
 
 ACTIONS = frozenset({"voice", "status", "turn", "recording"})
 SIGNATURE_HEADER = "x-twilio-signature"
 # The parameter of browsers' calls, fixed by their access token: the number that they call.
 WEBRTC_NUMBER_FIELD = "VcaNumber"
-_FORM = "application/x-www-form-urlencoded"
-_MAX_BODY_BYTES, _MAX_FIELDS = 64 * 1024, 200
 _MAX_SIGNATURE_CHARS = 100
 _CALL_SID = re.compile(r"CA[0-9a-fA-F]{32}", re.ASCII)
 _RECORDING_SID = re.compile(r"RE[0-9a-fA-F]{32}", re.ASCII)
@@ -33,39 +31,31 @@ _IN_PROGRESS = "in-progress"
 _FINAL_RECORDING_STATUSES = ("completed", "absent", "failed")
 
 
-class _SignedForm(dict[str, str]):
-    """Form fields with `getall`, so that the SDK does not have to catch an AttributeError first."""
-
-    def getall(self, name: str) -> list[str]:
-        """Return the values of a field. There is one."""
-        return [self[name]]
-
-
 class WebhookForm:
     """The fields of a request. Its methods raise nothing but InvalidCarrierRequest.
 
-    `fields` were in the body; `query` is what we put into the URL.
+    `form` was in the body; `query` is what we put into the URL.
     """
 
     def __init__(self, request: CarrierRequest) -> None:
-        self.fields = parse_form(request)
+        self.form = Form(request)
         self.query = parse_query(request.url)
         self.call_sid = self.required("CallSid", _CALL_SID)
 
     def text(self, name: str, *, max_chars: int = 256) -> str:
         """Return a field of at most `max_chars` characters; empty if it is missing."""
-        return _limit_length(name, self.fields.get(name, ""), max_chars)
+        return _limit_length(name, self.form.get(name), max_chars)
 
     def required(self, name: str, pattern: re.Pattern[str]) -> str:
         """Return a field that must exist and match the pattern."""
-        value = self.fields.get(name, "")
+        value = self.form.get(name)
         if not pattern.fullmatch(value):
             raise InvalidCarrierRequest(f"{name} is missing or malformed")
         return value
 
     def optional(self, name: str, pattern: re.Pattern[str]) -> str | None:
         """Return a field that may be missing or empty and otherwise must match the pattern."""
-        return self.required(name, pattern) if self.fields.get(name) else None
+        return self.required(name, pattern) if self.form.get(name) else None
 
     @property
     def state(self) -> str | None:
@@ -75,9 +65,20 @@ class WebhookForm:
     @property
     def own_number(self) -> str:
         """Return our number in the call."""
-        if self.text("Direction") == _OUTBOUND:
-            return self.text("From")
-        return self.text(WEBRTC_NUMBER_FIELD) or self.text("To")
+        return self.text("From") if self.text("Direction") == _OUTBOUND else self.called_number
+
+    @property
+    def called_number(self) -> str:
+        """Return the number that was called; calls to a SIP domain have it in a URI."""
+        return self.text(WEBRTC_NUMBER_FIELD) or called_number(self.text("To"))
+
+    @property
+    def caller(self) -> Caller:
+        """Return the caller; an unreadable one is no reason to reject the call."""
+        try:
+            return parse_caller(self.form.get("From"))
+        except InvalidCarrierRequest:
+            return Caller(None, "other")
 
 
 def parse_webhook(request: CarrierRequest) -> CarrierEvent:
@@ -98,50 +99,22 @@ def parse_webhook(request: CarrierRequest) -> CarrierEvent:
     raise InvalidCarrierRequest("unknown action")
 
 
-def parse_form(request: CarrierRequest) -> dict[str, str]:
-    """Return the fields of a form.
-
-    Raises InvalidCarrierRequest if the body is not a form or repeats a field.
-    """
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
-        raise InvalidCarrierRequest("the content type is not a form")
-    if not 0 < len(request.body) <= _MAX_BODY_BYTES:
-        raise InvalidCarrierRequest("the body is empty or too large")
-    try:
-        pairs = parse_qsl(
-            request.body.decode("ascii"),
-            keep_blank_values=True,
-            strict_parsing=True,
-            errors="strict",
-            max_num_fields=_MAX_FIELDS,
-        )
-    except ValueError:
-        raise InvalidCarrierRequest("the body is not a UTF-8 form") from None
-    form = dict(pairs)
-    if len(form) != len(pairs):
-        raise InvalidCarrierRequest("a field is repeated")
-    if not all(json.is_storable(value) for value in form.values()):
-        raise InvalidCarrierRequest("a field contains invalid characters")
-    return form
-
-
 def verify(request: CarrierRequest, credentials: Iterable[TwilioCredentials]) -> None:
     """Check that one of the tokens in `credentials` signed the request for its account.
 
     Raises InvalidCarrierSignature. Twilio signs no timestamp, so a signature stays valid forever.
     """
-    from twilio.request_validator import RequestValidator
-
     signature = request.headers.get(SIGNATURE_HEADER, "")
     if not 0 < len(signature) <= _MAX_SIGNATURE_CHARS:
         raise InvalidCarrierSignature("the signature is missing")
     try:
-        form = _SignedForm(parse_form(request))
+        form = Form(request)
+        account = form.get("AccountSid").encode()
     except InvalidCarrierRequest:
-        raise InvalidCarrierSignature("the signed body is not a form") from None
+        raise InvalidCarrierSignature("the signed body is not a form of one account") from None
     for candidate in credentials:
-        if _is_from_account(form, candidate) and RequestValidator(candidate.auth_token).validate(
-            request.url, form, signature
+        if hmac.compare_digest(account, candidate.account_sid.encode()) and form.is_signed(
+            url=request.url, auth_token=candidate.auth_token, signature=signature
         ):
             return
     raise InvalidCarrierSignature("the signature does not match")
@@ -163,11 +136,6 @@ def verify_websocket(request: CarrierRequest, credentials: Iterable[TwilioCreden
         if any(validator.validate(f"{request.url}{suffix}", {}, signature) for suffix in ("", "/")):
             return
     raise InvalidCarrierSignature("the signature does not match")
-
-
-def _is_from_account(form: Mapping[str, str], credentials: TwilioCredentials) -> bool:
-    account = form.get("AccountSid", "").encode()
-    return hmac.compare_digest(account, credentials.account_sid.encode())
 
 
 def _turn_event(form: WebhookForm) -> CarrierEvent:
@@ -216,8 +184,8 @@ def _carrier_event(form: WebhookForm, kind: CarrierEventKind, **details: object)
     return CarrierEvent(
         kind,
         form.call_sid,
-        called_number=form.text(WEBRTC_NUMBER_FIELD) or form.text("To"),
-        caller=parse_caller(form.text("From")),
+        called_number=form.called_number,
+        caller=form.caller,
         state=form.state,
         own_number=form.own_number,
         **details,  # type: ignore[arg-type] # fields of CarrierEvent, set in this module

@@ -16,6 +16,7 @@ from vca.tenant.calls.core.models import OutboundLeg
 from vca.tenant.settings import dialling
 from vca.tenant.settings import service as settings
 from vca.tenant.settings.dialling import DenialCode, DialDecision, RecentDials
+from vca.tenant.settings.service import HomeCountryNeeded
 
 LegKind = Literal["call", "transfer", "forward"]
 
@@ -26,7 +27,10 @@ class DiallingRefused(Conflict):
     code = "dialling-refused"
 
     def __init__(self, verdict: DialDecision) -> None:
-        super().__init__(f"This number may not be dialled: {verdict.reason} ({verdict.code}).")
+        super().__init__(
+            f"This number may not be dialled: {verdict.reason} ({verdict.code}).",
+            code=HomeCountryNeeded.code if verdict.code == "home_country_needed" else None,
+        )
         self.reason: DenialCode | None = verdict.code
 
 
@@ -44,9 +48,10 @@ def authorise_leg(
         tenant_settings.dialling_frozen_at is not None
         or tenant_status.get_tenant_status(session).dialling_frozen
     )
+    [policy] = settings.dial_policies(session, tenant_settings, from_numbers=[from_number])
     verdict = dialling.check_dial(
         number,
-        policy=dialling.effective_policy(tenant_settings, from_number=from_number),
+        policy=policy,
         recent=count_recent_legs(session),
         own_number=number_registry.owned_by_tenant(session, number=number),
         frozen=frozen,

@@ -9,7 +9,7 @@ from vca.kit.http import HttpResponse
 from vca.kit.json import InvalidJson
 from vca.kit.text import sanitize
 from vca.kit.web import Schema
-from vca.kit.web.schema import Pattern, Uuid, e164, string
+from vca.kit.web.schema import Pattern, Uuid, diallable_number, string
 from vca.tenant.calls.routing.routing_rules import WebhookDecision
 
 MAX_VARIABLES = 50
@@ -40,7 +40,7 @@ class DecisionSchema(Schema):
 
     decision = string(1, 20, one_of=_DECISION_REASONS, required=True)
     ai_profile_id = Uuid(allow_none=True, load_default=None)
-    forward_to = e164(allow_none=True, load_default=None)
+    forward_to = diallable_number(allow_none=True, load_default=None)
     variables = fields.Dict(
         keys=fields.String(validate=_VARIABLE_NAME),
         values=string(0, 500),
