@@ -3,7 +3,7 @@
 import pytest
 
 from vca.kit import json
-from vca.telephony.providers.telnyx import client_state, command_builder, speech
+from vca.telephony.providers.telnyx import client_state, command_builder, languages
 from vca.telephony.providers.telnyx.adapter import TelnyxAdapter
 from vca.telephony.providers.telnyx.api import ApiClient
 from vca.telephony.providers.telnyx.client_state import LegState
@@ -145,7 +145,7 @@ def test_a_leg_state_with_the_longest_text_is_decoded() -> None:
 @pytest.mark.parametrize(
     ("name", "language", "voice"),
     [
-        ("AWS.Polly.Joanna-Neural", "de-DE", "AWS.Polly.Joanna-Neural"),
+        ("AWS.Polly.Joanna-Neural", "de-DE", "AWS.Polly.Vicki-Neural"),
         ("Azure.en-US-Ava:DragonHDLatestNeural", None, "Azure.en-US-Ava:DragonHDLatestNeural"),
         ("Telnyx.KokoroTTS.af", None, "Telnyx.KokoroTTS.af"),
         ("Polly.Joanna-Neural", None, "AWS.Polly.Joanna-Neural"),
@@ -161,7 +161,7 @@ def test_a_leg_state_with_the_longest_text_is_decoded() -> None:
 def test_a_voice_is_supported_by_telnyx_and_speaks_the_language(
     name: str | None, language: str | None, voice: str
 ) -> None:
-    assert speech.choose_voice(name, language) == voice
+    assert languages.choose_voice(name, language) == voice
 
 
 @pytest.mark.parametrize(
@@ -173,8 +173,9 @@ def test_a_voice_is_supported_by_telnyx_and_speaks_the_language(
         ("nb-NO", "no"),
         ("he", "iw"),
         ("zh-Hant-TW", "zh"),
+        ("zh-HK", "yue"),
         ("tlh", "en"),
     ],
 )
 def test_the_recognition_language_is_supported(language: str | None, expected: str) -> None:
-    assert speech.recognition_language(language) == expected
+    assert languages.recognition_language(language) == expected
