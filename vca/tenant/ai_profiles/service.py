@@ -15,6 +15,7 @@ from vca.kit import db
 from vca.kit.errors import Conflict, FieldError, InvalidInput, NotFound
 from vca.kit.json import escape_pointer_step
 from vca.kit.paging import Listing, Page, PageRequest
+from vca.tenant.ai_profiles import profile_check
 from vca.tenant.ai_profiles.models import VERSIONED_FIELDS, AiProfile, AiProfileVersion
 from vca.tenant.settings import service as settings
 
@@ -48,10 +49,11 @@ def create(session: Session, *, is_default: bool = False, **content: Any) -> AiP
     """Create a profile at version 1.
 
     The tenant's first profile becomes the default even if `is_default` is false. Raise InvalidInput
-    for a transfer target that the tenant could never dial.
+    for a transfer target that the tenant could never dial, or a transfer tool without any, and
+    Conflict if no carrier can do what the profile needs.
     """
     _lock_settings(session)
-    _check_transfer_targets(session, content.get("transfer_targets", {}))
+    _check_transfers(session, {**DEFAULT_FIELDS, **content})
     is_first = not session.scalar(select(exists().where(AiProfile.id.is_not(None))))
     content = {**DEFAULT_FIELDS, **content}
     content["name"] = content["name"] or content["role"]
@@ -61,6 +63,7 @@ def create(session: Session, *, is_default: bool = False, **content: Any) -> AiP
     if is_first or is_default:
         _make_default(session, profile)
     session.flush()
+    profile_check.run_check(session, profile, frozenset({*VERSIONED_FIELDS, "is_default"}))
     return profile
 
 
@@ -82,9 +85,10 @@ def change(
 ) -> AiProfile:
     """Update the given fields; a change of content creates a new version.
 
-    Raise NotFound, InvalidInput for a transfer target that the tenant could never dial, and
-    DefaultProfileNeeded if `is_default` is set to false on the default profile: make another
-    profile the default instead.
+    Raise NotFound, InvalidInput for a transfer target that the tenant could never dial, or a
+    transfer tool without any, and DefaultProfileNeeded if `is_default` is set to false on the
+    default profile: make another profile the default instead. Raise Conflict if the carrier of a
+    number that the profile answers cannot do what it needs.
     """
     _lock_settings(session)
     profile = get(session, ai_profile_id=ai_profile_id, for_update=True)
@@ -94,16 +98,21 @@ def change(
         )
     changes = {name: value for name, value in content.items() if getattr(profile, name) != value}
     if changes:
-        _check_transfer_targets(session, changes.get("transfer_targets", {}))
+        if {"tools", "transfer_targets"}.intersection(changes):
+            stored = {"tools": profile.tools, "transfer_targets": profile.transfer_targets}
+            _check_transfers(session, {**stored, **changes})
         for name, value in changes.items():
             setattr(profile, name, value)
         profile.version += 1
         _store_version(session, profile)
+    changed_fields = set(changes)
     if is_default and not profile.is_default:
         _make_default(session, profile)
+        changed_fields.add("is_default")
     elif changes:
         _set_updated_at(session, profile)
     session.flush()
+    profile_check.run_check(session, profile, frozenset(changed_fields))
     return profile
 
 
@@ -148,10 +157,15 @@ def _lock_settings(session: Session) -> None:
     settings.get(session, for_update=True)
 
 
-def _check_transfer_targets(session: Session, targets: Mapping[str, Any]) -> None:
-    """Raise InvalidInput for numbers that the tenant could not dial from any of its numbers."""
+def _check_transfers(session: Session, content: Mapping[str, Any]) -> None:
+    """Raise InvalidInput for targets that the tenant cannot dial, or the tool without targets.
+
+    Such a tool would never be offered to the model.
+    """
+    if "transfer" in content["tools"] and not content["transfer_targets"]:
+        raise InvalidInput.field("transfer_targets", "Required for the tool `transfer`.")
     errors = []
-    for name, target in targets.items():
+    for name, target in content["transfer_targets"].items():
         decision = settings.check_target_number(session, target["number"], from_number=None)
         if not decision.allowed:
             pointer = f"/transfer_targets/{escape_pointer_step(name)}/number"

@@ -15,7 +15,6 @@ from vca.registry.number_registry import service as dids
 from vca.registry.number_registry.service import ClaimPolicy
 from vca.telephony import providers
 from vca.telephony.types import ProviderAccountRef
-from vca.tenant.ai_profiles.models import AiProfile
 from vca.tenant.phone_numbers import (
     number_metering,
     porting,
@@ -40,6 +39,8 @@ DEFAULT_FIELDS: dict[str, Any] = {
     "hours": None,
     "fallback_number": None,
 }
+# The fields that give a number another profile or another carrier.
+_FIELDS_FOR_CARRIER = frozenset({"ai_profile_id", "provider_type", "telephony_account_id"})
 
 
 class NumberInactive(Conflict):
@@ -67,7 +68,7 @@ def add(session: Session, *, policy: ClaimPolicy, did_number: str, **fields: Any
         session, number=did_number, phone_number_id=number.id, carrier=carrier, policy=policy
     )
     session.add(number)
-    _validate(session, number, changed_fields=fields)
+    _validate(session, number, changed_fields={*DEFAULT_FIELDS, *fields})
     registration.request_registration(session, number)
     session.flush()
     number_metering.start_metering(session, now=clock.now())
@@ -182,9 +183,8 @@ def _validate(session: Session, number: PhoneNumber, *, changed_fields: Collecti
         raise
     for name in {"forward_to", "fallback_number"}.intersection(changed_fields):
         _check_target_number(session, number, name)
-    if number.ai_profile_id is not None:
-        profile = session.get_one(AiProfile, number.ai_profile_id)
-        provider_compatibility.check_profile(session, number, profile)
+    if _FIELDS_FOR_CARRIER.intersection(changed_fields):
+        provider_compatibility.check_number(session, number)
 
 
 def _check_target_number(session: Session, number: PhoneNumber, field_name: str) -> None:

@@ -36,8 +36,8 @@ from vca.tenant.calls.core.call_types import NewCall, account_of
 from vca.tenant.calls.core.models import LIVE_CONDITION, Call, Event, Turn, TurnRecord
 from vca.tenant.calls.core.state_machine import LifecycleState
 from vca.tenant.phone_numbers.models import PhoneNumber
+from vca.tenant.settings import phrases
 from vca.tenant.settings.models import Settings
-from vca.tenant.settings.service import DEFAULT_SENTENCES
 from vca.tenant.usage.cap import LiveCalls
 from vca.tenant.webhooks import events as webhooks
 
@@ -129,6 +129,7 @@ _LOCK_CALL_CONTEXT = (
         AiProfileVersion.profile,
         PhoneNumber.fallback_number,
         Settings.sentences,
+        Settings.phrases,
         Settings.time_zone,
         Settings.variables,
     )
@@ -165,9 +166,14 @@ def count_tokens(session: Session, *, hours: int) -> int:
     return int(session.scalar(token_sum) or 0)
 
 
-def sentence_or_default(sentences: Mapping[str, str], name: str) -> str:
-    """Return the tenant's sentence, or the default one."""
-    return sentences.get(name) or DEFAULT_SENTENCES[name]
+def sentence_or_default(config: Row[Any], name: str, *, language: str | None) -> str:
+    """Return the tenant's sentence, or the default one, in the language of the profile.
+
+    `config` has the columns `sentences` and `phrases` of the settings.
+    """
+    return phrases.choose_sentence(
+        name, sentences=config.sentences, phrases=config.phrases, language=language
+    )
 
 
 def insert_call(
