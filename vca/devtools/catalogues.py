@@ -6,6 +6,7 @@ catalogue. `LANGUAGE=sw` creates the catalogue of a language.
 """
 
 import sys
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 
@@ -14,7 +15,6 @@ from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
-from vca.conversation import localised_phrases
 from vca.conversation.localised_phrases import DOMAIN, LOCALE_FOLDER, PHRASES
 
 _LINE_LENGTH = 100
@@ -22,6 +22,19 @@ _HEADER = """\
 # Sentences that VCA says to callers, in {language}.
 # Translated for VCA by its maintainers with a language model; not reviewed by a native speaker.
 # The name of a sentence is its context. Keep placeholders such as {{name}}."""
+
+
+class StableCatalogue(Catalog):
+    """A catalogue whose header names neither a date nor a tool, which would change every file."""
+
+    @property
+    def mime_headers(self) -> list[tuple[str, str]]:  # type: ignore[override]  # read-only here
+        """The fields of the header."""
+        return [
+            ("Language", str(self.locale_identifier)),
+            ("Content-Type", "text/plain; charset=utf-8"),
+            ("Content-Transfer-Encoding", "8bit"),
+        ]
 
 
 def catalogue_paths() -> list[Path]:
@@ -35,57 +48,43 @@ def read_catalogue(path: Path) -> Catalog:
         return read_po(file, locale=path.parts[-3], domain=DOMAIN)
 
 
-def compile_catalogue(catalogue: Catalog) -> bytes:
-    """Return the content of the `.mo` file."""
-    buffer = BytesIO()
-    write_mo(buffer, catalogue)
-    return buffer.getvalue()
-
-
-def new_catalogue(locale: str, translations: dict[str, str] | None = None) -> Catalog:
-    """Return a catalogue with all sentences and the translations that are given by name."""
-    catalogue = Catalog(locale, DOMAIN, _HEADER.format(language=_language_name(locale)))
-    catalogue.fuzzy = False
+def new_catalogue(
+    locale: str, translations: Mapping[str, str], header_comment: str | None = None
+) -> Catalog:
+    """Return a catalogue of all sentences, with the translations that are given by name."""
+    comment = header_comment or _HEADER.format(language=Locale.parse(locale).english_name)
+    catalogue = StableCatalogue(locale, DOMAIN, comment, fuzzy=False)
     for name, text in PHRASES.items():
-        catalogue.add(text, (translations or {}).get(name, ""), context=name)
+        catalogue.add(text, translations.get(name, ""), context=name)
     return catalogue
 
 
-def update_catalogue(path: Path) -> None:
-    """Write the `.po` file with exactly the current sentences, and the `.mo` file beside it."""
-    existing = read_catalogue(path) if path.exists() else None
-    catalogue = new_catalogue(path.parts[-3], _translations(existing) if existing else None)
-    if existing is not None:
-        catalogue.header_comment = existing.header_comment
-    write_catalogue(catalogue, path)
+def compile_catalogue(path: Path) -> bytes:
+    """Return the content of the `.mo` file for a `.po` file."""
+    existing = read_catalogue(path)
+    buffer = BytesIO()
+    write_mo(buffer, new_catalogue(path.parts[-3], _translations(existing)))
+    return buffer.getvalue()
 
 
-def write_catalogue(catalogue: Catalog, path: Path) -> None:
+def write_catalogue(path: Path, catalogue: Catalog) -> None:
     """Write the `.po` file and the `.mo` file beside it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
-        write_po(file, catalogue, width=_LINE_LENGTH, omit_header=True)
-    header = "\n".join(line for line in catalogue.header_comment.splitlines() if line)
-    fields = "".join(f'"{name}: {value}\\n"\n' for name, value in _header_fields(catalogue))
-    path.write_text(f'{header}\nmsgid ""\nmsgstr ""\n{fields}\n{path.read_text().lstrip()}')
-    path.with_suffix(".mo").write_bytes(compile_catalogue(read_catalogue(path)))
+        write_po(file, catalogue, width=_LINE_LENGTH)
+    path.with_suffix(".mo").write_bytes(compile_catalogue(path))
 
 
-def _header_fields(catalogue: Catalog) -> list[tuple[str, str]]:
-    """Return the header without dates, which would change with every run."""
-    return [
-        ("Language", str(catalogue.locale_identifier)),
-        ("Content-Type", "text/plain; charset=utf-8"),
-        ("Content-Transfer-Encoding", "8bit"),
-    ]
-
-
-def _translations(catalogue: Catalog) -> dict[str, str]:
-    return {str(message.context): str(message.string) for message in catalogue if message.id}
-
-
-def _language_name(locale: str) -> str:
-    return str(Locale.parse(locale).english_name)
+def update_catalogue(path: Path) -> None:
+    """Give a `.po` file exactly the current sentences, or create it; write both files."""
+    locale = path.parts[-3]
+    if path.exists():
+        existing = read_catalogue(path)
+        comment = str(existing.header_comment)
+        catalogue = new_catalogue(locale, _translations(existing), comment)
+    else:
+        catalogue = new_catalogue(locale, {})
+    write_catalogue(path, catalogue)
 
 
 def update_all(*languages: str) -> None:
@@ -96,7 +95,10 @@ def update_all(*languages: str) -> None:
     ]
     for path in {*catalogue_paths(), *new_paths}:
         update_catalogue(path)
-    localised_phrases.translated_languages.cache_clear()
+
+
+def _translations(catalogue: Catalog) -> dict[str, str]:
+    return {str(message.context): str(message.string) for message in catalogue if message.id}
 
 
 if __name__ == "__main__":

@@ -33,8 +33,8 @@ class LanguageValues:
     def nearest_tag(self, language: str | None) -> str | None:
         """Return the nearest tag of the same language, or None. No language means English."""
         tag = parse_tag(language or DEFAULT_LANGUAGE)
-        found = self._nearest(tag) if tag is not None else None
-        return str(found) if found is not None else None
+        nearest = self._nearest(tag) if tag is not None else None
+        return str(nearest) if nearest is not None else None
 
     def choose_tag(self, language: str | None) -> str:
         """Return the nearest tag of the same language, else of English."""

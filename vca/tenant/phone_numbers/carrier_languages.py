@@ -23,14 +23,14 @@ def find_missing_speech(
     Without carriers nothing can be said about them.
     """
     tables = [carrier.capabilities.languages for carrier in carriers]
-    known_tables = [table for table in tables if table is not None]
-    if len(known_tables) < len(tables) or not tables:
+    limited_tables = [table for table in tables if table is not None]
+    if len(limited_tables) < len(tables) or not tables:
         return None  # a carrier that speaks every language
     names = " and ".join(carrier.name for carrier in carriers)
     tag = language or DEFAULT_LANGUAGE
-    speaking = [table for table in known_tables if table.speaks(language)]
+    speaking = [table for table in limited_tables if table.speaks(language)]
     if not speaking:
-        possible = _sort_unique(known.tags() for known in known_tables)
+        possible = _sort_unique(table.tags() for table in limited_tables)
         return MissingSpeech(f"The language {tag} is not one that {names} can speak.", possible)
     if voice is None or any(table.has_voice(voice, language) for table in speaking):
         return None

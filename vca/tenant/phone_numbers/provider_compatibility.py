@@ -84,11 +84,8 @@ def _configured_carriers(session: Session) -> list[type[TelephonyAdapter]]:
     carriers = providers.current_carriers()
     own_names = session.scalars(select(TelephonyAccount.provider_type).distinct())
     own_carriers = filter(None, map(carriers.adapter_class, own_names))
-    return list(
-        {
-            carrier.name: carrier for carrier in (*carriers.configured_classes(), *own_carriers)
-        }.values()
-    )
+    by_name = {carrier.name: carrier for carrier in (*carriers.configured_classes(), *own_carriers)}
+    return list(by_name.values())
 
 
 def _check_speech(carriers: Sequence[type[TelephonyAdapter]], profile: AiProfile) -> None:

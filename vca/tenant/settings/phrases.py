@@ -31,11 +31,9 @@ def choose_sentence(
 
     No language means English.
     """
-    overrides = localised_phrases.select_overrides(phrases, language)
+    own_texts = {**sentences, **localised_phrases.select_overrides(phrases, language)}
     key = next(key for key in SENTENCE_NAMES if key == name)
-    return (
-        overrides.get(key) or sentences.get(key) or localised_phrases.phrase(key, language or "en")
-    )
+    return localised_phrases.phrase(key, language or "en", own_texts)
 
 
 def text_error(name: PhraseKey, text: str) -> str | None:
