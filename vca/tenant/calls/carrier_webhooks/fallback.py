@@ -29,7 +29,11 @@ _SELECT_FALLBACK_CONFIG = text(
 )
 # File suffix per content type of the carrier's reply.
 _SUFFIXES = {"application/json": ".json", "application/xml": ".xml", "text/xml": ".xml"}
-FALLBACK_ACTIONS = (Say(localised_phrases.phrase("fallback", "en")), HangUp())
+
+
+def apology_actions(language: str | None) -> tuple[Action, ...]:
+    """Return an apology without any text of the tenant's. No language means English."""
+    return Say(localised_phrases.phrase("fallback", language or "en"), language), HangUp()
 
 
 def fallback_actions(owner: Owner) -> tuple[Action, ...]:
@@ -46,7 +50,7 @@ def fallback_actions(owner: Owner) -> tuple[Action, ...]:
             ).one()
     except DBAPIError as error:
         log.get_logger().warning("call.fallback_not_read", sqlstate=db.sqlstate(error))
-        return FALLBACK_ACTIONS
+        return apology_actions(None)
     if owner.tenant_status == "suspended":
         return _say_sentence(config, "suspended"), HangUp()
     if config.fallback_number is not None:
