@@ -27,8 +27,8 @@ _HEADER = """\
 class StableCatalogue(Catalog):
     """A catalogue whose header names neither a date nor a tool, which would change every file."""
 
-    @property
-    def mime_headers(self) -> list[tuple[str, str]]:  # type: ignore[override]  # read-only here
+    @property  # type: ignore[misc]  # read-only here
+    def mime_headers(self) -> list[tuple[str, str]]:
         """The fields of the header."""
         return [
             ("Language", str(self.locale_identifier)),

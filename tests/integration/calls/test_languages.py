@@ -28,7 +28,7 @@ def carrier_client(carrier: FakeTelephonyAdapter, anonymous: Api) -> CarrierClie
     return CarrierClient(carrier, anonymous)
 
 
-def _says(response: dict[str, Any]) -> list[tuple[str, str | None, str | None]]:
+def _spoken_texts(response: dict[str, Any]) -> list[tuple[str, str | None, str | None]]:
     return [
         (action["text"], action["language"], action["voice"])
         for action in response["actions"]
@@ -49,7 +49,7 @@ def test_the_greeting_and_the_consent_are_in_the_profiles_language(
 
     hello = phrase("hello_with_name", "it").replace("{name}", "Acme")
     greeting = f"{hello} {phrase('offer_sales', 'it')}"
-    assert _says(response) == [_italian("consent"), (greeting, "it-IT", VOICE)]
+    assert _spoken_texts(response) == [_italian("consent"), (greeting, "it-IT", VOICE)]
 
 
 def test_a_silence_is_answered_in_the_profiles_language(
@@ -61,22 +61,22 @@ def test_a_silence_is_answered_in_the_profiles_language(
     first = carrier_client.say("it-1", state, "")
     second = carrier_client.say("it-1", first["state"], "")
 
-    assert _says(first) == [_italian("again")]
-    assert _says(second) == [_italian("silence")]
+    assert _spoken_texts(first) == [_italian("again")]
+    assert _spoken_texts(second) == [_italian("silence")]
 
 
 def test_the_tenants_phrases_are_spoken(acme: Tenant, carrier_client: CarrierClient) -> None:
-    own = {"again": "Come, scusi?", "silence": "Non la sento.", "consent": "Registriamo."}
-    acme.patch("/settings", {"phrases": {"it": own, "de": {"again": "Wie bitte?"}}})
+    own_phrases = {"again": "Come, scusi?", "silence": "Non la sento.", "consent": "Registriamo."}
+    acme.patch("/settings", {"phrases": {"it": own_phrases, "de": {"again": "Wie bitte?"}}})
     acme.profile(language="it-IT", voice=VOICE, recording=True, greeting="Acme.")
     ring = carrier_client.ring(acme.number()["did_number"], "it-1")
 
     first = carrier_client.say("it-1", ring["state"], "")
     second = carrier_client.say("it-1", first["state"], "")
 
-    assert _says(ring)[0] == ("Registriamo.", "it-IT", VOICE)
-    assert _says(first) == [("Come, scusi?", "it-IT", VOICE)]
-    assert _says(second) == [("Non la sento.", "it-IT", VOICE)]
+    assert _spoken_texts(ring)[0] == ("Registriamo.", "it-IT", VOICE)
+    assert _spoken_texts(first) == [("Come, scusi?", "it-IT", VOICE)]
+    assert _spoken_texts(second) == [("Non la sento.", "it-IT", VOICE)]
 
 
 def test_another_tenants_phrases_are_not_spoken(
@@ -86,7 +86,7 @@ def test_another_tenants_phrases_are_not_spoken(
     acme.profile(language="it-IT", voice=VOICE)
     state = carrier_client.ring(acme.number()["did_number"], "it-1")["state"]
 
-    assert _says(carrier_client.say("it-1", state, "")) == [_italian("again")]
+    assert _spoken_texts(carrier_client.say("it-1", state, "")) == [_italian("again")]
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_a_closed_number_says_so_in_its_profiles_language_and_voice(
 
     response = carrier_client.ring(acme.number()["did_number"], "it-1")
 
-    assert _says(response) == [(expected, "it-IT", VOICE)]
+    assert _spoken_texts(response) == [(expected, "it-IT", VOICE)]
 
 
 def test_a_number_without_a_profile_speaks_english(
@@ -118,7 +118,7 @@ def test_a_number_without_a_profile_speaks_english(
 
     response = carrier_client.ring(acme.number()["did_number"], "en-1")
 
-    assert _says(response) == [(phrase("closed", "en"), None, None)]
+    assert _spoken_texts(response) == [(phrase("closed", "en"), None, None)]
 
 
 def test_a_transfer_that_fails_is_explained_in_the_profiles_language(
@@ -133,8 +133,8 @@ def test_a_transfer_that_fails_is_explained_in_the_profiles_language(
     connecting = carrier_client.say("it-1", state, "Vorrei comprare.")
     returned = carrier_client.send_event("leg", "it-1", connecting["state"], outcome="busy")
 
-    assert _says(connecting) == [("La collego.", "it-IT", VOICE)]
-    assert _says(returned) == [_italian("not_connected")]
+    assert _spoken_texts(connecting) == [("La collego.", "it-IT", VOICE)]
+    assert _spoken_texts(returned) == [_italian("not_connected")]
 
 
 def test_callers_hear_the_apology_in_their_language_while_the_database_is_away(
@@ -147,7 +147,7 @@ def test_callers_hear_the_apology_in_their_language_while_the_database_is_away(
 
     response = app.test_client().post(request.url, data=request.body, headers=dict(request.headers))
 
-    assert _says(json.loads(response.data)) == [(phrase("fallback", "it"), "it-IT", None)]
+    assert _spoken_texts(json.loads(response.data)) == [(phrase("fallback", "it"), "it-IT", None)]
 
 
 def test_fallback_documents_are_in_the_language_of_each_number(
@@ -163,7 +163,7 @@ def test_fallback_documents_are_in_the_language_of_each_number(
 
     def spoken(number: dict[str, Any]) -> list[tuple[str, str | None, str | None]]:
         path = tmp_path / "fake" / f"{number['did_number'].lstrip('+')}.json"
-        return _says(json.loads(path.read_bytes()))
+        return _spoken_texts(json.loads(path.read_bytes()))
 
     assert result.exit_code == 0
     assert spoken(by_default) == [_italian("fallback")]

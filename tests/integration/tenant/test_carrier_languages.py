@@ -167,8 +167,8 @@ class TestMeetingANumber:
 
     def test_a_number_that_loses_its_own_profile_is_refused(self, acme: Tenant) -> None:
         acme.profile(language=CROATIAN)
-        own = acme.profile()
-        number = _number(acme, ai_profile_id=own["id"]).json
+        own_profile = acme.profile()
+        number = _number(acme, ai_profile_id=own_profile["id"]).json
 
         _assert_refused(acme.patch(f"/phone-numbers/{number['id']}", {"ai_profile_id": None}))
 

@@ -88,11 +88,11 @@ def test_a_phrase_is_stored_as_one_clean_line(acme: Tenant) -> None:
 
 def test_sentences_that_are_sent_back_stay_the_defaults(acme: Tenant) -> None:
     acme.patch("/settings", {"sentences": {"closed": "Back at nine."}})
-    shown = acme.get("/settings").json["sentences"]
+    displayed = acme.get("/settings").json["sentences"]
 
-    acme.patch("/settings", {"sentences": shown})
+    acme.patch("/settings", {"sentences": displayed})
 
-    assert acme.get("/settings").json["sentences"] == shown
+    assert acme.get("/settings").json["sentences"] == displayed
     with tenant_session(acme.ref) as session:
         assert service.get(session).sentences == {"closed": "Back at nine."}
 

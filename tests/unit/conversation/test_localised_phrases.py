@@ -183,19 +183,19 @@ def test_a_tenants_own_text_takes_precedence(name: PhraseKey) -> None:
 
 
 def test_the_tenants_greeting_replaces_the_default() -> None:
-    own = {"hello_with_name": "Ciao, {name} qui.", "offer_sales": "Cosa cerca?"}
+    own_phrases = {"hello_with_name": "Ciao, {name} qui.", "offer_sales": "Cosa cerca?"}
 
-    greeting = localised_phrases.default_greeting(_profile("it", phrases=own))
+    greeting = localised_phrases.default_greeting(_profile("it", phrases=own_phrases))
 
     assert greeting == "Ciao, Acme qui. Cosa cerca?"
 
 
 def test_closing_phrases_can_be_the_tenants() -> None:
-    own = {"goodbye": "Bye.", "silence": "Silence.", "limit": "Limit."}
+    own_phrases = {"goodbye": "Bye.", "silence": "Silence.", "limit": "Limit."}
 
-    assert localised_phrases.closing_phrase("agent_hangup", "en", own) == "Bye."
-    assert localised_phrases.closing_phrase("silence", "en", own) == "Silence."
-    assert localised_phrases.closing_phrase("max_turns", "en", own) == "Limit."
+    assert localised_phrases.closing_phrase("agent_hangup", "en", own_phrases) == "Bye."
+    assert localised_phrases.closing_phrase("silence", "en", own_phrases) == "Silence."
+    assert localised_phrases.closing_phrase("max_turns", "en", own_phrases) == "Limit."
 
 
 @pytest.mark.parametrize(
@@ -213,13 +213,13 @@ def test_closing_phrases_can_be_the_tenants() -> None:
 def test_a_profile_uses_the_texts_of_the_nearest_tag(
     language: str | None, expected: dict[str, str]
 ) -> None:
-    own = {
+    own_phrases = {
         "pt": {"goodbye": "PT", "again": "PT"},
         "pt-BR": {"goodbye": "BR"},
         "he": {"goodbye": "HE"},
     }
 
-    assert select_overrides(own, language) == expected
+    assert select_overrides(own_phrases, language) == expected
 
 
 def _words(text: str) -> set[str]:

@@ -93,9 +93,9 @@ def test_the_nearest_tag_is_of_the_same_language_and_a_related_region(
     tag: str, nearest: str | None
 ) -> None:
     candidates = [parsed for text in CANDIDATES if (parsed := parse_tag(text)) is not None]
-    wanted = parse_tag(tag)
-    assert isinstance(wanted, LanguageTag)
+    requested = parse_tag(tag)
+    assert isinstance(requested, LanguageTag)
 
-    found_tag = nearest_tag(wanted, candidates)
+    matching_tag = nearest_tag(requested, candidates)
 
-    assert (str(found_tag) if found_tag is not None else None) == nearest
+    assert (str(matching_tag) if matching_tag is not None else None) == nearest

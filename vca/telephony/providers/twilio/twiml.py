@@ -135,10 +135,10 @@ def _relay(action: Relay, context: _RenderContext) -> str:
 def _relay_languages(action: Relay) -> dict[str, str]:
     """Return one language for both directions, or two if Twilio's values for them differ."""
     spoken, _ = languages.choose_speech(action.voice, action.language)
-    understood = languages.TABLE.recognition.choose(action.language)
-    if spoken == understood:
+    recognition_language = languages.TABLE.recognition.choose(action.language)
+    if spoken == recognition_language:
         return {"language": spoken}
-    return {"ttsLanguage": spoken, "transcriptionLanguage": understood}
+    return {"ttsLanguage": spoken, "transcriptionLanguage": recognition_language}
 
 
 def _forward(action: Forward, context: _RenderContext) -> str:
