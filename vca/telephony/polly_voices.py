@@ -29,7 +29,7 @@ en-IN Kajal:ng Aditi:s Raveena:s
 en-NZ Aria:n
 en-SG Jasmine:n
 en-US Joanna:sng Danielle:ng Ruth:ng Stephen:ng Matthew:sng Salli:sn Kendra:sn Kimberly:sn Ivy:sn \
-Joey:sn Justin:sn Kevin:sn Gregory:n
+Joey:sn Justin:sn Kevin:n Gregory:n
 en-ZA Ayanda:ng
 es-ES Lucia:sng Sergio:ng Conchita:s Enrique:s
 es-MX Mia:sng Andres:ng

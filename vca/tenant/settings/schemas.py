@@ -15,6 +15,7 @@ from vca.tenant.settings.hours_schema import HoursSchema
 from vca.tenant.settings.service import MAX_VARIABLES
 
 _VARIABLE = Pattern("^[a-z][a-z0-9_]{0,39}$", error="Not a valid variable name.")
+_PHRASE_NAMES = ", ".join(f"`{name}`" for name in PHRASE_KEYS)
 _ZONES = available_timezones() - {"localtime"}  # some systems list the machine's own zone
 
 
@@ -177,7 +178,7 @@ class SettingsSchema(Schema):
             "take precedence over `sentences`, and those over VCA's own texts. A text must have "
             "the placeholders of VCA's own (`{name}` in `hello_with_name`, no others) and no "
             "markup. null in place of a text or of a language removes it. All texts together can "
-            f"have {phrases.MAX_TOTAL_CHARS:,} characters.",
+            f"have {phrases.MAX_TOTAL_CHARS:,} characters. Names: {_PHRASE_NAMES}.",
             "example": {"it": {"goodbye": "Grazie per aver chiamato Acme. Arrivederci."}},
         },
     )

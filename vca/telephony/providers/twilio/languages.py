@@ -118,8 +118,9 @@ _NOT_AT_TWILIO = (
     "Mia-Generative",
 )
 _POLLY_NAME = re.compile(r"(?:AWS\.)?Polly\.(.+)", re.ASCII | re.IGNORECASE)
-# Spelled with an accent, and without one.
-_ACCENTED_NAMES = {
+# Voices that Twilio offers besides, or spells with an accent.
+_OTHER_POLLY_VOICES = {
+    "kevin": Voice("Polly.Kevin", ("en-US",)),
     "mía-generative": Voice("Polly.Mía-Generative", ("es-MX",)),
     "rémi-generative": Voice("Polly.Rémi-Generative", ("fr-FR",)),
 }
@@ -153,7 +154,7 @@ _POLLY_TABLE = {
     voice.label.lower(): Voice(f"Polly.{voice.label}", voice.locales)
     for voice in polly_voices.VOICES
     if voice.label not in _NOT_AT_TWILIO
-} | _ACCENTED_NAMES
+} | _OTHER_POLLY_VOICES
 # Voices of `<Say>` only.
 _BASIC_TABLE = {
     "man": Voice("man", ("en-US", "en-GB", "es-ES", "fr-FR", "de-DE")),
