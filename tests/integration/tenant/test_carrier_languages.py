@@ -250,11 +250,13 @@ def test_the_transfer_tool_requires_a_target(acme: Tenant, targets: Any) -> None
     assert response.json["errors"][0]["pointer"] == "/transfer_targets"
 
 
-def test_the_last_target_of_the_transfer_tool_is_not_removed(acme: Tenant) -> None:
-    targets = {"sales": {"number": fresh_number()}}
-    profile = acme.profile(tools=["transfer"], transfer_targets=targets)
-    url = f"/ai-profiles/{profile['id']}"
+def test_the_transfer_tool_is_not_added_without_a_target(acme: Tenant) -> None:
+    profile = acme.profile()
+    url, targets = f"/ai-profiles/{profile['id']}", {"sales": {"number": fresh_number()}}
+    tools = ["transfer", "end_call"]
 
-    assert acme.patch(url, {"transfer_targets": {}}).status_code == 400
-    assert acme.patch(url, {"tools": [], "transfer_targets": {}}).status_code == 200
     assert acme.patch(url, {"tools": ["transfer"]}).status_code == 400
+    assert acme.patch(url, {"tools": ["transfer"], "transfer_targets": targets}).status_code == 200
+    assert acme.patch(url, {"tools": tools, "transfer_targets": {}}).status_code == 400
+    assert acme.patch(url, {"transfer_targets": {}}).status_code == 200
+    assert acme.patch(url, {"tools": tools}).status_code == 400

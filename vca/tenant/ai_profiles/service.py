@@ -53,7 +53,8 @@ def create(session: Session, *, is_default: bool = False, **content: Any) -> AiP
     Conflict if no carrier can do what the profile needs.
     """
     _lock_settings(session)
-    _check_transfers(session, {**DEFAULT_FIELDS, **content})
+    _check_transfer_targets(session, content.get("transfer_targets", {}))
+    _check_transfer_tool(content)
     is_first = not session.scalar(select(exists().where(AiProfile.id.is_not(None))))
     content = {**DEFAULT_FIELDS, **content}
     content["name"] = content["name"] or content["role"]
@@ -98,9 +99,8 @@ def change(
         )
     changes = {name: value for name, value in content.items() if getattr(profile, name) != value}
     if changes:
-        if {"tools", "transfer_targets"}.intersection(changes):
-            stored = {"tools": profile.tools, "transfer_targets": profile.transfer_targets}
-            _check_transfers(session, {**stored, **changes})
+        _check_transfer_targets(session, changes.get("transfer_targets", {}))
+        _check_transfer_tool({"transfer_targets": profile.transfer_targets, **changes})
         for name, value in changes.items():
             setattr(profile, name, value)
         profile.version += 1
@@ -157,15 +157,20 @@ def _lock_settings(session: Session) -> None:
     settings.get(session, for_update=True)
 
 
-def _check_transfers(session: Session, content: Mapping[str, Any]) -> None:
-    """Raise InvalidInput for targets that the tenant cannot dial, or the tool without targets.
+def _check_transfer_tool(content: Mapping[str, Any]) -> None:
+    """Raise InvalidInput if the content gives a profile the transfer tool without any target.
 
-    Such a tool would never be offered to the model.
+    Such a tool is never offered to the model. The last target of a profile can be removed: its
+    number may have to be erased.
     """
-    if "transfer" in content["tools"] and not content["transfer_targets"]:
+    if "transfer" in content.get("tools", ()) and not content.get("transfer_targets"):
         raise InvalidInput.field("transfer_targets", "Required for the tool `transfer`.")
+
+
+def _check_transfer_targets(session: Session, targets: Mapping[str, Any]) -> None:
+    """Raise InvalidInput for numbers that the tenant could not dial from any of its numbers."""
     errors = []
-    for name, target in content["transfer_targets"].items():
+    for name, target in targets.items():
         decision = settings.check_target_number(session, target["number"], from_number=None)
         if not decision.allowed:
             pointer = f"/transfer_targets/{escape_pointer_step(name)}/number"
