@@ -9,7 +9,7 @@ KILLS ?= 1000
 SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run call test test-fast test-all chaos lint lock bench
+.PHONY: help setup run call test test-fast test-all chaos lint catalogues lock bench
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1|/p' Makefile | while IFS='|' read -r name text; \
@@ -50,6 +50,9 @@ lint: setup ## Check style, types and imports
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy
 	@$(PYTHON) .venv/bin/lint-imports
+
+catalogues: setup ## Update and compile the translations; LANGUAGE=sw adds a language
+	@$(PYTHON) -m vca.devtools.catalogues $(LANGUAGE)
 
 # uv resolves for every platform and Python version at once. It is not a dependency of the project, so
 # this target installs it in a virtual environment of its own.

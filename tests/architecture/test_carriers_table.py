@@ -5,6 +5,7 @@ from importlib import import_module
 
 from tests.support.ast_index import ROOT
 from vca.telephony.adapter import TelephonyAdapter
+from vca.telephony.languages import LanguageTable
 from vca.telephony.providers import ADAPTERS
 from vca.telephony.types import Capabilities
 
@@ -17,6 +18,7 @@ CAPABILITY_TITLES = {
     "send_keys": "presses keys",
     "relay": "speaks over a voice WebSocket, chunk by chunk",
     "webrtc": "lets browsers call",
+    "languages": "understands and speaks languages",
 }
 
 
@@ -26,15 +28,22 @@ def _adapter_class(path: str) -> type[TelephonyAdapter]:
     return adapter
 
 
+def _mark(value: bool | LanguageTable | None) -> str:
+    match value:
+        case LanguageTable():
+            return str(len({tag.partition("-")[0] for tag in value.tags()}))
+        case None:
+            return "all"
+        case _:
+            return "yes" if value else "–"
+
+
 def _readme_table() -> str:
     """Return the table that README must contain."""
     carriers = {name: _adapter_class(path).capabilities for name, path in ADAPTERS.items()}
     lines = [f"| | {' | '.join(carriers)} |", f"| --- |{' :-: |' * len(carriers)}"]
     for field in fields(Capabilities):
-        marks = [
-            "yes" if getattr(capabilities, field.name) else "–"
-            for capabilities in carriers.values()
-        ]
+        marks = [_mark(getattr(capabilities, field.name)) for capabilities in carriers.values()]
         lines.append(f"| {CAPABILITY_TITLES[field.name]} | {' | '.join(marks)} |")
     return "\n".join(lines)
 

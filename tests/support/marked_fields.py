@@ -11,6 +11,7 @@ def settings_fields(marker: str) -> dict[str, Any]:
         "time_zone": "Europe/Berlin",
         "home_country": "GB",
         "sentences": _sentences(marker),
+        "phrases": {"de": {"goodbye": f"{marker}: Auf Wiederhören."}},
         "hours": hours_fields(marker),
         "variables": {"company": marker},
         "notification_email": f"{marker}@example.com",

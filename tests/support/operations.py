@@ -119,17 +119,24 @@ class Operation:
             array_schemas.append(part)
 
     def _nested_fields(
-        self, pointer: str, schema: Mapping[str, Any], once: bool
+        self,
+        pointer: str,
+        schema: Mapping[str, Any],
+        once: bool,
+        map_example: Mapping[str, Any] | None = None,
     ) -> Iterator[BodyField]:
+        """Yield the field and those in it; `map_example` is the example of a map in a map."""
         yield BodyField(pointer, schema)
         yield from self._fields(pointer, schema, once=once)
         if schema.get("type") == "array":
             yield from self._nested_fields(f"{pointer}/0", self._resolve(schema["items"]), once)
         value_schema = schema.get("additionalProperties")
         if isinstance(value_schema, dict) and value_schema:
-            yield from self._nested_fields(
-                f"{pointer}/front desk", self._resolve(value_schema), once
-            )
+            value_schema = self._resolve(value_schema)
+            if "additionalProperties" in value_schema:
+                map_example = schema.get("example")
+            key, inner_example = next(iter((map_example or {"front desk": None}).items()))
+            yield from self._nested_fields(f"{pointer}/{key}", value_schema, once, inner_example)
 
     def _resolve(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
         for part in [*schema.get("allOf", ()), *schema.get("oneOf", ())][:1]:

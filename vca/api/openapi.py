@@ -73,6 +73,12 @@ _PROBLEM = {
             "enum": list(RATE_LIMITS),
             "description": "For `rate-limited` only: the exceeded limit.",
         },
+        "possible": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "For `carrier-cannot` about a language or a voice: the languages that "
+            "the carrier speaks, or the voices that it has for the language.",
+        },
         "database": {"type": "string", "description": "For `/healthz` only."},
         "schema": {"type": "string", "description": "For `/healthz` only."},
     },

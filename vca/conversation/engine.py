@@ -73,11 +73,11 @@ def stream_reply(
     """
     reason = find_end_reason(profile, turns, utterance, facts=facts, now=now, limits=limits)
     if reason is not None:
-        closing_text = localised_phrases.closing_phrase(reason, profile.language)
+        closing_text = localised_phrases.closing_phrase(reason, profile.language, profile.phrases)
         yield closing_text
         return Reply(closing_text, (HangUp(reason),))
     if not speech_text.clean_text(utterance):
-        repeat_request = localised_phrases.phrase("again", profile.language)
+        repeat_request = localised_phrases.phrase("again", profile.language, profile.phrases)
         yield repeat_request
         return Reply(repeat_request)
     request = build_request(profile, turns, utterance, facts=facts, now=now)
@@ -151,7 +151,7 @@ def _repeat_requested(profile: Profile, turns: Sequence[Turn]) -> bool:
     Only a request to repeat that follows another turn of the agent counts. After a turn of the
     caller the same text means that a model's answer was unusable, not that the caller was silent.
     """
-    repeat_request = localised_phrases.phrase("again", profile.language)
+    repeat_request = localised_phrases.phrase("again", profile.language, profile.phrases)
     for turn, previous in zip(reversed(turns), reversed(turns[:-1]), strict=False):
         if turn.speaker == "caller" or previous.speaker == "caller":
             return False

@@ -1,8 +1,21 @@
-"""VCA's own phrases in each supported language; English for all others."""
+"""The sentences that VCA itself says to callers, in the language of the profile.
 
-from typing import Literal, TypeAlias
+`PHRASES` has the English texts. Translations are gettext catalogues in `locale/`, where a
+sentence's name is its context and the English text its id. A language without a catalogue gets
+English. A tenant's own texts take precedence: functions take them as `overrides`.
+"""
 
-from vca.conversation.types import EndReason, Profile, Role
+import gettext
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal, TypeAlias, get_args
+
+from vca.conversation import speech_text
+from vca.conversation.types import EndReason, Profile
+from vca.kit.language_tags import LanguageTag, nearest_tag, parse_tag
 
 PhraseKey: TypeAlias = Literal[
     "again",
@@ -15,124 +28,139 @@ PhraseKey: TypeAlias = Literal[
     "silence",
     "goodbye",
     "limit",
+    "not_done",
+    "cut_off",
+    "cannot_help",
+    "hello",
+    "hello_with_name",
+    "offer_receptionist",
+    "offer_sales",
+    "offer_support",
+    "offer_dispatcher",
+    "offer_custom",
+    "consent",
+    "over_limit",
+    "suspended",
+    "closed",
+    "fallback",
 ]
-
-_PHRASES: dict[str, dict[PhraseKey, str]] = {
-    "en": {
-        "again": "Sorry, I did not catch that. Could you say it again?",
-        "filler": "One moment, please.",
-        "noted": "Thank you, I have noted that.",
-        "anything_else": "Is there anything else I can do for you?",
-        "connecting": "One moment, I am connecting you.",
-        "not_connected": "I am sorry, nobody could be reached there. What else can I do for you?",
-        "leave_message": "I am sorry, nobody could be reached there. May I take a message?",
-        "silence": "I am sorry, I cannot hear you. Please call again. Goodbye.",
-        "goodbye": "Thank you for calling. Goodbye.",
-        "limit": "I am sorry, this call has reached its limit. Thank you for calling. Goodbye.",
-    },
-    "de": {
-        "again": "Entschuldigung, das habe ich nicht verstanden. Können Sie das wiederholen?",
-        "filler": "Einen Moment, bitte.",
-        "noted": "Danke, das habe ich notiert.",
-        "anything_else": "Kann ich sonst noch etwas für Sie tun?",
-        "connecting": "Einen Moment, ich verbinde Sie.",
-        "not_connected": "Leider war dort niemand zu erreichen. Was kann ich sonst für Sie tun?",
-        "leave_message": "Leider war dort niemand zu erreichen. Darf ich eine Nachricht aufnehmen?",
-        "silence": "Ich kann Sie leider nicht hören. Bitte rufen Sie wieder an. Auf Wiederhören.",
-        "goodbye": "Vielen Dank für Ihren Anruf. Auf Wiederhören.",
-        "limit": "Leider ist unsere Zeit um. Vielen Dank für Ihren Anruf. Auf Wiederhören.",
-    },
-    "es": {
-        "again": "Perdone, no le he entendido. ¿Podría repetirlo?",
-        "filler": "Un momento, por favor.",
-        "noted": "Gracias, lo he anotado.",
-        "anything_else": "¿Puedo ayudarle en algo más?",
-        "connecting": "Un momento, le paso la llamada.",
-        "not_connected": "Lo siento, no ha contestado nadie. ¿En qué más puedo ayudarle?",
-        "leave_message": "Lo siento, no ha contestado nadie. ¿Quiere dejar un mensaje?",
-        "silence": "Lo siento, no le oigo. Por favor, llame de nuevo. Adiós.",
-        "goodbye": "Gracias por llamar. Adiós.",
-        "limit": "Lo siento, se ha agotado el tiempo de esta llamada. Gracias por llamar. Adiós.",
-    },
-    "fr": {
-        "again": "Pardon, je n'ai pas compris. Pouvez-vous répéter ?",
-        "filler": "Un instant, s'il vous plaît.",
-        "noted": "Merci, c'est noté.",
-        "anything_else": "Puis-je faire autre chose pour vous ?",
-        "connecting": "Un instant, je vous mets en relation.",
-        "not_connected": "Désolé, personne n'a pu être joint. Puis-je faire autre chose ?",
-        "leave_message": "Désolé, personne n'a pu être joint. Puis-je prendre un message ?",
-        "silence": "Désolé, je ne vous entends pas. Veuillez rappeler. Au revoir.",
-        "goodbye": "Merci de votre appel. Au revoir.",
-        "limit": "Désolé, le temps prévu est écoulé. Merci de votre appel. Au revoir.",
-    },
+PHRASE_KEYS: tuple[PhraseKey, ...] = get_args(PhraseKey)
+PHRASES: Mapping[PhraseKey, str] = {
+    "again": "Sorry, I did not catch that. Could you say it again?",
+    "filler": "One moment, please.",
+    "noted": "Thank you, I have noted that.",
+    "anything_else": "Is there anything else I can do for you?",
+    "connecting": "One moment, I am connecting you.",
+    "not_connected": "I am sorry, nobody could be reached there. What else can I do for you?",
+    "leave_message": "I am sorry, nobody could be reached there. May I take a message?",
+    "silence": "I am sorry, I cannot hear you. Please call again. Goodbye.",
+    "goodbye": "Thank you for calling. Goodbye.",
+    "limit": "I am sorry, this call has reached its limit. Thank you for calling. Goodbye.",
+    "not_done": "I am sorry, that did not work.",
+    "cut_off": "I am sorry, I have to stop here. What else can I do for you?",
+    "cannot_help": "I am sorry, I cannot help with that. What else can I do for you?",
+    "hello": "Hello.",
+    "hello_with_name": "Hello, this is {name}.",
+    "offer_receptionist": "How may I help you?",
+    "offer_sales": "What are you looking for?",
+    "offer_support": "What can I help you with?",
+    "offer_dispatcher": "What has happened, and where are you?",
+    "offer_custom": "How can I help you?",
+    "consent": "This call is recorded.",
+    "over_limit": "All our lines are busy at the moment. Please call again in a few minutes.",
+    "suspended": "This number is not available at the moment. Goodbye.",
+    "closed": "We are closed at the moment. Please call again later. Goodbye.",
+    "fallback": ("I am sorry, something went wrong on our side. Please call again later. Goodbye."),
 }
-
-_HELLO = {
-    "en": ("Hello.", "Hello, this is {name}."),
-    "de": ("Guten Tag.", "Guten Tag, hier ist {name}."),
-    "es": ("Buenos días.", "Buenos días, le habla {name}."),
-    "fr": ("Bonjour.", "Bonjour, ici {name}."),
-}
-
-_OFFERS: dict[str, dict[Role, str]] = {
-    "en": {
-        "receptionist": "How may I help you?",
-        "sales": "What are you looking for?",
-        "support": "What can I help you with?",
-        "dispatcher": "What has happened, and where are you?",
-        "custom": "How can I help you?",
-    },
-    "de": {
-        "receptionist": "Was kann ich für Sie tun?",
-        "sales": "Wonach suchen Sie?",
-        "support": "Wobei kann ich Ihnen helfen?",
-        "dispatcher": "Was ist passiert, und wo sind Sie?",
-        "custom": "Wie kann ich Ihnen helfen?",
-    },
-    "es": {
-        "receptionist": "¿En qué puedo ayudarle?",
-        "sales": "¿Qué está buscando?",
-        "support": "¿Con qué necesita ayuda?",
-        "dispatcher": "¿Qué ha pasado y dónde se encuentra?",
-        "custom": "¿Cómo puedo ayudarle?",
-    },
-    "fr": {
-        "receptionist": "En quoi puis-je vous aider ?",
-        "sales": "Que recherchez-vous ?",
-        "support": "Quel est votre problème ?",
-        "dispatcher": "Que s'est-il passé, et où êtes-vous ?",
-        "custom": "Comment puis-je vous aider ?",
-    },
-}
+DOMAIN = "vca"
+LOCALE_FOLDER = Path(__file__).parent / "locale"
+NO_OVERRIDES: Mapping[str, str] = MappingProxyType({})
+_SOURCE_LANGUAGE = "en"
+_PLACEHOLDER = re.compile(r"\{(\w*)\}")
 
 
-def phrase(key: PhraseKey, language: str) -> str:
-    """Return the phrase in the language of the BCP 47 tag, or in English."""
-    return _PHRASES[_supported_language(language)][key]
+def phrase(key: PhraseKey, language: str, overrides: Mapping[str, str] = NO_OVERRIDES) -> str:
+    """Return the tenant's text, or the one in the language of the BCP 47 tag, or in English."""
+    return overrides.get(key) or _translations(language)[key]
 
 
-def closing_phrase(reason: EndReason, language: str) -> str:
+def closing_phrase(
+    reason: EndReason, language: str, overrides: Mapping[str, str] = NO_OVERRIDES
+) -> str:
     """Return the last phrase before the agent hangs up, for the end reason."""
     match reason:
         case "agent_hangup":
-            return phrase("goodbye", language)
+            return phrase("goodbye", language, overrides)
         case "silence":
-            return phrase("silence", language)
+            return phrase("silence", language, overrides)
         case _:
-            return phrase("limit", language)
+            return phrase("limit", language, overrides)
 
 
 def default_greeting(profile: Profile) -> str:
     """Return a greeting for a profile without one: its name, if any, and the role's offer."""
-    language = _supported_language(profile.language)
-    anonymous, with_name = _HELLO[language]
     # A profile without a name is named after its role, which makes no sense to a caller.
     is_nameless = profile.name.strip().casefold() in ("", profile.role)
-    hello = anonymous if is_nameless else with_name.format(name=profile.name)
-    return f"{hello} {_OFFERS[language][profile.role]}"
+    key: PhraseKey = "hello" if is_nameless else "hello_with_name"
+    hello = phrase(key, profile.language, profile.phrases).replace("{name}", profile.name)
+    offer = phrase(_OFFERS[profile.role], profile.language, profile.phrases)
+    return speech_text.join_chunks([hello, offer])
 
 
-def _supported_language(language: str) -> str:
-    primary = language.replace("_", "-").partition("-")[0].lower()
-    return primary if primary in _PHRASES else "en"
+_OFFERS: Mapping[str, PhraseKey] = {
+    key.removeprefix("offer_"): key for key in PHRASE_KEYS if key.startswith("offer_")
+}
+
+
+def select_overrides(
+    phrases: Mapping[str, Mapping[str, str]], language: str | None
+) -> Mapping[str, str]:
+    """Return a tenant's texts for a language, from its texts by language tag.
+
+    Texts of the nearest tag come first, then those of the language without a region.
+    """
+    tag = parse_tag(language or _SOURCE_LANGUAGE) if phrases else None
+    if tag is None:
+        return NO_OVERRIDES
+    candidates = [candidate for text in phrases if (candidate := parse_tag(text)) is not None]
+    nearest = nearest_tag(tag, candidates)
+    if nearest is None:
+        return NO_OVERRIDES
+    return {**phrases.get(nearest.language, {}), **phrases.get(str(nearest), {})}
+
+
+def placeholders(text: str) -> frozenset[str]:
+    """Return the names of the placeholders in a text, such as `name` for `{name}`."""
+    return frozenset(_PLACEHOLDER.findall(text))
+
+
+@lru_cache(maxsize=1)
+def translated_languages() -> tuple[str, ...]:
+    """Return the tags of the languages that have a catalogue, without English, sorted."""
+    files = LOCALE_FOLDER.glob(f"*/LC_MESSAGES/{DOMAIN}.mo")
+    return tuple(sorted(path.parts[-3].replace("_", "-") for path in files))
+
+
+@lru_cache(maxsize=1024)
+def _translations(language: str) -> Mapping[PhraseKey, str]:
+    """Return all sentences in the nearest language that has a catalogue, or in English."""
+    tag = parse_tag(language)
+    candidates = [*map(_known_tag, translated_languages()), LanguageTag(_SOURCE_LANGUAGE)]
+    nearest = nearest_tag(tag, candidates) if tag is not None else None
+    return _load_catalogue(str(nearest) if nearest is not None else _SOURCE_LANGUAGE)
+
+
+def _known_tag(text: str) -> LanguageTag:
+    tag = parse_tag(text)
+    assert tag is not None, f"{text} is not a language tag"
+    return tag
+
+
+@lru_cache(maxsize=128)
+def _load_catalogue(language: str) -> Mapping[PhraseKey, str]:
+    if language == _SOURCE_LANGUAGE:
+        return PHRASES
+    folder = LOCALE_FOLDER / language.replace("-", "_") / "LC_MESSAGES"
+    with (folder / f"{DOMAIN}.mo").open("rb") as file:
+        catalogue = gettext.GNUTranslations(file)
+    return {key: catalogue.pgettext(key, text) for key, text in PHRASES.items()}

@@ -51,7 +51,9 @@ class _ResponseBuilder:
                     self._start_model(event.model)
                 case FillerDue():
                     yield self._reply_text.add_phrase(
-                        localised_phrases.phrase("filler", self._profile.language)
+                        localised_phrases.phrase(
+                            "filler", self._profile.language, self._profile.phrases
+                        )
                     )
                 case AnswerEnded():
                     self._tokens = event.tokens
@@ -66,9 +68,10 @@ class _ResponseBuilder:
     def missing_text(self) -> Iterator[str]:
         """Yield standard phrases if the model's answer contained no text."""
         if not self._reply_text.has_model_text:
-            language = self._profile.language
+            language, overrides = self._profile.language, self._profile.phrases
             for phrase in _phrases_for_silent_model(self._profile, self.tool_calls.actions):
-                yield self._reply_text.add_phrase(localised_phrases.phrase(phrase, language))
+                text = localised_phrases.phrase(phrase, language, overrides)
+                yield self._reply_text.add_phrase(text)
 
     def build_reply(self) -> Reply:
         """Return the complete reply."""

@@ -28,7 +28,8 @@ class Profile:
     `language` is a BCP 47 tag. `max_turns` counts the caller's turns that get an answer. `model`
     None means the deployment's default, `temperature` None the model's default. `tools` are the
     names of the tools that the model may call. `transfer_targets` maps names to descriptions: the
-    phone numbers behind them never enter this package.
+    phone numbers behind them never enter this package. `phrases` are the tenant's own texts for
+    sentences of `localised_phrases`, by name, in the profile's language.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Profile:
     end_phrases: tuple[str, ...] = ()
     tools: tuple[str, ...] = ()
     transfer_targets: Mapping[str, str] = field(default_factory=lambda: _EMPTY_MAPPING)
+    phrases: Mapping[str, str] = field(default_factory=lambda: _EMPTY_MAPPING)
 
 
 @dataclass(frozen=True)

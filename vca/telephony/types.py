@@ -7,6 +7,8 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
+from vca.telephony.languages import LanguageTable
+
 # About 20 hours of compressed speech, or nearly 4 hours of 8 kHz PCM. More is an error.
 MAX_RECORDING_BYTES = 200 * 1024 * 1024
 
@@ -295,7 +297,8 @@ class Capabilities:
     """What a carrier supports. A profile that needs more cannot be bound to its numbers.
 
     `relay`: the carrier speaks text that we stream over a WebSocket. `webrtc`: browsers can call
-    through the carrier.
+    through the carrier. `languages`: what it understands and speaks; None means every language,
+    with any voice.
     """
 
     transfer: bool = True
@@ -305,6 +308,7 @@ class Capabilities:
     send_keys: bool = True
     relay: bool = False
     webrtc: bool = False
+    languages: LanguageTable | None = None
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The contract of telephony adapters for Telnyx, against a fake Telnyx server."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 from uuid import UUID
@@ -25,6 +25,7 @@ from tests.fakes.carriers.telnyx.server import TelnyxServer, telnyx_server
 from tests.fakes.carriers.telnyx.signing import Signer
 from vca.kit import json
 from vca.settings import Settings
+from vca.telephony.providers.telnyx import languages
 from vca.telephony.providers.telnyx.adapter import TelnyxAdapter
 from vca.telephony.providers.telnyx.client_state import LegState
 from vca.telephony.types import (
@@ -189,6 +190,14 @@ class TestTelnyxAdapter(TelephonyContract):
         return self.webhook_request(
             adapter, "call.hangup", mark, call_id=call_id, hangup_cause=status
         )
+
+    def spoken_values(self, response: CarrierResponse) -> tuple[set[str], set[str]]:
+        commands = json.loads(response.body)["commands"]
+        spoken_languages = {command["language"] for command in commands if "language" in command}
+        return spoken_languages, {command["voice"] for command in commands if "voice" in command}
+
+    def known_languages(self) -> Collection[str]:
+        return languages.RELAY_LANGUAGES.values
 
     def alter_request(self, request: CarrierRequest) -> CarrierRequest:
         body = json.loads(request.body)

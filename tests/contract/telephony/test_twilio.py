@@ -1,6 +1,6 @@
 """The contract of telephony adapters for Twilio: the real SDK against a fake Twilio."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
@@ -31,7 +31,7 @@ from tests.fakes.carriers.twilio.connected_twilio import (
 )
 from tests.fakes.carriers.twilio.server import FAILS, REJECTS, SILENT, TwilioServer
 from vca.settings import Settings
-from vca.telephony.providers.twilio import statuses
+from vca.telephony.providers.twilio import languages, statuses
 from vca.telephony.providers.twilio.adapter import TwilioAdapter
 from vca.telephony.providers.twilio.callback_urls import build_callback_url
 from vca.telephony.providers.twilio.settings import TwilioCredentials
@@ -131,6 +131,21 @@ class TestTwilioAdapter(TelephonyContract):
         return webhooks.signed_request(
             _login(adapter), build_callback_url(CALLBACK, "status"), form
         )
+
+    def spoken_values(self, response: CarrierResponse) -> tuple[set[str], set[str]]:
+        elements = list(twiml.parse_twiml(response.body).root.iter())
+        names = ("language", "ttsLanguage", "transcriptionLanguage")
+        values = {element.get(name) for element in elements for name in names}
+        prefixes = {None: "", "Amazon": "Polly.", "Google": "Google."}
+        voices = {
+            f"{prefixes[element.get('ttsProvider')]}{element.attrib['voice']}"
+            for element in elements
+            if "voice" in element.attrib
+        }
+        return {value for value in values if value is not None}, voices
+
+    def known_languages(self) -> Collection[str]:
+        return languages.TABLE.recognition.values | languages.TABLE.speech.values
 
     def alter_request(self, request: CarrierRequest) -> CarrierRequest:
         fields = {name: values[0] for name, values in parse_qs(request.body.decode()).items()}

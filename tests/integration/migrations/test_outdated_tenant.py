@@ -179,7 +179,7 @@ def test_callers_are_forwarded_to_the_fallback_number(
 def test_callers_hear_the_default_sentence_if_the_fallback_is_unreadable(
     old_tenant: Tenant, number: str, two_new_revisions: RevisionTree, carrier_client: CarrierClient
 ) -> None:
-    migrate_command.execute_in(old_tenant, "ALTER TABLE settings RENAME sentences TO phrases")
+    migrate_command.execute_in(old_tenant, "ALTER TABLE settings RENAME sentences TO texts")
 
     ring_response = carrier_client.ring(number, "old-1")
 

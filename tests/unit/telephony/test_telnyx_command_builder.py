@@ -1,9 +1,12 @@
 """Tests of Telnyx commands for a reply: order, deferred commands, voices and languages."""
 
+from typing import get_args
+
 import pytest
+from telnyx.types.calls.google_transcription_language import GoogleTranscriptionLanguage
 
 from vca.kit import json
-from vca.telephony.providers.telnyx import client_state, command_builder, speech
+from vca.telephony.providers.telnyx import client_state, command_builder, languages
 from vca.telephony.providers.telnyx.adapter import TelnyxAdapter
 from vca.telephony.providers.telnyx.api import ApiClient
 from vca.telephony.providers.telnyx.client_state import LegState
@@ -145,7 +148,7 @@ def test_a_leg_state_with_the_longest_text_is_decoded() -> None:
 @pytest.mark.parametrize(
     ("name", "language", "voice"),
     [
-        ("AWS.Polly.Joanna-Neural", "de-DE", "AWS.Polly.Joanna-Neural"),
+        ("AWS.Polly.Joanna-Neural", "de-DE", "AWS.Polly.Vicki-Neural"),
         ("Azure.en-US-Ava:DragonHDLatestNeural", None, "Azure.en-US-Ava:DragonHDLatestNeural"),
         ("Telnyx.KokoroTTS.af", None, "Telnyx.KokoroTTS.af"),
         ("Polly.Joanna-Neural", None, "AWS.Polly.Joanna-Neural"),
@@ -161,7 +164,7 @@ def test_a_leg_state_with_the_longest_text_is_decoded() -> None:
 def test_a_voice_is_supported_by_telnyx_and_speaks_the_language(
     name: str | None, language: str | None, voice: str
 ) -> None:
-    assert speech.choose_voice(name, language) == voice
+    assert languages.choose_voice(name, language) == voice
 
 
 @pytest.mark.parametrize(
@@ -173,8 +176,60 @@ def test_a_voice_is_supported_by_telnyx_and_speaks_the_language(
         ("nb-NO", "no"),
         ("he", "iw"),
         ("zh-Hant-TW", "zh"),
+        ("zh-HK", "yue"),
         ("tlh", "en"),
     ],
 )
 def test_the_recognition_language_is_supported(language: str | None, expected: str) -> None:
-    assert speech.recognition_language(language) == expected
+    assert languages.recognition_language(language) == expected
+
+
+def test_the_recognition_languages_are_those_of_the_sdk() -> None:
+    assert languages.TABLE.recognition.values == set(get_args(GoogleTranscriptionLanguage))
+
+
+@pytest.mark.parametrize(
+    ("language", "expected"),
+    [
+        (None, "en"),
+        ("de-AT", "de-AT"),
+        ("de-LI", "de"),
+        ("EN-us", "en-US"),
+        ("iw", "he"),
+        ("no", "nb"),
+        ("zh-Hant-TW", "zh-TW"),
+        ("es-419", "es-MX"),
+        ("cy", "en"),
+        ("nonsense", "en"),
+    ],
+)
+def test_the_relay_language_is_supported(language: str | None, expected: str) -> None:
+    assert languages.relay_language(language) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "language", "is_known"),
+    [
+        ("AWS.Polly.Joanna-Neural", "en", True),
+        ("Polly.Joanna", "en-GB", True),
+        ("AWS.Polly.Nobody", "en", False),
+        ("AWS.Polly.Joanna-Generative", "en", False),
+        ("Azure.de-DE-KatjaNeural", "de-AT", True),
+        ("Azure.de-DE-KatjaNeural", "fr", False),
+        ("Azure.en-US-BrianMultilingualNeural", "fr", True),
+        ("Azure.nonsense", "en", False),
+        ("ElevenLabs.eleven_multilingual_v2.21m00Tcm4TlvDq8ikWAM", "it", True),
+        ("Telnyx.NaturalHD.astra", "en", True),
+        ("Minimax.speech-02-hd.Wise_Woman", "ko", True),
+        ("Inworld.Huge.Loretta", "en", False),
+        ("xAI.eve", "en", True),
+        ("xAI.adam", "en", False),
+        ("Humain.sara-ar", "ar-SA", True),
+        ("Humain.sara-ar", "en", False),
+        ("Google.en-US-Standard-A", "en", False),
+        ("nonsense", "en", False),
+        ("Telnyx.", "en", False),
+    ],
+)
+def test_a_voice_is_known_by_its_provider(name: str, language: str, is_known: bool) -> None:
+    assert languages.TABLE.has_voice(name, language) is is_known

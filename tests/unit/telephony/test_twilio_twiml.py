@@ -5,10 +5,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.contract.suites.telephony import CALLBACK, CALLER, NUMBER, ODD_TEXTS, STATE
+from tests.contract.suites.telephony import CALLBACK, CALLER, NUMBER, STATE
 from tests.fakes.carriers.twilio import twiml
 from tests.fakes.carriers.twilio.connected_twilio import ACCOUNT_LOGIN
-from vca.kit.text import sanitize
 from vca.telephony.providers.twilio.adapter import TwilioAdapter
 from vca.telephony.providers.twilio.settings import TwilioUrls
 from vca.telephony.providers.twilio.twiml import MAX_TEXT_CHARS, MAX_UPDATE_CHARS, render
@@ -17,9 +16,11 @@ from vca.telephony.types import (
     CallReply,
     CarrierEvent,
     Forward,
+    HangUp,
     Listen,
     Poll,
     Record,
+    Relay,
     Say,
     TakeVoicemail,
     Transfer,
@@ -41,14 +42,14 @@ def test_an_empty_reply_is_an_empty_document() -> None:
 
 
 def test_barge_in_is_possible_on_all_speech_before_listening() -> None:
-    document = _render_and_parse(Say("One."), Say("Two."), Listen(7, "de-AT"))
+    document = _render_and_parse(Say("One."), Say("Two."), Listen(7, "de-CH"))
 
     gather = document.find("Gather")
     assert document.verbs == ["Gather"]
     assert [say.text for say in gather] == ["One.", "Two."]
     assert gather.get("actionOnEmptyResult") == "true"
     assert gather.get("speechTimeout") == "auto"
-    assert (gather.get("timeout"), gather.get("language")) == ("7", "de-AT")
+    assert (gather.get("timeout"), gather.get("language")) == ("7", "de-DE")
 
 
 def test_speech_before_other_actions_cannot_be_interrupted() -> None:
@@ -116,25 +117,87 @@ def test_without_a_valid_own_number_there_is_no_caller_id(own_number: str) -> No
     assert twiml.parse_twiml(response.body).find("Dial").get("callerId") is None
 
 
-@pytest.mark.parametrize(
-    ("tag", "expected"), [("de", "de-DE"), ("en", "en-US"), ("de-AT", "de-AT"), (None, None)]
-)
-def test_a_language_without_a_country_gets_its_usual_country(
-    tag: str | None, expected: str | None
+# Twilio's values of a language for `<Say>`, with the voice that the table adds, and `<Gather>`.
+LANGUAGES = [
+    ("de", "de-DE", None, "de-DE"),
+    ("de-de", "de-DE", None, "de-DE"),
+    ("EN-us", "en-US", None, "en-US"),
+    ("ru", "ru-RU", None, "ru-RU"),
+    ("zh", "cmn-CN", None, "cmn-Hans-CN"),
+    ("zh-Hans-CN", "cmn-CN", None, "cmn-Hans-CN"),
+    ("zh-TW", "cmn-TW", None, "cmn-Hant-TW"),
+    ("zh-Hant", "cmn-TW", None, "cmn-Hant-TW"),
+    ("zh-HK", "zh-HK", None, "yue-Hant-HK"),
+    ("ar", "arb", "Polly.Zeina", "ar-SA"),
+    ("he", "he-IL", "Google.he-IL-Standard-A", "he-IL"),
+    ("iw", "he-IL", "Google.he-IL-Standard-A", "he-IL"),
+    ("uk", "uk-UA", "Google.uk-UA-Standard-A", "uk-UA"),
+    ("cs", "cs-CZ", "Google.cs-CZ-Standard-A", "cs-CZ"),
+    ("vi", "vi-VN", "Google.vi-VN-Standard-A", "vi-VN"),
+    ("th", "th-TH", "Google.th-TH-Standard-A", "th-TH"),
+    ("el", "el-GR", "Google.el-GR-Standard-A", "el-GR"),
+    ("hu", "hu-HU", "Google.hu-HU-Standard-A", "hu-HU"),
+    ("ro", "ro-RO", "Google.ro-RO-Standard-A", "ro-RO"),
+    ("id", "id-ID", "Google.id-ID-Standard-A", "id-ID"),
+    ("no", "nb-NO", None, "nb-NO"),
+    ("nn", "nb-NO", None, "nb-NO"),
+    ("fil", "fil-PH", "Google.fil-PH-Standard-A", "fil-PH"),
+    ("tl", "fil-PH", "Google.fil-PH-Standard-A", "fil-PH"),
+    ("bn", "bn-IN", "Google.bn-IN-Standard-A", "bn-IN"),
+    ("ta", "ta-IN", "Google.ta-IN-Standard-A", "ta-IN"),
+    ("es-419", "es-MX", None, "es-MX"),
+    ("es-AR", "es-MX", None, "es-AR"),
+    ("pt-AO", "pt-PT", None, "pt-PT"),
+    ("de-CH", "de-DE", None, "de-DE"),
+    ("en-IE", "en-IE", "Polly.Niamh-Neural", "en-IE"),
+    ("cy", "cy-GB", "Polly.Gwyneth", "en-US"),  # Twilio speaks Welsh and does not understand it
+    ("tlh", "en-US", None, "en-US"),
+    ("nonsense", "en-US", None, "en-US"),
+]
+
+
+@pytest.mark.parametrize(("tag", "say", "voice", "gather"), LANGUAGES)
+def test_a_language_is_written_as_twilio_knows_it(
+    tag: str, say: str, voice: str | None, gather: str
 ) -> None:
-    document = _render_and_parse(Say("Hello.", tag, "Polly.Amy"), Listen(5, tag))
+    document = _render_and_parse(Say("Hello.", tag), Listen(5, tag))
 
-    assert document.find("Say").get("language") == expected
-    assert document.find("Say").get("voice") == "Polly.Amy"
-    assert document.find("Gather").get("language") == expected
+    assert (document.find("Say").get("language"), document.find("Say").get("voice")) == (say, voice)
+    assert document.find("Gather").get("language") == gather
 
 
-@pytest.mark.parametrize("text", ODD_TEXTS, ids=range(len(ODD_TEXTS)))
-def test_attributes_can_contain_any_text(text: str) -> None:
-    document = _render_and_parse(Say("Hello.", text, text), Listen(5))
+@pytest.mark.parametrize(
+    ("voice", "tag", "expected"),
+    [
+        ("Polly.Amy", "en-GB", ("Polly.Amy", "en-GB")),
+        ("Polly.Amy", None, ("Polly.Amy", "en-GB")),
+        ("polly.joanna-neural", "en-GB", ("Polly.Joanna-Neural", "en-US")),
+        ("AWS.Polly.Vicki-Neural", "de-AT", ("Polly.Vicki-Neural", "de-DE")),
+        ("Polly.Kajal-Neural", "hi", ("Polly.Kajal-Neural", "hi-IN")),
+        ("google.he-il-wavenet-a", "iw", ("Google.he-IL-Wavenet-A", "he-IL")),
+        ("Polly.Joanna", "de-DE", (None, "de-DE")),
+        ("Polly.Joanna", "uk", ("Google.uk-UA-Standard-A", "uk-UA")),
+        ("Polly.Amy", "tlh", ("Polly.Amy", "en-GB")),
+        ("nonsense", "en", (None, "en-US")),
+        ("alice", "sv", ("alice", "sv-SE")),
+    ],
+)
+def test_a_voice_is_one_of_twilios_and_speaks_the_language(
+    voice: str, tag: str | None, expected: tuple[str | None, str]
+) -> None:
+    say = _render_and_parse(Say("Hello.", tag, voice), HangUp()).find("Say")
 
-    assert document.verbs == ["Gather"]
-    assert document.find("Say").get("voice") == sanitize(text)[:100]
+    assert (say.get("voice"), say.get("language")) == expected
+
+
+def test_a_relay_has_two_languages_where_twilios_values_differ() -> None:
+    relay = Relay("wss://voice.example.com/relay", "token", "Hi", "zh-TW")
+
+    element = _render_and_parse(relay).find("ConversationRelay")
+
+    assert element.get("language") is None
+    assert element.get("ttsLanguage") == "cmn-TW"
+    assert element.get("transcriptionLanguage") == "cmn-Hant-TW"
 
 
 @pytest.mark.parametrize("count", [1, 8, 100])

@@ -134,8 +134,8 @@ def _flatten(messages: Any, path: str = "") -> list[tuple[str, str]]:
             step = "" if is_structural else _pointer(str(name))
             flat += _flatten(inner, path + step)
         return flat
-    if isinstance(messages, list):
-        return [(path, str(message)) for message in messages]
+    if isinstance(messages, list):  # a validator of a whole field may return nested messages
+        return [pair for message in messages for pair in _flatten(message, path)]
     return [(path, str(messages))]
 
 

@@ -14,7 +14,7 @@ from marshmallow import fields, validate
 from sqlalchemy import Row
 from typing_extensions import override
 
-from vca.kit import phone
+from vca.kit import language_tags, phone
 from vca.kit.json import is_storable
 
 _UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
@@ -147,6 +147,9 @@ class Pattern(validate.Validator):
         if self.regex.fullmatch(value) is None:
             raise marshmallow.ValidationError(self._message)
         return value
+
+
+LANGUAGE = Pattern(language_tags.PATTERN, error="Not a valid BCP 47 language tag.")
 
 
 def e164(**options: Any) -> fields.String:

@@ -19,7 +19,7 @@ from vca.servers.relay.connection import VoiceConnection
 from vca.servers.relay.frames import Failure, Frame, Interrupt, Key, Prompt
 from vca.servers.relay.slot_lease import SlotLease
 from vca.telephony.types import Listen, Say
-from vca.tenant.calls.carrier_webhooks import fallback, voice_websockets
+from vca.tenant.calls.carrier_webhooks import voice_websockets
 from vca.tenant.calls.carrier_webhooks.voice_websockets import AcceptedWebSocket
 from vca.tenant.calls.core.call_services import CallServices
 from vca.tenant.calls.core.call_types import SpokenChunk, TurnResult
@@ -34,7 +34,6 @@ KEY_GAP_S = 2.0
 TURN_BUDGET_S = 20.0
 # How often to check for draining while nobody speaks.
 _POLL_INTERVAL_S = 1.0
-_APOLOGY_TEXT = next(action.text for action in fallback.FALLBACK_ACTIONS if isinstance(action, Say))
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,7 @@ class Conversation:
         self._services = services
         self._carrier_failed = False
         self._silence_s = admission.silence_s
+        self._apology_text = admission.apology
         self._speech_ends_at = monotonic() + admission.greeting_chars / CHARACTERS_PER_SECOND
 
     def converse(self) -> None:
@@ -214,7 +214,7 @@ class Conversation:
                 return
 
     def _apologise(self) -> None:
-        self._send_text(_APOLOGY_TEXT)
+        self._send_text(self._apology_text)
         self._connection.send_text("", last=True)
         self._wait_until_spoken()
 

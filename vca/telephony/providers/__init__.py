@@ -104,6 +104,10 @@ class Carriers:
         """Return whether a number may name this provider: `generic` or a configured carrier."""
         return provider_type == GENERIC or self.adapter(provider_type) is not None
 
+    def configured_classes(self) -> list[type[TelephonyAdapter]]:
+        """Return the adapter classes of the carriers that numbers can name."""
+        return [type(adapter) for name in ADAPTERS if (adapter := self.adapter(name)) is not None]
+
     def register(self, adapter: TelephonyAdapter) -> None:
         """Use this adapter under its own name from now on."""
         self._adapters[adapter.name] = adapter

@@ -7,9 +7,10 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 from marshmallow import ValidationError, fields, validate
 
-from vca.kit import json
+from vca.kit import json, language_tags
 from vca.kit.web import PageQuery, Schema
 from vca.kit.web.schema import (
+    LANGUAGE,
     Pattern,
     QueryBoolean,
     StrictBoolean,
@@ -21,7 +22,6 @@ from vca.kit.web.schema import (
 )
 from vca.tenant.ai_profiles.models import ROLES, TOOLS
 
-_LANGUAGE = Pattern("^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$", error="Not a valid BCP 47 language tag.")
 _TARGET_NAME = Pattern("^[a-z0-9][a-z0-9_ -]{0,39}$", error="Not a valid target name.")
 _MAX_EXTRACT_BYTES = 20_000
 _MIN_MASK_LENGTH = 3
@@ -121,10 +121,26 @@ class AiProfileFields(Schema):
     )
     language = fields.String(
         allow_none=True,
-        validate=[validate.Length(2, 35), _LANGUAGE],  # RFC 5646, 4.4.1
-        metadata={"example": "en-US"},
+        validate=[validate.Length(2, language_tags.MAX_LENGTH), LANGUAGE],
+        metadata={
+            "description": "BCP 47 tag of the language that the agent speaks and understands; null "
+            "means English. A carrier speaks the nearest variant that it has. A language that no "
+            "configured carrier speaks, or that the carrier of a number with this profile does "
+            "not, is refused with `carrier-cannot`.",
+            "example": "en-US",
+        },
     )
-    voice = string(1, 100, allow_none=True)
+    voice = string(
+        1,
+        100,
+        allow_none=True,
+        metadata={
+            "description": "The carrier's name of a voice that speaks the language; null lets the "
+            "carrier choose. Amazon's voices have the same name for all carriers. An unknown voice "
+            "is refused as an unknown language is.",
+            "example": "Polly.Joanna-Neural",
+        },
+    )
     model = fields.String(
         allow_none=True,
         validate=[*string(1, 100).validators, _validate_model],

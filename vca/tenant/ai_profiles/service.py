@@ -15,6 +15,7 @@ from vca.kit import db
 from vca.kit.errors import Conflict, FieldError, InvalidInput, NotFound
 from vca.kit.json import escape_pointer_step
 from vca.kit.paging import Listing, Page, PageRequest
+from vca.tenant.ai_profiles import profile_check
 from vca.tenant.ai_profiles.models import VERSIONED_FIELDS, AiProfile, AiProfileVersion
 from vca.tenant.settings import service as settings
 from vca.tenant.settings.dialling import DialDecision
@@ -70,10 +71,11 @@ def create(session: Session, *, is_default: bool = False, **content: Any) -> AiP
     """Create a profile at version 1.
 
     The tenant's first profile becomes the default even if `is_default` is false. Raise InvalidInput
-    for a transfer target that a number which the profile answers could not dial, and
-    HomeCountryNeeded.
+    for a transfer target that a number which the profile answers could not dial or a transfer tool
+    without any target, HomeCountryNeeded, and Conflict if no carrier can do what the profile needs.
     """
     _lock_settings(session)
+    _check_transfer_tool(content)
     is_first = not session.scalar(select(exists().where(AiProfile.id.is_not(None))))
     numbers = _answered_numbers(session, None, is_default=is_first or is_default)
     _check_transfer_targets(session, content.get("transfer_targets", {}), from_numbers=numbers)
@@ -85,6 +87,7 @@ def create(session: Session, *, is_default: bool = False, **content: Any) -> AiP
     if is_first or is_default:
         _make_default(session, profile)
     session.flush()
+    profile_check.run_check(session, profile, frozenset({*VERSIONED_FIELDS, "is_default"}))
     return profile
 
 
@@ -108,6 +111,7 @@ def change(
 
     Raise NotFound, InvalidInput and HomeCountryNeeded as `create` does, and DefaultProfileNeeded if
     `is_default` is set to false on the default profile: make another profile the default instead.
+    Raise Conflict if the carrier of a number that the profile answers cannot do what it needs.
     """
     _lock_settings(session)
     profile = get(session, ai_profile_id=ai_profile_id, for_update=True)
@@ -126,15 +130,19 @@ def change(
         else:
             check_reachable(session, profile, from_numbers=numbers, field_name="is_default")
     if changes:
+        _check_transfer_tool({"transfer_targets": profile.transfer_targets, **changes})
         for name, value in changes.items():
             setattr(profile, name, value)
         profile.version += 1
         _store_version(session, profile)
+    changed_fields = set(changes)
     if becomes_default:
         _make_default(session, profile)
+        changed_fields.add("is_default")
     elif changes:
         _set_updated_at(session, profile)
     session.flush()
+    profile_check.run_check(session, profile, frozenset(changed_fields))
     return profile
 
 
@@ -189,6 +197,16 @@ def version_to_dict(version: AiProfileVersion) -> dict[str, Any]:
 def _lock_settings(session: Session) -> None:
     """Lock the tenant's settings row to serialize changes: the default concerns all profiles."""
     settings.get(session, for_update=True)
+
+
+def _check_transfer_tool(content: Mapping[str, Any]) -> None:
+    """Raise InvalidInput if the content gives a profile the transfer tool without any target.
+
+    Such a tool is never offered to the model. The last target of a profile can be removed: its
+    number may have to be erased.
+    """
+    if "transfer" in content.get("tools", ()) and not content.get("transfer_targets"):
+        raise InvalidInput.field("transfer_targets", "Required for the tool `transfer`.")
 
 
 def _answered_numbers(

@@ -1,19 +1,25 @@
 """Check that a number's carrier exists, has the needed capabilities, and owns the number."""
 
+from collections.abc import Sequence
 from uuid import uuid4
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from vca.kit.errors import Conflict, InvalidInput, NotFound
 from vca.telephony import providers
+from vca.telephony.adapter import TelephonyAdapter
 from vca.telephony.types import ProviderAccountRef
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
 from vca.tenant.ai_profiles.models import AiProfile
-from vca.tenant.phone_numbers import provider_assignment
+from vca.tenant.phone_numbers import carrier_languages, provider_assignment
 from vca.tenant.phone_numbers.models import PhoneNumber
 from vca.tenant.telephony_accounts import adapter_lookup
 from vca.tenant.telephony_accounts import service as accounts
+from vca.tenant.telephony_accounts.models import TelephonyAccount
+
+_SPEECH_FIELDS = frozenset({"language", "voice"})
 
 
 class CarrierLacksCapability(Conflict):
@@ -34,11 +40,70 @@ def check_carrier(session: Session, number: PhoneNumber) -> None:
         raise InvalidInput.field("provider_type", "This carrier is not configured.")
 
 
+def check_number(session: Session, number: PhoneNumber) -> None:
+    """Raise CarrierLacksCapability if the number's carrier cannot do what its profile needs.
+
+    The tenant's default profile answers a number without a profile of its own.
+    """
+    profile = (
+        session.get_one(AiProfile, number.ai_profile_id)
+        if number.ai_profile_id is not None
+        else session.scalars(select(AiProfile).where(AiProfile.is_default)).one_or_none()
+    )
+    if profile is not None:
+        check_profile(session, number, profile)
+
+
 def check_profile(session: Session, number: PhoneNumber, profile: AiProfile) -> None:
     """Raise CarrierLacksCapability if the profile needs what the number's carrier cannot do."""
-    carrier = adapter_lookup.adapter_for_number(session, provider_assignment.current_ref(number))
+    _check_profile(session, provider_assignment.current_ref(number), profile)
+
+
+def check_numbers_of_profile(
+    session: Session, profile: AiProfile, changed_fields: frozenset[str]
+) -> None:
+    """Raise CarrierLacksCapability if carriers lack what a changed profile needs.
+
+    These are the carriers of all numbers that the profile answers. A new language or voice must
+    besides be one of any configured carrier: nobody could hear the profile otherwise. A profile
+    with a language or voice from before they were checked can still be changed in other ways.
+    """
+    if _SPEECH_FIELDS.intersection(changed_fields):
+        _check_speech(_configured_carriers(session), profile)
+    is_speech_checked = bool({*_SPEECH_FIELDS, "is_default"}.intersection(changed_fields))
+    answers = PhoneNumber.ai_profile_id == profile.id
+    if profile.is_default:
+        answers |= PhoneNumber.ai_profile_id.is_(None)
+    refs = select(PhoneNumber.provider_type, PhoneNumber.telephony_account_id).where(answers)
+    for row in session.execute(refs.distinct()):
+        _check_profile(session, ProviderAccountRef(*row), profile, speech=is_speech_checked)
+
+
+def _configured_carriers(session: Session) -> list[type[TelephonyAdapter]]:
+    """Return the carriers that the deployment or the tenant has an account with."""
+    carriers = providers.current_carriers()
+    own_names = session.scalars(select(TelephonyAccount.provider_type).distinct())
+    own_carriers = filter(None, map(carriers.adapter_class, own_names))
+    by_name = {carrier.name: carrier for carrier in (*carriers.configured_classes(), *own_carriers)}
+    return list(by_name.values())
+
+
+def _check_speech(carriers: Sequence[type[TelephonyAdapter]], profile: AiProfile) -> None:
+    missing = carrier_languages.find_missing_speech(
+        carriers, language=profile.language, voice=profile.voice
+    )
+    if missing is not None:
+        raise CarrierLacksCapability(missing.reason, members={"possible": missing.possible})
+
+
+def _check_profile(
+    session: Session, ref: ProviderAccountRef, profile: AiProfile, *, speech: bool = True
+) -> None:
+    carrier = adapter_lookup.adapter_for_number(session, ref)
     if carrier is None:
         return
+    if speech:
+        _check_speech([type(carrier)], profile)
     if profile.recording and not carrier.capabilities.recording:
         raise CarrierLacksCapability(
             "The profile records calls, which the number's carrier does not support."

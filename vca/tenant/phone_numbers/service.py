@@ -41,6 +41,8 @@ DEFAULT_FIELDS: dict[str, Any] = {
     "hours": None,
     "fallback_number": None,
 }
+# The fields that give a number another profile or another carrier.
+_FIELDS_FOR_CARRIER = frozenset({"ai_profile_id", "provider_type", "telephony_account_id"})
 
 
 class NumberInactive(Conflict):
@@ -68,7 +70,7 @@ def add(session: Session, *, policy: ClaimPolicy, did_number: str, **fields: Any
         session, number=did_number, phone_number_id=number.id, carrier=carrier, policy=policy
     )
     session.add(number)
-    _validate(session, number, changed_fields={*fields, "ai_profile_id"})
+    _validate(session, number, changed_fields={*DEFAULT_FIELDS, *fields, "ai_profile_id"})
     registration.request_registration(session, number)
     session.flush()
     number_metering.start_metering(session, now=clock.now())
@@ -183,9 +185,8 @@ def _validate(session: Session, number: PhoneNumber, *, changed_fields: Collecti
         raise
     for name in {"forward_to", "fallback_number"}.intersection(changed_fields):
         _check_target_number(session, number, name)
-    if number.ai_profile_id is not None:
-        profile = session.get_one(AiProfile, number.ai_profile_id)
-        provider_compatibility.check_profile(session, number, profile)
+    if _FIELDS_FOR_CARRIER.intersection(changed_fields):
+        provider_compatibility.check_number(session, number)
     if "ai_profile_id" in changed_fields:
         _check_transfer_targets(session, number)
 

@@ -21,6 +21,7 @@ class Settings(TenantBase):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     time_zone: Mapped[str] = mapped_column(Text, server_default="UTC", info=PLAIN)
     sentences: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
+    phrases: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
     home_country: Mapped[str | None] = mapped_column(Text, info=PLAIN)
     hours: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     retention_days: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}", info=PLAIN)

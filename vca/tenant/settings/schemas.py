@@ -6,13 +6,16 @@ from zoneinfo import available_timezones
 import phonenumbers
 from marshmallow import ValidationError, fields, validate
 
+from vca.conversation.localised_phrases import PHRASE_KEYS, PhraseKey
+from vca.kit import language_tags
 from vca.kit.web import Schema
-from vca.kit.web.schema import Pattern, integer, not_blank, string
-from vca.tenant.settings import dialling
+from vca.kit.web.schema import LANGUAGE, Pattern, integer, not_blank, string
+from vca.tenant.settings import dialling, phrases
 from vca.tenant.settings.hours_schema import HoursSchema
 from vca.tenant.settings.service import MAX_VARIABLES
 
 _VARIABLE = Pattern("^[a-z][a-z0-9_]{0,39}$", error="Not a valid variable name.")
+_PHRASE_NAMES = ", ".join(f"`{name}`" for name in PHRASE_KEYS)
 # Some systems list the machine's own zone. Factory stands for a zone that nobody has chosen.
 _ZONES = available_timezones() - {"localtime", "Factory"}
 
@@ -40,12 +43,28 @@ def _sentence_field(description: str) -> fields.String:
     return fields.String(
         allow_none=True,
         validate=[*string(1, 1000).validators, not_blank],
-        metadata={"description": f"{description} null selects the default sentence."},
+        metadata={
+            "description": f"{description} null selects the default sentence, which callers hear "
+            "in the language of the profile; the response has its English text."
+        },
     )
 
 
+def _validate_phrases(languages: dict[str, dict[PhraseKey, str | None] | None]) -> None:
+    errors: dict[str, dict[str, list[str]]] = {}
+    for language, texts in languages.items():
+        if not language_tags.is_known_language(language):
+            raise ValidationError({language: ["Not a known language."]})
+        for name, text in (texts or {}).items():
+            error = phrases.text_error(name, text) if text is not None else None
+            if error is not None:
+                errors.setdefault(language, {})[name] = [error]
+    if errors:
+        raise ValidationError(errors)
+
+
 class SentencesSchema(Schema):
-    """Sentences that callers hear when no agent answers."""
+    """Sentences that callers hear when no agent answers, whatever the language."""
 
     over_limit = _sentence_field("Played when all lines are busy.")
     suspended = _sentence_field("Played when the tenant is suspended.")
@@ -148,6 +167,29 @@ class SettingsSchema(Schema):
         },
     )
     sentences = fields.Nested(SentencesSchema)
+    phrases = fields.Dict(
+        keys=fields.String(validate=[validate.Length(2, language_tags.MAX_LENGTH), LANGUAGE]),
+        values=fields.Dict(
+            keys=fields.String(validate=validate.OneOf(PHRASE_KEYS)),
+            values=fields.String(
+                allow_none=True,
+                validate=string(1, phrases.MAX_TEXT_CHARS).validators,
+                metadata={"nullable": True},
+            ),
+            allow_none=True,
+            metadata={"nullable": True},
+        ),
+        validate=_validate_phrases,
+        metadata={
+            "description": "Own texts for the sentences that VCA says, by BCP 47 language tag and "
+            "the sentence's name. A profile uses those of the nearest tag of its language. They "
+            "take precedence over `sentences`, and those over VCA's own texts. A text must have "
+            "the placeholders of VCA's own (`{name}` in `hello_with_name`, no others) and no "
+            "markup. null in place of a text or of a language removes it. All texts together can "
+            f"have {phrases.MAX_TOTAL_CHARS:,} characters. Names: {_PHRASE_NAMES}.",
+            "example": {"it": {"goodbye": "Grazie per aver chiamato Acme. Arrivederci."}},
+        },
+    )
     hours = fields.Nested(
         HoursSchema,
         allow_none=True,

@@ -11,17 +11,12 @@ from vca.jobs import queue
 from vca.kit.errors import Conflict, InvalidInput
 from vca.registry.number_registry import service as dids
 from vca.registry.tenants import tenant_status
-from vca.tenant.settings import dialling, hours, limits
+from vca.tenant.settings import dialling, hours, limits, phrases
 from vca.tenant.settings.dialling import DialDecision, DialPolicy, RecentDials
 from vca.tenant.settings.limits import Limits
 from vca.tenant.settings.models import Settings
+from vca.tenant.settings.phrases import DEFAULT_SENTENCES
 
-DEFAULT_SENTENCES = {
-    "over_limit": "All our lines are busy at the moment. Please call again in a few minutes.",
-    "suspended": "This number is not available at the moment. Goodbye.",
-    "closed": "We are closed at the moment. Please call again later. Goodbye.",
-    "fallback": "I am sorry, something went wrong on our side. Please call again later. Goodbye.",
-}
 DEFAULT_DIAL_POLICY = {
     "countries": None,
     "per_minute": dialling.DEFAULT_PER_MINUTE,
@@ -67,7 +62,7 @@ def get(session: Session, *, for_update: bool = False) -> Settings:
 def change(session: Session, **changes: Any) -> Settings:
     """Update the given settings; an entry of a document that is None is reset to its default.
 
-    Raise InvalidInput for more variables than a tenant may have.
+    Raise InvalidInput for more variables or phrases than a tenant may have.
     """
     settings = get(session, for_update=True)
     for name, value in changes.items():
@@ -103,6 +98,10 @@ def retention_days(session: Session, kind: str) -> int | None:
 def _merged_value(name: str, stored: Any, new: Any) -> Any:
     if name == "hours":
         return hours.merge(stored, new)
+    if name == "phrases":
+        return phrases.merge(stored, new)
+    if name == "sentences":  # a default that a client sends back is no text of the tenant's
+        new = {key: None if text == DEFAULT_SENTENCES[key] else text for key, text in new.items()}
     if name in _MERGED_FIELDS:
         return {key: value for key, value in {**stored, **new}.items() if value is not None}
     return new
@@ -114,6 +113,7 @@ def settings_to_dict(session: Session, settings: Settings) -> dict[str, Any]:
         "time_zone": settings.time_zone,
         "home_country": settings.home_country,
         "sentences": {**DEFAULT_SENTENCES, **settings.sentences},
+        "phrases": settings.phrases,
         "hours": settings.hours,
         "retention_days": {**DEFAULT_RETENTION, **settings.retention_days},
         "dial_policy": {**DEFAULT_DIAL_POLICY, **settings.dial_policy},

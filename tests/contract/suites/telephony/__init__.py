@@ -6,6 +6,7 @@ fixtures and methods of `base.ContractBase`.
 
 from tests.contract.suites.telephony.accounts import AccountTests
 from tests.contract.suites.telephony.calls import CallTests
+from tests.contract.suites.telephony.languages import LanguageTests
 from tests.contract.suites.telephony.numbers import NumberTests
 from tests.contract.suites.telephony.recordings import RecordingTests
 from tests.contract.suites.telephony.requests import RequestTests
@@ -51,6 +52,12 @@ __all__ = [
 
 
 class TelephonyContract(
-    RecordingTests, CallTests, ResponseTests, RequestTests, NumberTests, AccountTests
+    RecordingTests,
+    CallTests,
+    ResponseTests,
+    LanguageTests,
+    RequestTests,
+    NumberTests,
+    AccountTests,
 ):
     """Subclass it and provide the fixtures and methods of `ContractBase`."""

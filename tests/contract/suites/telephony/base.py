@@ -1,6 +1,6 @@
 """The fixtures and methods that a subclass of the contract provides, and helpers of the tests."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, Literal
 from uuid import UUID
 
@@ -91,6 +91,17 @@ class ContractBase:
 
     def status_request(self, adapter: TelephonyAdapter, *, call_id: str, status: str) -> Any:
         """Return the authentic request of a status change; `status` is a key of `statuses`."""
+        raise NotImplementedError
+
+    def spoken_values(self, response: CarrierResponse) -> tuple[set[str], set[str]]:
+        """Return the languages and the names of voices in a rendered reply.
+
+        Only for a carrier whose `capabilities.languages` is a table.
+        """
+        raise NotImplementedError
+
+    def known_languages(self) -> Collection[str]:
+        """Return all values that the carrier knows for languages."""
         raise NotImplementedError
 
     def alter_request(self, request: CarrierRequest) -> CarrierRequest:

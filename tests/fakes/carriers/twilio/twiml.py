@@ -46,6 +46,7 @@ _VERBS: dict[str, tuple[set[str], set[str]]] = {
         {
             *("url", "welcomeGreeting", "language", "ttsProvider", "voice", "interruptible"),
             *("dtmfDetection", "transcriptionProvider", "welcomeGreetingInterruptible"),
+            *("ttsLanguage", "transcriptionLanguage"),
         },
         {"Parameter"},
     ),

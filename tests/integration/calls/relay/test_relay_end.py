@@ -12,6 +12,7 @@ from tests.fakes.hostile_model import transfer
 from tests.fakes.models import StepModel, hanging_step
 from tests.integration.calls.conftest import CallRecord, use_model
 from tests.integration.calls.relay.conftest import ScriptModel, count_slots, open_socket
+from tests.support.factories import Tenant
 from tests.support.processes import wait_until
 from vca.conversation.llm import ModelError
 from vca.kit import clock, db
@@ -79,6 +80,23 @@ def test_without_the_database_the_caller_hears_a_sentence(
     assert socket.receive_end() == "failed"
     db.set_current_database(database)
     assert call.end_relay("failed").verbs == ["Hangup"]
+
+
+def test_the_apology_is_the_tenants_in_the_language_of_the_call(
+    app: Flask, relay_url: str, acme: Tenant, call: TwilioCall
+) -> None:
+    [profile] = acme.get("/ai-profiles").json
+    acme.patch(f"/ai-profiles/{profile['id']}", {"language": "it"})
+    acme.patch("/settings", {"phrases": {"it": {"fallback": "Ci dispiace."}}})
+    database = db.current_database()
+    socket = open_socket(relay_url, call)
+    db.set_current_database(Database("postgresql://nobody@/nothing?host=/nowhere&port=1"))
+
+    spoken_text = socket.say("Quando?")
+
+    assert spoken_text.strip() == "Ci dispiace."
+    assert socket.receive_end() == "failed"
+    db.set_current_database(database)
 
 
 def test_after_an_error_of_the_carrier_the_call_continues_over_http(

@@ -26,6 +26,7 @@ from vca.telephony.providers.telnyx import (
     command_builder,
     control,
     events,
+    languages,
     numbers,
     recordings,
     signature,
@@ -61,7 +62,9 @@ class TelnyxAdapter(TelephonyAdapter):
     """A Telnyx account: an API key, the public key for signatures, and the application."""
 
     name: ClassVar[str] = "telnyx"
-    capabilities: ClassVar[Capabilities] = Capabilities(relay=True, webrtc=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        relay=True, webrtc=True, languages=languages.TABLE
+    )
     websocket_format: ClassVar[WebSocketFormat | None] = WebSocketFormat(
         call_id_field="callControlId"
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vca.kit.text import sanitize
-from vca.telephony.providers.telnyx import speech
+from vca.telephony.providers.telnyx import languages
 from vca.telephony.providers.telnyx.client_state import Command, Phase
 from vca.telephony.types import (
     Action,
@@ -144,7 +144,7 @@ def _speak(say: Say) -> dict[str, Any]:
         "command": "speak",
         "payload": sanitize(say.text, max_length=MAX_TEXT_CHARS),
         "payload_type": "text",
-        "voice": speech.choose_voice(say.voice, say.language),
+        "voice": languages.choose_voice(say.voice, say.language),
     }
 
 
@@ -154,8 +154,8 @@ def _start_relay(relay: Relay) -> dict[str, Any]:
         "command": "start_conversation_relay",
         "url": relay.url,
         **({"greeting": greeting} if greeting.strip() else {}),
-        "language": relay.language or "en",
-        "voice": speech.choose_voice(relay.voice, relay.language),
+        "language": languages.relay_language(relay.language),
+        "voice": languages.choose_voice(relay.voice, relay.language),
         "interruptible": "any" if relay.interruptible else "none",
         "dtmf_detection": True,
         "custom_parameters": {"token": relay.token},

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
 from vca.telephony.adapter import TelephonyError
-from vca.telephony.providers.telnyx import api, client_state, command_builder, speech
+from vca.telephony.providers.telnyx import api, client_state, command_builder, languages
 from vca.telephony.providers.telnyx.api import ApiSession
 from vca.telephony.providers.telnyx.client_state import Command, LegState
 from vca.telephony.providers.telnyx.command_builder import CommandPlan
@@ -166,7 +166,7 @@ def _preparatory_commands(carrier_event: CarrierEvent, reply: CallReply) -> tupl
 
 
 def _start_transcription(listen: Listen) -> Command:
-    language = speech.recognition_language(listen.language)
+    language = languages.recognition_language(listen.language)
     return {
         "command": "start_transcription",
         "transcription_engine": "Google",

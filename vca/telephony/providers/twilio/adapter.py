@@ -13,6 +13,7 @@ from vca.settings import Settings
 from vca.telephony.adapter import TelephonyAdapter, TelephonyError
 from vca.telephony.providers.twilio import (
     calls,
+    languages,
     numbers,
     recordings,
     statuses,
@@ -65,7 +66,9 @@ class TwilioAdapter(TelephonyAdapter):
     """
 
     name: ClassVar[str] = NAME
-    capabilities: ClassVar[Capabilities] = Capabilities(relay=True, webrtc=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        relay=True, webrtc=True, languages=languages.TABLE
+    )
     websocket_format: ClassVar[WebSocketFormat | None] = WebSocketFormat(call_id_field="callSid")
     actions: ClassVar[frozenset[str]] = webhooks.ACTIONS
     account_fields: ClassVar[tuple[AccountField, ...]] = ACCOUNT_FIELDS

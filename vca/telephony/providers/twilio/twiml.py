@@ -10,6 +10,7 @@ from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 from vca.kit.text import sanitize
+from vca.telephony.providers.twilio import languages
 from vca.telephony.providers.twilio.callback_urls import build_callback_url
 from vca.telephony.types import (
     Action,
@@ -35,29 +36,7 @@ MAX_DOCUMENT_BYTES, MAX_UPDATE_CHARS = 64_000, 4_000
 _HEAD = '<?xml version="1.0" encoding="UTF-8"?>'
 # An XML parser reads a bare CR as LF.
 _CR = {"\r": "&#13;"}
-_MAX_NAME_CHARS = 100
 _VOICEMAIL_SILENCE_S = 10
-# ConversationRelay's names of TTS providers, by the prefix of the voice's name elsewhere.
-_TTS_PROVIDERS = {"Polly": "Amazon", "Google": "Google"}
-# Twilio's speech recognition and voices need a language with a region.
-_LOCALES: Mapping[str, str] = {
-    "da": "da-DK",
-    "de": "de-DE",
-    "en": "en-US",
-    "es": "es-ES",
-    "fi": "fi-FI",
-    "fr": "fr-FR",
-    "hi": "hi-IN",
-    "it": "it-IT",
-    "ja": "ja-JP",
-    "ko": "ko-KR",
-    "nb": "nb-NO",
-    "nl": "nl-NL",
-    "pl": "pl-PL",
-    "pt": "pt-PT",
-    "sv": "sv-SE",
-    "tr": "tr-TR",
-}
 
 
 @dataclass(frozen=True)
@@ -108,9 +87,10 @@ def _document(reply: CallReply, context: _RenderContext, max_text_chars: int) ->
 
 def _say(action: Say, max_text_chars: int) -> str:
     xml_text = _xml_text(sanitize(action.text, max_length=max_text_chars))
-    return _element(
-        "Say", xml_text, language=_language(action.language), voice=_clean_name(action.voice)
-    )
+    if action.language is None and action.voice is None:
+        return _element("Say", xml_text)  # Twilio's default is English
+    language, voice = languages.choose_speech(action.voice, action.language)
+    return _element("Say", xml_text, language=language, voice=voice and voice.name)
 
 
 def _gather(action: Listen, context: _RenderContext, prompt_xml: str) -> str:
@@ -122,31 +102,43 @@ def _gather(action: Listen, context: _RenderContext, prompt_xml: str) -> str:
         actionOnEmptyResult="true",
         timeout=max(1, action.silence_s),
         speechTimeout="auto",
-        language=_language(action.language),
+        language=_gather_language(action.language),
     )
+
+
+def _gather_language(language: str | None) -> str | None:
+    """Return Twilio's value of the language; None selects Twilio's default, English."""
+    return None if language is None else languages.TABLE.recognition.choose(language)
 
 
 def _relay(action: Relay, context: _RenderContext) -> str:
     """Return the verb that connects the voice WebSocket.
 
-    ConversationRelay needs the provider of a voice. Without a known one, the language selects a
-    voice.
+    ConversationRelay needs the provider of a voice. Without a voice, the language selects one.
     """
-    vendor, _, voice = (action.voice or "").partition(".")
-    tts_provider = _TTS_PROVIDERS.get(vendor)
+    voice = languages.choose_relay_voice(action.voice, action.language)
     token = f'<Parameter name="token" value={quoteattr(sanitize(action.token))}/>'
     relay = _element(
         "ConversationRelay",
         token,
         url=action.url,
         welcomeGreeting=sanitize(action.greeting, max_length=MAX_TEXT_CHARS) or None,
-        language=_language(action.language),
-        ttsProvider=tts_provider,
-        voice=_clean_name(voice) if tts_provider else None,
+        **_relay_languages(action),
+        ttsProvider=voice and voice.provider,
+        voice=voice and voice.name,
         interruptible="any" if action.interruptible else "none",
         dtmfDetection="true",
     )
     return _element("Connect", relay, action=context.turn_url("connect"))
+
+
+def _relay_languages(action: Relay) -> dict[str, str]:
+    """Return one language for both directions, or two if Twilio's values for them differ."""
+    spoken, _ = languages.choose_speech(action.voice, action.language)
+    recognition_language = languages.TABLE.recognition.choose(action.language)
+    if spoken == recognition_language:
+        return {"language": spoken}
+    return {"ttsLanguage": spoken, "transcriptionLanguage": recognition_language}
 
 
 def _forward(action: Forward, context: _RenderContext) -> str:
@@ -223,11 +215,3 @@ def _xml_text(text: str) -> str:
         return entities
     inner = text.replace("]]>", "]]]]><![CDATA[>").replace("\r", "]]>&#13;<![CDATA[")
     return min(entities, f"<![CDATA[{inner}]]>", key=len)
-
-
-def _language(tag: str | None) -> str | None:
-    return _clean_name(tag if tag is None else _LOCALES.get(tag, tag))
-
-
-def _clean_name(text: str | None) -> str | None:
-    return None if text is None else sanitize(text, max_length=_MAX_NAME_CHARS)

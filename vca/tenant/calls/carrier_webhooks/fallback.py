@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Row, text
 from sqlalchemy.exc import DBAPIError
 
+from vca.conversation import localised_phrases
 from vca.kit import db
 from vca.observability import log
 from vca.registry.number_registry.claimed_numbers import ClaimedNumber
@@ -15,16 +17,23 @@ from vca.telephony.types import Action, CallReply, Forward, HangUp, Reject, Say
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.carrier_webhooks import authentication
 from vca.tenant.calls.core import record
-from vca.tenant.settings.service import DEFAULT_SENTENCES
 
 # Uses columns that exist since the first revision, and no ORM model, which needs the latest one.
+# Settings without the column `phrases` give null.
 _SELECT_FALLBACK_CONFIG = text(
-    "SELECT s.sentences, p.fallback_number"
+    "SELECT s.sentences, coalesce(to_jsonb(s) -> 'phrases', '{}') AS phrases, p.fallback_number,"
+    " a.language, a.voice"
     " FROM settings s LEFT JOIN phone_numbers p ON p.id = :phone_number_id"
+    " LEFT JOIN ai_profiles a"
+    " ON a.id = p.ai_profile_id OR (p.ai_profile_id IS NULL AND a.is_default)"
 )
 # File suffix per content type of the carrier's reply.
 _SUFFIXES = {"application/json": ".json", "application/xml": ".xml", "text/xml": ".xml"}
-FALLBACK_ACTIONS = (Say(DEFAULT_SENTENCES["fallback"]), HangUp())
+
+
+def apology_actions(language: str | None) -> tuple[Action, ...]:
+    """Return an apology without any text of the tenant's. No language means English."""
+    return Say(localised_phrases.phrase("fallback", language or "en"), language), HangUp()
 
 
 def fallback_actions(owner: Owner) -> tuple[Action, ...]:
@@ -41,12 +50,17 @@ def fallback_actions(owner: Owner) -> tuple[Action, ...]:
             ).one()
     except DBAPIError as error:
         log.get_logger().warning("call.fallback_not_read", sqlstate=db.sqlstate(error))
-        return FALLBACK_ACTIONS
+        return apology_actions(None)
     if owner.tenant_status == "suspended":
-        return Say(record.sentence_or_default(config.sentences, "suspended")), HangUp()
+        return _say_sentence(config, "suspended"), HangUp()
     if config.fallback_number is not None:
         return (Forward(config.fallback_number),)
-    return Say(record.sentence_or_default(config.sentences, "fallback")), HangUp()
+    return _say_sentence(config, "fallback"), HangUp()
+
+
+def _say_sentence(config: Row[Any], name: str) -> Say:
+    text = record.sentence_or_default(config, name, language=config.language)
+    return Say(text, config.language, config.voice)
 
 
 def write_fallback_documents(numbers: Sequence[ClaimedNumber], folder: Path) -> int:

@@ -4,6 +4,7 @@ Real carriers, simulations and the phone in the terminal all use this code path.
 """
 
 from collections.abc import Callable, Generator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 from sqlalchemy.exc import OperationalError
@@ -26,8 +27,10 @@ from vca.telephony.types import (
     CarrierRequest,
     CarrierResponse,
     HangUp,
+    Listen,
     ProviderAccountRef,
     Reject,
+    Say,
 )
 from vca.tenancy import schema
 from vca.tenancy.schema import TenantUpgrading
@@ -77,7 +80,7 @@ def handle_request(
             authentication.authenticate_simulated if simulated else authentication.authenticate
         )(parser, request, carrier_event, services)
     except DatabaseFailure as error:
-        reply = _fallback_without_database(parser, request, carrier_event, error)
+        reply = _fallback_without_database(parser, request, carrier_event, services, error)
         return parser.handle(carrier_event, reply, callback_url=callback_url)
     if carrier_event.kind in _KINDS_WITH_REPLY:
         reply = voice_websockets.offer_websocket(
@@ -118,6 +121,7 @@ def _fallback_without_database(
     parser: TelephonyAdapter,
     request: CarrierRequest,
     carrier_event: CarrierEvent,
+    services: CallServices,
     error: DatabaseFailure,
 ) -> CallReply:
     """Reply with a sentence although the database that knows the account is away.
@@ -132,7 +136,20 @@ def _fallback_without_database(
     if carrier_event.kind not in _KINDS_WITH_REPLY:
         raise error
     log.get_logger().error("call.not_answered", provider=parser.name, exc_info=error)
-    return CallReply(fallback.FALLBACK_ACTIONS)
+    return _apologise(carrier_event, services)
+
+
+def _apologise(carrier_event: CarrierEvent, services: CallServices) -> CallReply:
+    """Return an apology in the language of the call, which its state token contains."""
+    language = None
+    if carrier_event.state is not None:
+        with suppress(InvalidCarrierRequest):
+            language = services.verify_state(carrier_event.state).language
+    return CallReply(fallback.apology_actions(language))
+
+
+def _spoken_language(actions: tuple[Action, ...]) -> str | None:
+    return next((action.language for action in actions if isinstance(action, Say | Listen)), None)
 
 
 def _reply_to_caller(
@@ -153,12 +170,12 @@ def _reply_to_caller(
         return _HANDLERS[carrier_event.kind](carrier_event, call_state, services)
     except TenantUpgrading:
         log.get_logger().warning("call.tenant_upgrading")
-        return CallReply(fallback.FALLBACK_ACTIONS)
+        return _apologise(carrier_event, services)
     except (DatabaseFailure, OperationalError) as error:
         log.get_logger().error(
             "call.not_answered", provider=authenticated.account.provider_type, exc_info=error
         )
-        return CallReply(fallback.FALLBACK_ACTIONS)
+        return _apologise(carrier_event, services)
 
 
 def _handle_inbound_call(
@@ -361,5 +378,7 @@ def _build_reply(
     continues = not isinstance(result.actions[-1], final_actions)
     state_token = None
     if result.ref is not None and continues:
-        state_token = services.sign_state(result.ref, account, turns=result.turns)
+        state_token = services.sign_state(
+            result.ref, account, turns=result.turns, language=_spoken_language(result.actions)
+        )
     return CallReply(result.actions, state_token)

@@ -4,7 +4,7 @@ A WebSocket occupies a thread for the whole call, so one is offered only if a sl
 one each turn is an HTTP request; the caller notices nothing but longer pauses.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from vca.kit import crypto
@@ -48,13 +48,14 @@ class AcceptedWebSocket:
     """An open WebSocket's call and slot.
 
     `silence_s` is the silence timeout. `greeting_chars` is the length of the text that the carrier
-    speaks when it opens the WebSocket.
+    speaks when it opens the WebSocket. `apology` is what to say after a failure.
     """
 
     ref: CallRef
     slot: UUID
     silence_s: int
     greeting_chars: int
+    apology: str = ""
 
 
 def offer_websocket(
@@ -152,7 +153,9 @@ def accept_websocket(
     with public_connection() as connection:
         if not slots.open_once(connection, accepted.slot):
             raise WebSocketRejected("the token was used or has expired")
-    return accepted
+    language = (call_context.profile or {}).get("language")
+    apology = record.sentence_or_default(call_context, "fallback", language=language)
+    return replace(accepted, apology=apology)
 
 
 def _can_offer(

@@ -225,7 +225,9 @@ def _send_actions(
     actions: tuple[Action, ...],
     turns: int,
 ) -> None:
-    reply = CallReply(actions, services.sign_state(ref, account_of(call_context), turns=turns))
+    language = call_context.profile["language"]
+    state = services.sign_state(ref, account_of(call_context), turns=turns, language=language)
+    reply = CallReply(actions, state)
     adapter.update_live_call(
         call_context.provider_call_id, reply, callback_url=services.callback_url(adapter.name)
     )

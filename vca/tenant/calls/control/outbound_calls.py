@@ -35,7 +35,7 @@ from vca.tenant.calls.core.call_types import CallContext, CallRef, account_of
 from vca.tenant.calls.core.models import Call
 from vca.tenant.calls.routing.routing_rules import Route, RuleResult
 from vca.tenant.calls.turns import call_flow
-from vca.tenant.phone_numbers import provider_assignment
+from vca.tenant.phone_numbers import provider_assignment, provider_compatibility
 from vca.tenant.phone_numbers.models import PhoneNumber
 from vca.tenant.settings import limits
 from vca.tenant.settings import service as settings
@@ -70,8 +70,8 @@ def place_call(
     """Insert a call and enqueue the job that dials it, in the caller's transaction.
 
     Raises InvalidInput for a number or profile that is not the tenant's, NumberNotUsable,
-    LimitReached if the concurrency limit is reached, SpendCapReached, and DiallingRefused by the
-    tenant's policy.
+    LimitReached if the concurrency limit is reached, SpendCapReached, DiallingRefused by the
+    tenant's policy, and CarrierLacksCapability for a profile other than the number's own.
     """
     tenant_settings = settings.get(session, for_update=True)
     number = _require_number(session, from_phone_number_id)
@@ -79,6 +79,8 @@ def place_call(
         session, ai_profile_id or number.ai_profile_id, requested_id=ai_profile_id
     )
     adapter = _require_adapter(session, number)
+    if ai_profile_id not in (None, number.ai_profile_id):  # the number meets this profile here
+        provider_compatibility.check_profile(session, number, profile)
     max_concurrent_calls = limits.effective_limits(
         tenant_status.get_tenant_status(session).plan_limits, tenant_settings.limits
     ).concurrent_calls

@@ -15,6 +15,8 @@ from vca.tenancy.schema import TenantRef
 from vca.tenant.calls.core.call_types import CallRef
 
 _PURPOSE = "call"
+# Tenant, call, turns and spoken characters. The other values of a token are optional.
+_REQUIRED_VALUES = 4
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class CallState:
     - `spoken_chars`: how many characters of the reply to the last turn had been sent by then.
     - `account`: the call's provider account. None: the call's row has it.
     - `polling_since`: when the carrier was first told to poll for the rest of that reply.
+    - `language`: the language of the call, for an apology while the database is away.
     """
 
     ref: CallRef
@@ -32,6 +35,7 @@ class CallState:
     spoken_chars: int = 0
     account: ProviderAccountRef | None = None
     polling_since: datetime | None = None
+    language: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,24 +72,29 @@ class CallServices:
         *,
         turns: int | None = None,
         spoken_chars: int = 0,
+        language: str | None = None,
     ) -> str:
         """Return a token that identifies the call to us. Carriers can read it but not forge it.
 
         With `account`, the token itself says which account must sign the requests that return it.
         """
-        return self.sign_full_state(CallState(ref, turns, spoken_chars, account))
+        return self.sign_full_state(CallState(ref, turns, spoken_chars, account, language=language))
 
     def sign_full_state(self, state: CallState) -> str:
         """Return a token with all fields of a call state."""
         ref, account, polling_since = state.ref, state.account, state.polling_since
-        values: list[Any] = [ref.tenant.id.hex, ref.call_id.hex, state.turns, state.spoken_chars]
-        if account is not None or polling_since is not None:
-            account_values = (
-                (account.provider_type, _hex(account.account_id)) if account else (None, None)
-            )
-            values += account_values
-        if polling_since is not None:
-            values.append(round(polling_since.timestamp(), 1))
+        values: list[Any] = [
+            ref.tenant.id.hex,
+            ref.call_id.hex,
+            state.turns,
+            state.spoken_chars,
+            account.provider_type if account else None,
+            _hex(account.account_id) if account else None,
+            round(polling_since.timestamp(), 1) if polling_since else None,
+            state.language,
+        ]
+        while values[-1] is None and len(values) > _REQUIRED_VALUES:  # the token is part of URLs
+            values.pop()
         return crypto.sign(self.secret, values, purpose=_PURPOSE)
 
     def verify_state(self, token: str) -> CallState:
@@ -96,13 +105,14 @@ class CallServices:
         except (crypto.BadSignature, ValueError):
             raise InvalidCarrierRequest("the state token is not valid") from None
         ref = CallRef(TenantRef(UUID(tenant_id)), UUID(call_id))
-        provider_type, account_id, polling_since = [*optional_values, None, None, None][:3]
+        provider_type, account_id, polling_since, language = [*optional_values, *[None] * 4][:4]
         return CallState(
             ref,
             turns,
             spoken_chars,
             _parse_account(provider_type, account_id),
             _parse_timestamp(polling_since),
+            language,
         )
 
 

@@ -84,6 +84,7 @@ class CallContext:
     """The profile's version as JSON, or None."""
     fallback_number: str | None
     sentences: Mapping[str, str]
+    phrases: Mapping[str, Any]
     time_zone: str
     variables: Mapping[str, str]
     hours: str | None

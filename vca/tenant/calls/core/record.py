@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Table, func, select, text, update
+from sqlalchemy import Row, Table, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.orm import Session
 
@@ -22,7 +22,7 @@ from vca.tenant.calls.core import call_end, call_events, latency, metering, stat
 from vca.tenant.calls.core.call_types import CallContext, NewCall, account_of
 from vca.tenant.calls.core.models import LIVE_CONDITION, Call, Event, Turn, TurnRecord
 from vca.tenant.calls.core.state_machine import LifecycleState
-from vca.tenant.settings.service import DEFAULT_SENTENCES
+from vca.tenant.settings import phrases
 from vca.tenant.usage.cap import LiveCalls
 from vca.tenant.webhooks import events as webhooks
 
@@ -83,7 +83,8 @@ SELECT FROM calls WHERE id = %(call_id)s FOR UPDATE;
 SELECT c.id, c.status, c.started_at, c.caller_number, c.called_number, c.answered_at,
     c.ai_profile_id, c.direction, c.simulated, c.provider_type, c.provider_call_id,
     c.telephony_account_id, c.recording_status, c.transfer, c.tokens, c.call_metadata,
-    v.profile, n.fallback_number, s.sentences, s.time_zone, s.variables,
+    v.profile, n.fallback_number, s.sentences, s.phrases, s.time_zone,
+    s.variables,
     coalesce(n.hours, s.hours)::text
 """
 _FROM_CALL = """
@@ -132,9 +133,14 @@ def count_tokens(session: Session, *, hours: int) -> int:
     return int(session.scalar(token_sum) or 0)
 
 
-def sentence_or_default(sentences: Mapping[str, str], name: str) -> str:
-    """Return the tenant's sentence, or the default one."""
-    return sentences.get(name) or DEFAULT_SENTENCES[name]
+def sentence_or_default(config: CallContext | Row[Any], name: str, *, language: str | None) -> str:
+    """Return the tenant's sentence, or the default one, in the language of the profile.
+
+    `config` has the columns `sentences` and `phrases` of the settings.
+    """
+    return phrases.choose_sentence(
+        name, sentences=config.sentences, phrases=config.phrases, language=language
+    )
 
 
 def insert_call(

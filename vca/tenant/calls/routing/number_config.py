@@ -19,6 +19,7 @@ def _select_config(profile_condition: ColumnElement[bool]) -> Select[Any]:
     return (
         select(
             Settings.sentences,
+            Settings.phrases,
             Settings.time_zone,
             Settings.hours.label("tenant_hours"),
             Settings.limits,

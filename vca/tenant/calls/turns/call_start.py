@@ -271,7 +271,9 @@ def _repeat_greeting(session: Session, ref: CallRef) -> TurnResult:
     if call_context.status in state_machine.TERMINAL or not turns:
         return TurnResult(ref, (HangUp(),))
     return TurnResult(
-        ref, greeting.greeting_actions(call_context.profile, turns[0].text), len(turns)
+        ref,
+        greeting.greeting_actions(call_context.profile, turns[0].text, call_context.phrases),
+        len(turns),
     )
 
 

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from vca.conversation import transcript
+from vca.conversation import localised_phrases, transcript
 from vca.conversation.types import (
     CallFacts,
     Holiday,
@@ -26,13 +26,18 @@ _MAX_HOLIDAYS = 6
 _MAX_DAYS_AHEAD = 365
 
 
-def to_conversation_profile(stored_profile: Mapping[str, Any]) -> Profile:
-    """Convert a stored profile. Unset fields keep their defaults; transfer numbers are left out."""
+def to_conversation_profile(
+    stored_profile: Mapping[str, Any], phrases: Mapping[str, Any] | None = None
+) -> Profile:
+    """Convert a stored profile. Unset fields keep their defaults; transfer numbers are left out.
+
+    `phrases` are the tenant's own texts, by language. None: the profile does not speak.
+    """
     names = Profile.__dataclass_fields__
     values = {
         name: stored_profile[name]
         for name in names
-        if name in stored_profile and stored_profile[name] not in (None, [])
+        if name != "phrases" and stored_profile.get(name) not in (None, [])
     }
     for name in ("end_phrases", "tools"):
         values[name] = tuple(values.get(name, ()))
@@ -40,6 +45,8 @@ def to_conversation_profile(stored_profile: Mapping[str, Any]) -> Profile:
     values["transfer_targets"] = {
         name: target.get("description", "") for name, target in targets.items()
     }
+    language = values.get("language")
+    values["phrases"] = localised_phrases.select_overrides(phrases or {}, language)
     return Profile(**values)
 
 

@@ -49,9 +49,7 @@ def first_actions(
 
     `repeated`: the carrier repeats the request, so a forward is not counted again.
     """
-    sentence = record.sentence_or_default(
-        config.sentences, _SENTENCE_NAMES.get(route.end_reason or "", "closed")
-    )
+    sentence = _say_sentence(config, _SENTENCE_NAMES.get(route.end_reason or "", "closed"))
     match route.decision:
         case "agent":
             call_context = InboundCallContext(call.metadata, config, variables)
@@ -62,25 +60,28 @@ def first_actions(
             forward_actions = _forward_actions(
                 session, call, route.forward_to, call_id, repeated=repeated
             )
-            return forward_actions or (
-                Say(record.sentence_or_default(config.sentences, "fallback")),
-                HangUp(),
-            )
+            return forward_actions or (_say_sentence(config, "fallback"), HangUp())
         case "voicemail":
-            return Say(sentence), TakeVoicemail()
+            return sentence, TakeVoicemail()
         case "closed":
-            return Say(sentence), HangUp()
+            return sentence, HangUp()
         case _ if route.rejected_by_webhook:
             return (Reject(),)
         case _ if route.end_reason in _FALLBACK_END_REASONS:
             forward_actions = _forward_actions(
                 session, call, config.fallback_number, call_id, repeated=repeated
             )
-            return Say(sentence), *(forward_actions or (HangUp(),))
+            return sentence, *(forward_actions or (HangUp(),))
         case _ if route.end_reason in _SENTENCE_NAMES:
-            return Say(sentence), HangUp()
+            return sentence, HangUp()
         case _:
             return (Reject(),)
+
+
+def _say_sentence(config: Row[Any], name: str) -> Say:
+    """Return the tenant's sentence, in the language and voice of the number's profile."""
+    text = record.sentence_or_default(config, name, language=config.language)
+    return Say(text, config.language, config.voice)
 
 
 def _forward_actions(

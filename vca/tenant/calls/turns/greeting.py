@@ -8,13 +8,11 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Row
 
-from vca.conversation import engine
+from vca.conversation import engine, localised_phrases, speech_text
 from vca.conversation.types import CallFacts
 from vca.kit import json
 from vca.telephony.types import Action, CallMetadata, Listen, Record, Say
 from vca.tenant.calls.turns import conversation_inputs
-
-DEFAULT_CONSENT = "This call is recorded."
 
 
 @dataclass(frozen=True)
@@ -53,6 +51,12 @@ class InboundCallContext:
         """The tenant's time zone."""
         return str(self.config.time_zone)
 
+    @property
+    def phrases(self) -> Mapping[str, Any]:
+        """The tenant's own texts for VCA's sentences, by language."""
+        phrases: Mapping[str, Any] = self.config.phrases
+        return phrases
+
 
 def build_greeting(
     profile: Mapping[str, Any], call_context: Any, *, now: datetime
@@ -65,25 +69,35 @@ def build_greeting(
         else conversation_inputs.to_call_facts(call_context, now=now)
     )
     greeting = engine.build_greeting(
-        conversation_inputs.to_conversation_profile(profile), facts=facts, now=now.astimezone(zone)
+        conversation_inputs.to_conversation_profile(profile, call_context.phrases),
+        facts=facts,
+        now=now.astimezone(zone),
     )
-    text = f"{_consent_sentence(profile)} {greeting}" if profile["recording"] else greeting
-    return text, greeting_actions(profile, text)
+    phrases = call_context.phrases
+    consent = [_consent_sentence(profile, phrases)] if profile["recording"] else []
+    text = speech_text.join_chunks([*consent, greeting])
+    return text, greeting_actions(profile, text, phrases)
 
 
-def greeting_actions(profile: Mapping[str, Any], text: str) -> tuple[Action, ...]:
+def greeting_actions(
+    profile: Mapping[str, Any], text: str, phrases: Mapping[str, Any]
+) -> tuple[Action, ...]:
     """Return the actions that speak the greeting. The consent sentence precedes the recording."""
     language, voice = profile["language"], profile["voice"]
     if not profile["recording"]:
         return Say(text, language, voice), listen_action(profile)
-    consent = _consent_sentence(profile)
+    consent = _consent_sentence(profile, phrases)
     greeting = text.removeprefix(consent).lstrip()
     say_consent, say_greeting = Say(consent, language, voice), Say(greeting, language, voice)
     return say_consent, Record(), say_greeting, listen_action(profile)
 
 
-def _consent_sentence(profile: Mapping[str, Any]) -> str:
-    return profile["consent_sentence"] or DEFAULT_CONSENT
+def _consent_sentence(profile: Mapping[str, Any], phrases: Mapping[str, Any]) -> str:
+    if profile["consent_sentence"]:
+        return str(profile["consent_sentence"])
+    language = profile["language"] or "en"
+    overrides = localised_phrases.select_overrides(phrases, language)
+    return localised_phrases.phrase("consent", language, overrides)
 
 
 def listen_action(profile: Mapping[str, Any]) -> Listen:

@@ -209,7 +209,9 @@ def _say_sentence(
     now: datetime,
 ) -> TurnResult:
     profile = call_context.profile
-    text = localised_phrases.phrase(sentence, profile["language"] or "en")
+    language = profile["language"] or "en"
+    overrides = localised_phrases.select_overrides(call_context.phrases, language)
+    text = localised_phrases.phrase(sentence, language, overrides)
     sequence = len(record.list_turns(session, ref.call_id)) + 1
     record.insert_turn(
         session, ref.call_id, sequence=sequence, speaker="agent", text=text, started_at=now

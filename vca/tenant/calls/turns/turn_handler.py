@@ -206,7 +206,7 @@ def _start_conversation(pending: _PendingTurn, models: Models) -> Generator[str,
     call_context = pending.call_context
     history = conversation_inputs.to_transcript(pending.previous_turns)
     return engine.stream_reply(
-        conversation_inputs.to_conversation_profile(call_context.profile),
+        conversation_inputs.to_conversation_profile(call_context.profile, call_context.phrases),
         history,
         pending.utterance,
         models=models,
@@ -236,7 +236,9 @@ def _reply_with_fallback(pending: _PendingTurn, error: ModelError, texts: list[s
     log.get_logger().error(
         "call.model_failed", call_id=str(pending.ref.call_id), **error.log_fields
     )
-    sentence = record.sentence_or_default(pending.call_context.sentences, "fallback")
+    sentence = record.sentence_or_default(
+        pending.call_context, "fallback", language=pending.call_context.profile["language"]
+    )
     yield pending.to_chunk(sentence)
     reply = Reply(
         speech_text.join_chunks([*texts, sentence]), (agent_actions.HangUp("model_error"),)
