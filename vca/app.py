@@ -226,6 +226,7 @@ def _configure_services(app: Flask, config: Settings) -> None:
     cap.set_live_call_counter(record.live_usage)
     accounts.set_account_use_finder(account_usage.describe_account_usage)
     watchdog.set_silence_limit(timedelta(seconds=config.call_silence_s))
+    watchdog.set_simulation_idle_limit(timedelta(seconds=config.simulation_idle_s))
     stream_limit.set_max_streams(config.simulation_streams)
 
 

@@ -63,7 +63,14 @@ def problem(
 
 def _domain_error(error: DomainError) -> Response:
     errors = [field.as_dict() for field in error.errors] or None
-    response = problem(error.status, error.problem_code, error.title, error.detail, errors=errors)
+    response = problem(
+        error.status,
+        error.problem_code,
+        error.title,
+        error.detail,
+        errors=errors,
+        **error.members,
+    )
     if error.retry_after_s is not None:
         response.headers["Retry-After"] = str(error.retry_after_s)
     if error.status == 401:

@@ -1,6 +1,6 @@
 """Expected failures. Each is a subclass of DomainError, defined in the module that raises it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import ClassVar, Literal
@@ -22,7 +22,8 @@ class FieldError:
 class DomainError(Exception):
     """An expected failure, which the API layer turns into a problem document.
 
-    `status` and `code` are part of the API. `detail` is for people and never contains a secret.
+    `status`, `code` and `members`, which are further members of the problem document, are part of
+    the API. `detail` is for people and never contains a secret.
     """
 
     status: ClassVar[int] = 400
@@ -35,12 +36,14 @@ class DomainError(Exception):
         errors: Sequence[FieldError] = (),
         retry_after_s: int | None = None,
         code: str | None = None,
+        members: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
         self.detail = detail
         self.errors = tuple(errors)
         self.retry_after_s = retry_after_s
         self.problem_code = code or self.code
+        self.members = dict(members or {})
 
     @property
     def title(self) -> str:

@@ -1,6 +1,7 @@
 """The first actions of an inbound call: a greeting, a sentence of the tenant, or a forward."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -54,9 +55,11 @@ def first_actions(
     )
     match route.decision:
         case "agent":
-            call_context = InboundCallContext(call.metadata, config, variables)
+            metadata = replace(call.metadata, timestamp=call.moment)
             return greeting.build_greeting(
-                config._asdict(), call_context, now=call.metadata.timestamp
+                _answering_profile(call, config),
+                InboundCallContext(metadata, config, variables),
+                now=call.moment,
             )[1]
         case "forward":
             forward_actions = _forward_actions(
@@ -81,6 +84,12 @@ def first_actions(
             return Say(sentence), HangUp()
         case _:
             return (Reject(),)
+
+
+def _answering_profile(call: InboundCall, config: Row[Any]) -> Mapping[str, Any]:
+    if call.simulation is not None and call.simulation.profile is not None:
+        return call.simulation.profile.profile
+    return config._asdict()
 
 
 def _forward_actions(
