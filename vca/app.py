@@ -54,7 +54,7 @@ from vca.tenant.audit import routes as audit
 from vca.tenant.calls import routes as calls
 from vca.tenant.calls.core import account_usage, call_services, record, watchdog
 from vca.tenant.calls.core.call_services import CallServices
-from vca.tenant.calls.simulation import stream_limit
+from vca.tenant.calls.simulation import silent_callee, stream_limit
 from vca.tenant.messages import routes as messages
 from vca.tenant.models import metadata as tenant_tables
 from vca.tenant.phone_numbers import ownership
@@ -188,6 +188,7 @@ def _configure_services(app: Flask, config: Settings) -> None:
     deployment.set_roles_from_settings(config)
     citus.set_enabled(config.on_citus)
     carriers = providers.set_current_carriers(Carriers(config))
+    carriers.simulator.callee = silent_callee.answer_call
     if carriers.default and carriers.adapter(carriers.default) is None:
         carrier_names = ", ".join(ADAPTERS)
         raise SettingsError(

@@ -183,7 +183,8 @@ class TransferOutcomeSchema(Schema):
         required=True,
         metadata={
             "description": "`answers`: the caller talks to the target, and the simulation ends. "
-            "Otherwise the caller returns to the agent, as the transfer's `on_failure` says."
+            "Otherwise the caller returns to the agent, as the transfer's `on_failure` says.",
+            "example": "no_answer",
         },
     )
 

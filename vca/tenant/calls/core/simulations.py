@@ -62,14 +62,14 @@ class Simulation:
     transfer_outcome: TransferOutcome | None = None
     replay_of: UUID | None = None
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return what the call's row stores."""
+    def as_dict(self) -> dict[str, Any] | None:
+        """Return what the call's row stores, or None if that is nothing."""
         values = {
             "clock_offset_s": self.clock_offset.total_seconds() or None,
             "transfer_outcome": self.transfer_outcome,
             "replay_of": self.replay_of and str(self.replay_of),
         }
-        return {name: value for name, value in values.items() if value is not None}
+        return {name: value for name, value in values.items() if value is not None} or None
 
 
 def call_time(call: Call | Row[Any], now: datetime) -> datetime:

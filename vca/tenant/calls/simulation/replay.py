@@ -84,10 +84,10 @@ def replay_call(
 ) -> dict[str, Any]:
     """Repeat a finished call's utterances to a profile; return both calls, turn by turn.
 
-    The version defaults to the profile's current one, `moment` to the real time, `variables` to those
-    of the call, and the outcome of transfers to `no_answer`. With a deadline, the replay stops
-    before a turn that might not end in time. Raises NotFound, InvalidInput for a profile or version
-    that is not the tenant's, CallNotFinished, NothingToReplay and TooManyStreams.
+    The version defaults to the profile's current one, `moment` to the real time, `variables` to
+    those of the call, and the outcome of transfers to `no_answer`. With a deadline, the replay
+    stops before a turn that might not end in time. Raises NotFound, InvalidInput for a profile or
+    version that is not the tenant's, CallNotFinished, NothingToReplay and TooManyStreams.
     """
     with stream_limit.stream_slot():
         with tenant_session(tenant) as session:
