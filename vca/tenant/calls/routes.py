@@ -221,7 +221,7 @@ def simulate_call(body: dict[str, Any], tenant_id: UUID) -> Any:
 
     Plays what a caller would get: an agent, a sentence, voicemail or a forward, with real routing,
     AI profile, model and call record. The call is marked `simulated` and dials nobody. Returns 404
-    for a number or profile that is not the tenant's, and 409 if the number or the tenant is not in
+    for a called number that is not the tenant's, and 409 if the number or the tenant is not in
     service, or if 20 simulations are open (`limit-reached`). A simulation without a turn for some
     minutes ends as `abandoned`; simulated calls are deleted after 30 days.
     """

@@ -236,15 +236,17 @@ def test_a_version_that_the_profile_does_not_have_is_refused(
     assert response.json["errors"][0]["pointer"] == "/version"
 
 
-def test_numbers_and_profiles_of_another_tenant_are_not_there(
+def test_numbers_and_profiles_of_another_tenant_do_not_exist(
     acme: Tenant, globex: Tenant, draft: dict[str, Any]
 ) -> None:
     foreign_profile, foreign_number = globex.profile(), globex.number()
     own_number = acme.number()
     outbound = {"direction": "outbound", "to": fresh_number()}
-    bodies: list[dict[str, Any]] = [
+    called_numbers: list[dict[str, Any]] = [
         {"to": foreign_number["did_number"]},
         {"to": foreign_number["did_number"], "ai_profile_id": draft["id"]},
+    ]
+    ids: list[dict[str, Any]] = [
         {"ai_profile_id": foreign_profile["id"]},
         {"ai_profile_id": foreign_profile["id"], "version": 1},
         {"ai_profile_id": str(uuid4())},
@@ -258,9 +260,11 @@ def test_numbers_and_profiles_of_another_tenant_are_not_there(
         },
     ]
 
-    responses = [_simulate(acme, **body) for body in bodies]
+    number_responses = [_simulate(acme, **body) for body in called_numbers]
+    id_responses = [_simulate(acme, **body) for body in ids]
 
-    assert [(response.status_code, response.json["code"]) for response in responses] == [
-        (404, "not-found")
-    ] * len(bodies)
+    assert [response.status_code for response in number_responses] == [404] * 2
+    assert [response.status_code for response in id_responses] == [400] * len(ids)
+    pointers = [response.json["errors"][0]["pointer"] for response in id_responses]
+    assert pointers == ["/ai_profile_id"] * 4 + ["/from_phone_number_id"] * 2 + ["/ai_profile_id"]
     assert acme.get("/calls").json == globex.get("/calls").json == []

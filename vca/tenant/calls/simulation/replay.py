@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from vca.conversation.llm.models import Models
 from vca.kit import clock, deadline
-from vca.kit.errors import Conflict, InvalidInput, NotFound
+from vca.kit.errors import Conflict
 from vca.telephony.adapter import TelephonyAdapter
 from vca.telephony.providers import Carriers
 from vca.telephony.types import CallEvent, LegOutcome, Listen, Transfer
@@ -92,7 +92,7 @@ def replay_call(
     with stream_limit.stream_slot():
         with tenant_session(tenant) as session:
             original = _load_transcript(session, call_id)
-            profile = _load_profile(session, ai_profile_id, version)
+            profile = simulation_requests.load_profile_version(session, ai_profile_id, version)
         simulation = Simulation(
             simulation_requests.clock_offset(moment),
             profile,
@@ -116,14 +116,6 @@ def replay_call(
 def _load_transcript(session: Session, call_id: UUID) -> CallTranscript:
     call = record.get_call(session, call_id)
     return CallTranscript(call, record.load_turns(session, call_id))
-
-
-def _load_profile(session: Session, ai_profile_id: UUID, version: int | None) -> RequestedProfile:
-    try:
-        return simulation_requests.load_profile_version(session, ai_profile_id, version)
-    except NotFound:
-        detail = "The tenant has no AI profile with this id."
-        raise InvalidInput.field("ai_profile_id", detail) from None
 
 
 def _require_replayable(request: _ReplayRequest) -> None:

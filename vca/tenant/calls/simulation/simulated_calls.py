@@ -90,9 +90,9 @@ def start_simulation(
 ) -> SimulatedReply:
     """Start a simulated call.
 
-    Raises NotFound for a number or profile that is not the tenant's, InvalidInput for a version
-    that does not exist, NotAnsweredByAgent or NumberNotUsable if the number or tenant is not in
-    service, and LimitReached.
+    Raises NotFound for a called number that is not the tenant's, InvalidInput for other things that
+    the tenant does not have, NotAnsweredByAgent or NumberNotUsable if the number or tenant is not
+    in service, and LimitReached.
     """
     resolved = simulation_requests.resolve_request(tenant, request)
     if request.direction == "outbound" or request.to is None:

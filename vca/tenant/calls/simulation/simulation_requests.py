@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from vca.kit import clock
-from vca.kit.errors import Conflict, InvalidInput, NotFound
+from vca.kit.errors import Conflict, InvalidInput
 from vca.registry.tenants import tenant_status
 from vca.telephony.types import Direction
 from vca.tenancy.schema import TenantRef
@@ -67,8 +67,8 @@ class ResolvedRequest:
 def resolve_request(tenant: TenantRef, request: SimulationRequest) -> ResolvedRequest:
     """Load what the request names.
 
-    Raises NotFound for a number or profile that is not the tenant's, InvalidInput for a version
-    that does not exist, and NumberNotUsable for a number that cannot place calls.
+    Raises InvalidInput for a number, profile or version that the tenant does not have, and
+    NumberNotUsable for a number that cannot place calls.
     """
     with tenant_session(tenant) as session:
         number = _load_number(session, request)
@@ -96,8 +96,8 @@ def load_profile_version(
 ) -> RequestedProfile:
     """Return a version of a profile; None is the current one.
 
-    Versions of a deleted profile can still be named. Raises NotFound without such a profile, and
-    InvalidInput without such a version.
+    Versions of a deleted profile can still be named. Raises InvalidInput for a profile or version
+    that the tenant does not have.
     """
     versions = select(AiProfileVersion.version, AiProfileVersion.profile).where(
         AiProfileVersion.ai_profile_id == ai_profile_id
@@ -112,7 +112,7 @@ def load_profile_version(
         return RequestedProfile(ai_profile_id, row.version, row.profile)
     if version is not None and session.scalar(select(versions.exists())):
         raise InvalidInput.field("version", "The AI profile has no such version.")
-    raise NotFound
+    raise InvalidInput.field("ai_profile_id", "The tenant has no AI profile with this id.")
 
 
 def _load_number(session: Session, request: SimulationRequest) -> PhoneNumber | None:
@@ -121,7 +121,9 @@ def _load_number(session: Session, request: SimulationRequest) -> PhoneNumber | 
         return None
     number = session.get(PhoneNumber, request.from_phone_number_id)
     if number is None:
-        raise NotFound
+        raise InvalidInput.field(
+            "from_phone_number_id", "The tenant has no phone number with this id."
+        )
     if not number.is_active:
         raise NumberNotUsable("The number is not active.")
     return number
