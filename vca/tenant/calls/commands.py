@@ -80,7 +80,7 @@ def _simulation_request(did: str, *, variables: Sequence[str], **options: Any) -
         **options,
         "ai_profile_id": options["ai_profile_id"] and str(options["ai_profile_id"]),
     }
-    return SimulationRequest(**SimulationSchema().load(body))
+    return SimulationRequest(**cli.load_or_fail(SimulationSchema(), body))
 
 
 @calls.command("hangup", short_help="Hang up live calls.")
