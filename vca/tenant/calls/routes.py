@@ -213,7 +213,7 @@ def replay_call(body: dict[str, Any], tenant_id: UUID, call_id: UUID) -> Any:
 
 
 @blp.route(f"{TENANT_PATH}/simulations", methods=["POST"])
-@blp.arguments(SimulationSchema)
+@blp.arguments(SimulationSchema, example={"to": "+14155550100", "from": "+14155550123"})
 @blp.response(201, SimulatedSchema)
 @access("tenant", "write", idempotency="answer")
 def simulate_call(body: dict[str, Any], tenant_id: UUID) -> Any:
@@ -234,7 +234,7 @@ def simulate_call(body: dict[str, Any], tenant_id: UUID) -> Any:
 
 
 @blp.route(f"{TENANT_PATH}/simulations/<uuid:call_id>/turns", methods=["POST"])
-@blp.arguments(SpeechSchema)
+@blp.arguments(SpeechSchema, example={"text": "I need an appointment."})
 @blp.response(200, SimulatedTurnSchema)
 @blp.doc(
     responses={

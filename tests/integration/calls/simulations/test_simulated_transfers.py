@@ -135,14 +135,19 @@ def test_an_outcome_follows_on_failure_of_a_transfer_by_the_api(
     body = {"target": "sales", "on_failure": on_failure}
     assert acme.post(f"/calls/{call_id}/transfer", body).status_code == 202
 
-    settled = _settle(acme, call_id, "no_answer").json
+    outcome_reply = _settle(acme, call_id, "no_answer").json
 
     if on_failure == "message":
-        assert settled["status"] == "in_progress"
-        assert "message" in settled["reply"]
+        assert outcome_reply["status"] == "in_progress"
+        assert "message" in outcome_reply["reply"]
     else:
-        assert settled["actions"] == [{"kind": "forward", "forward_to": number["fallback_number"]}]
-        assert (settled["status"], settled["end_reason"]) == ("completed", "transferred")
+        assert outcome_reply["actions"] == [
+            {"kind": "forward", "forward_to": number["fallback_number"]}
+        ]
+        assert (outcome_reply["status"], outcome_reply["end_reason"]) == (
+            "completed",
+            "transferred",
+        )
 
 
 def test_simultaneous_outcomes_settle_a_transfer_once(acme: Tenant, number: dict[str, Any]) -> None:

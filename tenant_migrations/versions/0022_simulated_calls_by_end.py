@@ -5,7 +5,7 @@ It is in its own revision: the code needs the column of the revision before, and
 
 from alembic import op
 
-revision = "0021b"
+revision = "0022"
 down_revision = "0021"
 
 
