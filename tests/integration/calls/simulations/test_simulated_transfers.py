@@ -150,6 +150,20 @@ def test_an_outcome_follows_on_failure_of_a_transfer_by_the_api(
         )
 
 
+def test_a_requested_outcome_settles_a_transfer_by_the_api(
+    acme: Tenant, number: dict[str, Any]
+) -> None:
+    call_id = acme.simulate(number["did_number"], transfer_outcome="busy")["call_id"]
+
+    response = acme.post(f"/calls/{call_id}/transfer", {"target": "sales"})
+
+    assert response.status_code == 202
+    assert (response.json["status"], response.json["transfer"]["status"]) == (
+        "in_progress",
+        "busy",
+    )
+
+
 def test_simultaneous_outcomes_settle_a_transfer_once(acme: Tenant, number: dict[str, Any]) -> None:
     call_id = acme.simulate(number["did_number"])["call_id"]
     acme.say(call_id, "Sales, please.")

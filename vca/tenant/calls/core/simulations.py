@@ -77,7 +77,7 @@ def call_time(call: Call | Row[Any], now: datetime) -> datetime:
     return now + timedelta(seconds=(call.simulation or {}).get("clock_offset_s", 0))
 
 
-def stored_transfer_outcome(call: Call) -> TransferOutcome | None:
+def stored_transfer_outcome(call: Call | Row[Any]) -> TransferOutcome | None:
     """Return how the call's transfers end at once, or None if they wait for their outcome."""
     outcome: TransferOutcome | None = (call.simulation or {}).get("transfer_outcome")
     return outcome
