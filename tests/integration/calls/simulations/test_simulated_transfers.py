@@ -8,7 +8,7 @@ import pytest
 
 from tests.fakes.models import SequenceModel
 from tests.support.concurrency import run_concurrently
-from tests.support.factories import Tenant, fresh_number
+from tests.support.factories import Factory, Tenant, fresh_number
 from vca.conversation.llm import ToolCall
 
 SALES = "+442079460999"
@@ -194,3 +194,12 @@ def test_a_call_that_is_not_transferring_has_no_outcome(
     assert foreign.status_code == 404
     assert [response.status_code for response in invalid] == [400] * 3
     assert (ended.status_code, ended.json["code"]) == (409, "call-ended")
+
+
+def test_a_real_call_has_no_outcome(acme: Tenant, world: Factory, number: dict[str, Any]) -> None:
+    call_id = acme.simulate(number["did_number"])["call_id"]
+    acme.say(call_id, "Sales, please.")
+    world.sql(acme, "UPDATE calls SET simulated = false")
+
+    assert _settle(acme, call_id, "busy").status_code == 404
+    assert _get_transfer_status(acme, call_id) == "dialling"
