@@ -109,7 +109,13 @@ class CallSchema(Schema):
         dump_only=True, allow_none=True, metadata={"example": "+14155550123"}
     )
     caller_id = string(1, 20, one_of=CALLER_IDS, dump_only=True)
-    called_number = fields.String(dump_only=True, metadata={"example": "+14155550100"})
+    called_number = fields.String(
+        dump_only=True,
+        metadata={
+            "description": "Empty in a simulation that was started without a number.",
+            "example": "+14155550100",
+        },
+    )
     provider_type = fields.String(dump_only=True)
     provider_call_id = fields.String(
         dump_only=True,
