@@ -23,7 +23,7 @@ run: setup ## Run everything with two demo tenants; PORT=9000 sets the port, Ctr
 	@$(FLASK) up
 
 call: setup ## Call a demo tenant while `make run` runs; DID=+44… calls another number
-	@$(FLASK) calls simulate '$(DID)'
+	@$(FLASK) calls simulate '$(DID)' $(ARGS)
 
 test: export PYTHONDONTWRITEBYTECODE =
 test: setup ## Run the tests on a separate Postgres; ARGS='-k word' selects tests

@@ -56,7 +56,7 @@ from vca.tenant.audit import routes as audit
 from vca.tenant.calls import routes as calls
 from vca.tenant.calls.core import account_usage, call_services, record, watchdog
 from vca.tenant.calls.core.call_services import CallServices
-from vca.tenant.calls.simulation import stream_limit
+from vca.tenant.calls.simulation import silent_callee, stream_limit
 from vca.tenant.messages import routes as messages
 from vca.tenant.models import metadata as tenant_tables
 from vca.tenant.phone_numbers import number_samples, ownership, provider_compatibility
@@ -191,6 +191,7 @@ def _configure_services(app: Flask, config: Settings) -> None:
     deployment.set_roles_from_settings(config)
     citus.set_enabled(config.on_citus)
     carriers = providers.set_current_carriers(Carriers(config))
+    carriers.simulator.callee = silent_callee.answer_call
     if carriers.default and carriers.adapter(carriers.default) is None:
         carrier_names = ", ".join(ADAPTERS)
         raise SettingsError(
@@ -233,6 +234,7 @@ def _configure_services(app: Flask, config: Settings) -> None:
     profile_check.set_current_check(provider_compatibility.check_numbers_of_profile)
     accounts.set_account_use_finder(account_usage.describe_account_usage)
     watchdog.set_silence_limit(timedelta(seconds=config.call_silence_s))
+    watchdog.set_simulation_idle_limit(timedelta(seconds=config.simulation_idle_s))
     stream_limit.set_max_streams(config.simulation_streams)
 
 

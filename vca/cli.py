@@ -163,12 +163,18 @@ def load_or_fail(schema: marshmallow.Schema, values: Mapping[str, Any]) -> Any:
         return schema.load({name: value for name, value in values.items() if value is not None})
     except marshmallow.ValidationError as error:
         messages = error.normalized_messages()  # type: ignore[no-untyped-call] # marshmallow
-        fail(
-            "; ".join(
-                f"{name}: {' '.join(map(str, field_messages))}"
-                for name, field_messages in messages.items()
-            )
-        )
+        fail("; ".join(f"{name}: {text}" for name, text in _flatten_messages(messages)))
+
+
+def _flatten_messages(messages: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the dotted name and the text of each error, also of those inside objects."""
+    for name, part in messages.items():
+        if isinstance(part, Mapping):
+            yield from _flatten_messages(part, f"{path}{name}.")
+        elif name in ("key", "value") and path:  # of an object with any names
+            yield path.rstrip("."), " ".join(map(str, part))
+        else:
+            yield f"{path}{name}", " ".join(map(str, part))
 
 
 def iterate_items(fetch_page: Callable[[PageRequest], Page]) -> Iterator[Any]:

@@ -197,6 +197,8 @@ def build_body(
     complete_body = _object(operation, schema, values)
     if "from_phone_number_id" in complete_body:  # the API does not call the tenant's own numbers
         complete_body["to"] = values["callee"]
+    if {"text", "keys"} <= complete_body.keys():  # a turn of a simulation has one of them
+        del complete_body["keys"]
     excluded = () if as_platform else operation.platform_only
     return {name: value for name, value in complete_body.items() if name not in excluded}
 

@@ -70,8 +70,10 @@ _PROBLEM = {
         },
         "limit": {
             "type": "string",
-            "enum": list(RATE_LIMITS),
-            "description": "For `rate-limited` only: the exceeded limit.",
+            "description": "For `rate-limited`: the exceeded limit, which is "
+            f"{', '.join(f'`{name}`' for name in RATE_LIMITS)}. For `limit-reached`: the resource "
+            "of which the tenant has its maximum.",
+            "example": RATE_LIMITS[0],
         },
         "possible": {
             "type": "array",

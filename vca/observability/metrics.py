@@ -45,6 +45,7 @@ END_REASONS = (
     "model_error",
     "carrier_error",
     "lost",
+    "abandoned",
 )
 # The error codes of the dialling policy.
 DIALLING_REFUSALS = (
@@ -65,6 +66,7 @@ TASKS = (
     "calls.dial",
     "calls.forget",
     "calls.forget_payloads",
+    "calls.forget_simulated",
     "idempotency.sweep",
     "jobs.rescue",
     "messages.mail",

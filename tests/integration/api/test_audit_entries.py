@@ -28,7 +28,7 @@ BODY_OVERRIDES: dict[str, dict[str, Any]] = {
     f"POST {TENANT_PATH}/simulations": {"from": fresh_number()},
 }
 # Operations that end or remove what other operations need, so they run last.
-LAST_PATHS = ("/hangup", "/transfer", "/phone-numbers/{phone_number_id}")
+LAST_PATHS = ("/hangup", "/outcome", "/transfer", "/phone-numbers/{phone_number_id}")
 NEW_KEY_REQUEST = ("/api/api-keys", {"name": "one more"})
 
 

@@ -14,8 +14,8 @@ def test_a_simulated_call_is_answered_and_recorded(acme: Tenant) -> None:
     assert call["reply"] == "Acme here."
     assert turn["status"] == "in_progress"
     assert turn["reply"]
-    assert last_turn["status"] == "completed"
-    assert last_turn["actions"] == [{"type": "hang_up"}]
+    assert (last_turn["status"], last_turn["end_reason"]) == ("completed", "agent_hangup")
+    assert last_turn["actions"] == [{"kind": "hang_up", "end_reason": "agent_hangup"}]
     record = acme.get(f"/calls/{call['call_id']}").json
     assert record["ai_profile_id"] == profile["id"]
     assert record["end_reason"] == "agent_hangup"

@@ -181,17 +181,33 @@ def test_a_failed_hang_up_of_a_call_over_its_maximum_duration_is_retried(
     assert len(_list_check_times(call_record.tenant)) == 1
 
 
-def test_an_abandoned_simulated_call_ends_as_lost(
+def test_a_simulated_call_without_a_turn_ends_as_abandoned(
     acme: Tenant, carrier: FakeTelephonyAdapter, call_record: CallRecord, number: str
 ) -> None:
     call_id = acme.simulate(number)["call_id"]
-    assert len(_list_check_times(acme)) == 1
+    [due] = _list_check_times(acme)
+    idle_limit = watchdog.silence_limit(simulated=True)
+    assert abs(due - clock.now() - idle_limit) < timedelta(seconds=30)
 
-    result = _check_later(CallRef(acme.ref, UUID(call_id)), minutes=5)
+    results = [
+        _check_later(CallRef(acme.ref, UUID(call_id)), minutes=minutes) for minutes in (3, 5)
+    ]
 
-    assert result == "ended"
-    assert call_record.end_state == ("completed", "lost")
+    assert results == ["live", "ended"]
+    assert call_record.end_state == ("completed", "abandoned")
     assert _list_check_times(acme) == []
+    assert _count_lookups(carrier) == 0
+
+
+def test_an_immediate_check_does_not_end_a_simulated_call(
+    acme: Tenant, carrier: FakeTelephonyAdapter, call_record: CallRecord, number: str
+) -> None:
+    call_id = acme.simulate(number)["call_id"]
+
+    result = reconciliation.check_call(CallRef(acme.ref, UUID(call_id)), immediately=True)
+
+    assert result == "live"
+    assert call_record.end_state == ("in_progress", None)
 
 
 # --- The end of a call ----------------------------------------------------------------------------

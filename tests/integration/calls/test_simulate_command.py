@@ -9,7 +9,7 @@ import pytest
 from click.testing import Result
 from flask import Flask
 
-from tests.support.factories import Tenant
+from tests.support.factories import Tenant, fresh_number
 from vca.conversation.llm import AnswerSummary, ModelClient, ModelRequest, ToolCall
 from vca.conversation.llm.models import Models
 from vca.conversation.types import Tokens
@@ -151,3 +151,103 @@ def test_the_json_option_prints_one_document(app: Flask, number: str) -> None:
         "hang_up",
     ]
     assert document["transfer"]["status"] == "no_answer"
+
+
+# --- Options, and calls that no agent answers -----------------------------------------------------
+
+
+def test_the_options_set_the_clock_the_profile_and_the_variables(
+    app: Flask, acme: Tenant, number: str
+) -> None:
+    profile = acme.profile(greeting="Hi {{name}}, it is {{now}}.", is_default=False)
+    acme.patch(f"/ai-profiles/{profile['id']}", {"greeting": "Another greeting."})
+    options = ("--profile", profile["id"], "--version", "1", "--variable", "name=Jo = Joanna")
+
+    output = _simulate(app, number, options=(*options, "--at", "2026-11-30T09:30:00Z")).stdout
+
+    assert "agent  Hi Jo = Joanna, it is Monday, 30 November 2026, 09:30 (UTC)." in output
+    assert f"ai_profile_id       {profile['id']}" in output
+    assert "ai_profile_version  1" in output
+
+
+@pytest.mark.parametrize(
+    ("outcome", "end_reason"), [("answers", "transferred"), ("busy", "caller_hangup")]
+)
+def test_the_transfer_outcome_settles_a_transfer(
+    app: Flask, acme: Tenant, number: str, outcome: str, end_reason: str
+) -> None:
+    options = ("--transfer-outcome", outcome)
+
+    output = _simulate(app, number, "The desk, please.", options=options).stdout
+
+    assert "· transfers the caller to front desk" in output
+    assert "no answer" not in output
+    [call] = acme.get("/calls").json
+    assert (call["end_reason"], call["transfer"]["status"]) == (
+        end_reason,
+        "completed" if outcome == "answers" else outcome,
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--variable", "name"), "NAME=VALUE"),
+        (("--variable", "Name=x"), "variable name"),
+        (("--at", "tomorrow"), "at"),
+        (("--version", "1"), "ai_profile_id"),
+        (("--profile", "00000000-0000-4000-8000-000000000000"), "ai_profile_id"),
+    ],
+)
+def test_invalid_options_are_errors_in_one_sentence(
+    app: Flask, number: str, options: tuple[str, ...], message: str
+) -> None:
+    result = app.test_cli_runner().invoke(args=["calls", "simulate", number, *options])
+
+    assert result.exit_code in (1, 2)
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_a_closed_number_plays_its_sentence_and_prints_the_record(app: Flask, acme: Tenant) -> None:
+    acme.patch("/settings", {"sentences": {"closed": "We are closed."}})
+    number = acme.number(mode="closed")["did_number"]
+
+    output = _simulate(app, number, "Hello?").stdout
+
+    assert "We are closed." in output
+    assert "· hangs up (closed)" in output
+    assert "end_reason          closed" in output
+
+
+def test_a_forward_is_printed(app: Flask, acme: Tenant) -> None:
+    target = fresh_number()
+    number = acme.number(mode="forward", forward_to=target)["did_number"]
+
+    output = _simulate(app, number).stdout
+
+    assert f"· forwards the caller to {target}, which is not dialled" in output
+
+
+def test_the_line_after_the_request_for_a_voicemail_is_the_voicemail(
+    app: Flask, acme: Tenant
+) -> None:
+    acme.profile()
+    hours = {"weekly": {}, "closed_action": "voicemail"}
+    number = acme.number(hours=hours)["did_number"]
+
+    output = _simulate(app, number, "Call me back.", "Are you there?").stdout
+
+    assert "· takes a voicemail: the next line" in output
+    assert "end_reason          voicemail" in output
+    [message] = acme.get("/messages", simulated="true").json
+    assert message["reason"] == "Call me back."
+
+
+def test_a_number_that_is_not_in_service_is_an_error(app: Flask, acme: Tenant) -> None:
+    number = acme.number(is_active=False)["did_number"]
+
+    result = app.test_cli_runner().invoke(args=["calls", "simulate", number])
+
+    assert result.exit_code == 1
+    assert "the number is not active (number_inactive)" in result.stderr

@@ -100,8 +100,7 @@ def test_concurrent_changes_do_not_repeat_or_omit_rows(
 
 
 def test_new_rows_do_not_appear_in_or_change_later_pages(acme: Tenant, world: Factory) -> None:
-    acme.profile()
-    to = acme.number()["did_number"]
+    to = acme.number(mode="closed")["did_number"]  # its calls end at once, so there is no limit
     old_ids = {acme.simulate(to)["call_id"] for _ in range(20)}
     world.sql(acme, "UPDATE calls SET started_at = date_trunc('hour', started_at)")
     new_ids: set[str] = set()

@@ -85,7 +85,7 @@ def test_a_failing_model_ends_the_call_with_the_fallback_sentence(
     turn_response = acme.say(call_id, "Hello?")
 
     assert (turn_response["reply"], turn_response["status"]) == ("Please call again.", "completed")
-    assert turn_response["actions"] == [{"type": "hang_up"}]
+    assert turn_response["actions"] == [{"kind": "hang_up", "end_reason": "model_error"}]
     record = acme.get(f"/calls/{call_id}").json
     assert record["end_reason"] == "model_error"
     texts = [turn["text"] for turn in acme.get(f"/calls/{call_id}/turns").json]

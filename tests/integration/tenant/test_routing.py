@@ -315,20 +315,32 @@ def test_an_explanation_applies_the_quarantine_at_the_given_time(acme: Tenant) -
     assert get_deciding_rule("2199-01-01T00:00:00Z") == "active"
 
 
-def test_a_number_that_no_agent_answers_cannot_be_simulated(
+def test_a_number_or_a_tenant_that_is_not_in_service_cannot_be_simulated(
     acme: Tenant, platform: Platform
 ) -> None:
-    acme.profile()
-    number = acme.number(mode="closed")
+    profile_id = acme.profile()["id"]
+    inactive, number, released = acme.number(is_active=False), acme.number(), acme.number()
+    acme.delete(f"/phone-numbers/{released['id']}")
 
-    closed = acme.post("/simulations", {"to": number["did_number"]})
+    responses = [
+        acme.post("/simulations", {"to": number["did_number"]}) for number in (inactive, released)
+    ]
     platform.api.patch(acme.url(), {"status": "suspended"})
-    agent_mode = {"mode": "agent"}
-    platform.api.patch(acme.url(f"/phone-numbers/{number['id']}"), agent_mode)
-    suspended = platform.api.post(acme.url("/simulations"), {"to": number["did_number"]})
+    responses += [
+        platform.api.post(acme.url("/simulations"), body)
+        for body in (
+            {"to": number["did_number"]},
+            {"ai_profile_id": profile_id},
+            {
+                "direction": "outbound",
+                "to": fresh_number(),
+                "from_phone_number_id": number["id"],
+            },
+        )
+    ]
 
-    assert (closed.status_code, closed.json["code"]) == (409, "not-answered-by-agent")
-    assert "closed" in closed.json["detail"]
-    assert suspended.status_code == 409
-    assert "tenant_suspended" in suspended.json["detail"]
+    for response in responses:
+        assert (response.status_code, response.json["code"]) == (409, "not-answered-by-agent")
+    end_reasons = [response.json["detail"].rpartition("(")[2] for response in responses]
+    assert end_reasons == ["number_inactive)."] * 2 + ["tenant_suspended)."] * 3
     assert platform.api.get(acme.url("/calls")).json == []

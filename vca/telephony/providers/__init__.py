@@ -72,6 +72,8 @@ class Carriers:
             adapter = self._account_adapters.get(key) or adapter_class.from_account(
                 self._settings, account
             )
+            if isinstance(adapter, FakeTelephonyAdapter):
+                adapter.callee = self.simulator.callee
             self._account_adapters[key] = adapter
             self._account_adapters.move_to_end(key)
             if len(self._account_adapters) > _MAX_ACCOUNT_ADAPTERS:

@@ -1,6 +1,8 @@
 """`flask calls`: simulate, hang up, reconcile and replay calls."""
 
 from collections import Counter
+from collections.abc import Sequence
+from typing import Any, get_args
 from uuid import UUID
 
 import click
@@ -15,10 +17,13 @@ from vca.tenant.calls import service
 from vca.tenant.calls.carrier_webhooks import authentication
 from vca.tenant.calls.control import call_control, reconciliation
 from vca.tenant.calls.core import call_services
-from vca.tenant.calls.schemas import CallEventSchema, CallSchema, ReplayedSchema, TurnSchema
+from vca.tenant.calls.core.call_types import CallRef
+from vca.tenant.calls.core.simulations import TransferOutcome
+from vca.tenant.calls.schemas import CallEventSchema, CallSchema, TurnSchema
 from vca.tenant.calls.simulation import replay as replaying
 from vca.tenant.calls.simulation import simulated_calls, terminal
-from vca.tenant.calls.simulation.simulated_phone import SimulatedPhone
+from vca.tenant.calls.simulation.simulation_requests import SimulationRequest
+from vca.tenant.calls.simulation_schemas import ReplayedSchema, SimulationSchema
 
 calls = cli.Group("calls", help="Simulate, end, reconcile and replay calls.")
 
@@ -26,23 +31,35 @@ calls = cli.Group("calls", help="Simulate, end, reconcile and replay calls.")
 @calls.command("simulate", short_help="Call a number from this terminal.")
 @click.argument("did", metavar="+E164")
 @click.option("--from", "caller", help="The caller's number. Default: withheld.")
+@click.option("--at", help="What the call's clock shows, for example 2026-12-24T20:00:00Z.")
+@click.option(
+    "--profile", "ai_profile_id", type=click.UUID, help="Let this AI profile of the tenant answer."
+)
+@click.option("--version", type=int, help="A version of that profile. Default: the current one.")
+@click.option(
+    "--variable", "variables", multiple=True, metavar="NAME=VALUE", help="Repeatable. For prompts."
+)
+@click.option(
+    "--transfer-outcome",
+    type=click.Choice(get_args(TransferOutcome)),
+    help="How transfers end. Default: no_answer.",
+)
 @cli.as_json
-def simulate(did: str, caller: str | None, as_json: bool) -> None:
+def simulate(did: str, as_json: bool, **options: Any) -> None:
     """Call a number from this terminal, through the fake carrier.
 
     Type what the caller says. /press 1 sends a key. /hangup or Ctrl-D ends the call.
 
-    The call runs the same code as a real one. Its record is printed at the end.
+    The call runs the same code as a real one. It dials nobody. Its record is printed at the end.
     """
-    phone = SimulatedPhone(providers.current_carriers().simulator, call_services.current_services())
     tenant = _require_number_owner(did)
-    call_output = phone.place_call(to=did, caller=caller)
-    if not call_output.is_open:
-        terminal.print_reply(call_output, quiet=as_json)
-        cli.fail(f"{did} was not answered by an agent: {_route_reason(tenant, did)}")
-    ref = phone.call_ref(call_output)
-    terminal.print_model_notice(call_services.current_services().models, quiet=as_json)
-    terminal.run_conversation(phone, ref, call_output, quiet=as_json)
+    carriers, services = providers.current_carriers(), call_services.current_services()
+    reply = simulated_calls.start_simulation(
+        tenant, carriers=carriers, services=services, request=_simulation_request(did, **options)
+    )
+    terminal.print_model_notice(services.models, quiet=as_json)
+    ref = CallRef(tenant, reply.call_id)
+    terminal.TerminalCall(ref, carriers, services, quiet=as_json).run(reply)
     call, events, turns = service.load_transcript(tenant, call_id=ref.call_id)
     call_record = {
         **CallSchema().dump(call),
@@ -50,6 +67,21 @@ def simulate(did: str, caller: str | None, as_json: bool) -> None:
         "turns": TurnSchema().dump(turns, many=True),
     }
     cli.print_result(call_record, as_json=as_json, text=terminal.format_call_record(call_record))
+
+
+def _simulation_request(did: str, *, variables: Sequence[str], **options: Any) -> SimulationRequest:
+    """Return the request of the options. They are validated as those of the API."""
+    pairs = [variable.partition("=") for variable in variables]
+    if any(not separator for _, separator, _ in pairs):
+        raise click.UsageError("Specify a variable as NAME=VALUE.")
+    body = {
+        "to": did,
+        "from": options.pop("caller"),
+        "variables": {name: value for name, _, value in pairs},
+        **options,
+        "ai_profile_id": options["ai_profile_id"] and str(options["ai_profile_id"]),
+    }
+    return SimulationRequest(**cli.load_or_fail(SimulationSchema(), body))
 
 
 @calls.command("hangup", short_help="Hang up live calls.")
@@ -150,8 +182,3 @@ def _require_number_owner(number: str) -> TenantRef:
         cli.fail(f"{number} belongs to no tenant. `flask dids list` lists all numbers.")
     schema.require_supported_revision(owner.schema_revision)
     return owner.tenant
-
-
-def _route_reason(tenant: TenantRef, number: str) -> str:
-    route = simulated_calls.explain_simulated_route(tenant, to=number)
-    return f"{route.steps[-1].why} ({route.end_reason})"

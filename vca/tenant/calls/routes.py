@@ -20,18 +20,22 @@ from vca.tenant.calls.schemas import (
     ExplainSchema,
     KeysSchema,
     NewCallSchema,
-    ReplayedSchema,
-    ReplaySchema,
     RouteSchema,
-    SimulatedSchema,
-    SimulatedTurnSchema,
-    SimulationSchema,
-    SpeechSchema,
     TransferSchema,
     TurnSchema,
     WordsSchema,
 )
 from vca.tenant.calls.simulation import replay, simulated_calls
+from vca.tenant.calls.simulation.simulation_requests import SimulationRequest
+from vca.tenant.calls.simulation_schemas import (
+    ReplayedSchema,
+    ReplaySchema,
+    SimulatedSchema,
+    SimulatedTurnSchema,
+    SimulationSchema,
+    SpeechSchema,
+    TransferOutcomeSchema,
+)
 
 blp = Blueprint("calls", __name__, description="Calls of a tenant, including simulations.")
 
@@ -42,7 +46,12 @@ SIMULATED_TURN_CONTENT = {
     sse.MIME_TYPE: sse.openapi_content(
         {
             "clause": {"text": "We are open until six."},
-            "reply": {"status": "in_progress", "reply": "We are open until six.", "actions": []},
+            "reply": {
+                "status": "in_progress",
+                "reply": "We are open until six.",
+                "actions": [],
+                "end_reason": None,
+            },
         }
     ),
 }
@@ -206,32 +215,33 @@ def replay_call(body: dict[str, Any], tenant_id: UUID, call_id: UUID) -> Any:
 
 
 @blp.route(f"{TENANT_PATH}/simulations", methods=["POST"])
-@blp.arguments(SimulationSchema)
+@blp.arguments(SimulationSchema, example={"to": "+14155550100", "from": "+14155550123"})
 @blp.response(201, SimulatedSchema)
 @access("tenant", "write", idempotency="answer")
 def simulate_call(body: dict[str, Any], tenant_id: UUID) -> Any:
     """Create a simulation
 
-    Calls one of the tenant's numbers through the fake carrier, with real routing, AI profile, model
-    and call record. The call is marked `simulated`. Returns 409 with the reason if no agent would
-    answer.
+    Plays what a caller would get: an agent, a sentence, voicemail or a forward, with real routing,
+    AI profile, model and call record. The call is marked `simulated` and dials nobody. Returns 404
+    for a called number that is not the tenant's, and 409 if the number or the tenant is not in
+    service, or if 20 simulations are open (`limit-reached`). A simulation without a turn for some
+    minutes ends as `abandoned`; simulated calls are deleted after 30 days.
     """
-    ref, call_output = simulated_calls.start_simulation(
+    return simulated_calls.start_simulation(
         g.tenant,
         carriers=providers.current_carriers(),
         services=call_services.current_services(),
-        **body,
+        request=SimulationRequest(**body),
     )
-    return {"call_id": ref.call_id, "status": "in_progress", "reply": call_output.text}
 
 
 @blp.route(f"{TENANT_PATH}/simulations/<uuid:call_id>/turns", methods=["POST"])
-@blp.arguments(SpeechSchema)
+@blp.arguments(SpeechSchema, example={"text": "I need an appointment."})
 @blp.response(200, SimulatedTurnSchema)
 @blp.doc(
     responses={
         "200": {
-            "description": "The agent's reply, whole or streamed.",
+            "description": "The reply, whole or streamed.",
             "content": SIMULATED_TURN_CONTENT,
         }
     }
@@ -241,10 +251,11 @@ def simulate_call(body: dict[str, Any], tenant_id: UUID) -> Any:
 def say_in_simulation(body: dict[str, Any], tenant_id: UUID, call_id: UUID) -> Any:
     """Create a simulation turn
 
-    Says a text in a simulated call and returns the agent's reply. With `Accept: text/event-stream`
-    the reply is streamed: one `clause` event per part of the reply, then a `reply` event with the
-    whole reply. Errors before the first event are problem documents; later ones are `error` events
-    that contain one.
+    Says a text or presses keys in a simulated call and returns the agent's reply. Returns 409 if
+    the call has ended (`call-ended`) or is being transferred (`call-not-in-progress`). With
+    `Accept: text/event-stream` the reply is streamed: one `clause` event per part of the reply,
+    then a `reply` event with the whole reply. Errors before the first event are problem documents;
+    later ones are `error` events that contain one.
     """
     arguments: dict[str, Any] = {
         "carriers": providers.current_carriers(),
@@ -253,8 +264,26 @@ def say_in_simulation(body: dict[str, Any], tenant_id: UUID, call_id: UUID) -> A
     }
     if sse.prefers_event_stream(request):
         return sse.stream_response(simulated_calls.stream_turn(g.tenant, **arguments, **body))
-    return simulated_calls.build_reply(
-        *simulated_calls.say_in_simulation(g.tenant, **arguments, **body)
+    return simulated_calls.take_turn(g.tenant, **arguments, **body)
+
+
+@blp.route(f"{TENANT_PATH}/simulations/<uuid:call_id>/outcome", methods=["POST"])
+@blp.arguments(TransferOutcomeSchema)
+@blp.response(200, SimulatedTurnSchema)
+@access("tenant", "write")
+def settle_simulated_transfer(body: dict[str, Any], tenant_id: UUID, call_id: UUID) -> Any:
+    """Settle a transfer in a simulation
+
+    Ends the transfer of a simulated call whose `status` is `transferring`, and returns what the
+    caller gets then. Returns 409 if the call is not being transferred (`call-not-transferring`),
+    also for a transfer that is already settled.
+    """
+    return simulated_calls.settle_transfer(
+        g.tenant,
+        carriers=providers.current_carriers(),
+        services=call_services.current_services(),
+        call_id=call_id,
+        **body,
     )
 
 

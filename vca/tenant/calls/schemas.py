@@ -1,4 +1,4 @@
-"""Schemas of calls, simulations and replays in the API."""
+"""Schemas of calls in the API."""
 
 from typing import Any, get_args
 
@@ -24,7 +24,7 @@ from vca.tenant.recordings.models import STATUSES
 
 RECORDING_STATUSES = ("none", "recording", *STATUSES)
 TRANSFER_STATUSES = ("dialling", "completed", "carrier_error", *get_args(LegOutcome))
-_VARIABLE_NAME = Pattern(
+VARIABLE_NAME = Pattern(
     "^[a-z][a-z0-9_]{0,39}$", error="Not a variable name: a-z, then up to 39 of a-z, 0-9 and _."
 )
 DECISIONS = ("agent", "forward", "voicemail", "closed", "refused")
@@ -118,7 +118,13 @@ class CallSchema(Schema):
         dump_only=True, allow_none=True, metadata={"example": "+14155550123"}
     )
     caller_id = string(1, 20, one_of=CALLER_IDS, dump_only=True)
-    called_number = fields.String(dump_only=True, metadata={"example": "+14155550100"})
+    called_number = fields.String(
+        dump_only=True,
+        metadata={
+            "description": "Empty in a simulation that was started without a number.",
+            "example": "+14155550100",
+        },
+    )
     provider_type = fields.String(dump_only=True)
     provider_call_id = fields.String(
         dump_only=True,
@@ -229,7 +235,7 @@ class NewCallSchema(Schema):
         },
     )
     metadata = fields.Dict(
-        keys=fields.String(validate=_VARIABLE_NAME),
+        keys=fields.String(validate=VARIABLE_NAME),
         values=string(0, 500),
         load_default=dict,
         validate=validate.Length(max=50),
@@ -267,123 +273,6 @@ class KeysSchema(Schema):
         validate=Pattern("^[0-9*#]{1,32}$", error="Not 1 to 32 of 0-9, * and #."),
         metadata={"example": "1#"},
     )
-
-
-class SimulationSchema(Schema):
-    """A simulated call."""
-
-    to = e164(required=True)
-    caller = e164(
-        data_key="from",
-        load_default=None,
-        allow_none=True,
-        metadata={
-            "description": "null: the caller's number is withheld.",
-            "example": "+14155550123",
-        },
-    )
-
-
-class LineActionSchema(Schema):
-    """An action of the carrier after the text."""
-
-    type = fields.String()
-
-
-class SimulatedSchema(Schema):
-    """A simulated call that was answered, with the agent's greeting."""
-
-    call_id = fields.UUID()
-    status = string(1, 20, one_of=STATUS_RANKS)
-    reply = fields.String(metadata={"example": "Acme Dental, good morning!"})
-
-
-class SpeechSchema(Schema):
-    """An utterance of the caller."""
-
-    text = string(1, 2_000, required=True, metadata={"example": "I need an appointment."})
-
-
-class SimulatedTurnSchema(Schema):
-    """The agent's reply."""
-
-    status = string(1, 20, one_of=STATUS_RANKS)
-    reply = fields.String()
-    actions = fields.List(fields.Nested(LineActionSchema))
-
-
-class ReplaySchema(Schema):
-    """The AI profile that answers the caller in the replay."""
-
-    ai_profile_id = Uuid(required=True)
-    version = integer(
-        1,
-        2_147_483_647,
-        load_default=None,
-        allow_none=True,
-        metadata={"description": "Default: the profile's current version.", "example": None},
-    )
-
-
-class TokensSchema(Schema):
-    """Model tokens that replies used."""
-
-    input = fields.Integer()
-    output = fields.Integer()
-
-
-class ReplaySideSchema(Schema):
-    """The original call or the replay."""
-
-    ai_profile_id = fields.UUID(allow_none=True)
-    ai_profile_version = fields.Integer(allow_none=True)
-    greeting = fields.String(allow_none=True)
-    end_reason = string(1, 40, one_of=END_REASONS, allow_none=True)
-    tokens = fields.Nested(TokensSchema)
-    latency = fields.Dict(
-        allow_none=True, metadata={"description": "Milliseconds per stage of a turn."}
-    )
-
-
-class ReplayAnswerSchema(Schema):
-    """The agent's reply to an utterance."""
-
-    text = fields.String()
-    latency_ms = fields.Dict(keys=fields.String(), values=fields.Integer())
-    tokens = fields.Nested(TokensSchema)
-    actions = fields.List(fields.Dict())
-
-
-class ReplayTurnSchema(Schema):
-    """An utterance with both replies. null: the agent did not reply."""
-
-    sequence = fields.Integer(
-        metadata={"description": "Sequence of the caller's turn in the original call."}
-    )
-    caller = fields.String()
-    original = fields.Nested(ReplayAnswerSchema, allow_none=True)
-    replay = fields.Nested(ReplayAnswerSchema, allow_none=True)
-
-
-class ReplayedSchema(Schema):
-    """A call and its replay, side by side."""
-
-    call_id = fields.UUID()
-    replay_call_id = fields.UUID()
-    complete = fields.Boolean(metadata={"description": "false: the time limit was reached."})
-    stopped_early = string(
-        1,
-        20,
-        one_of=("call_ended", "out_of_time"),
-        allow_none=True,
-        metadata={
-            "description": "Why not all utterances were repeated: the replay ended early (see its "
-            "`end_reason`), or the time limit was reached. null: all were repeated."
-        },
-    )
-    original = fields.Nested(ReplaySideSchema)
-    replay = fields.Nested(ReplaySideSchema)
-    turns = fields.List(fields.Nested(ReplayTurnSchema))
 
 
 class ExplainSchema(Schema):

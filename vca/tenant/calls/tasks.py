@@ -10,7 +10,11 @@ from vca.tenant.calls.control.outbound_calls import DIAL_JOB
 from vca.tenant.calls.core import retention
 from vca.tenant.calls.core.call_end import ANALYSE_JOB
 from vca.tenant.calls.core.call_types import CallRef
-from vca.tenant.calls.core.retention import PURGE_PAYLOADS, PURGE_TRANSCRIPTS
+from vca.tenant.calls.core.retention import (
+    PURGE_PAYLOADS,
+    PURGE_SIMULATIONS,
+    PURGE_TRANSCRIPTS,
+)
 from vca.tenant.calls.core.watchdog import CHECK_JOB
 from vca.tenant.calls.turns import post_call_analysis
 
@@ -41,6 +45,12 @@ def forget(*, tenant_id: str) -> None:
 def forget_payloads(*, tenant_id: str) -> None:
     """Delete carriers' event details of calls whose retention period has ended."""
     retention.purge_payloads(TenantRef(UUID(tenant_id)), now=clock.now())
+
+
+@queue.task(PURGE_SIMULATIONS)
+def forget_simulated(*, tenant_id: str) -> None:
+    """Delete simulated calls whose retention period has ended."""
+    retention.purge_simulations(TenantRef(UUID(tenant_id)), now=clock.now())
 
 
 @queue.task(ANALYSE_JOB)

@@ -16,12 +16,13 @@ class Limits:
 
 
 class LimitReached(Conflict):
-    """The tenant has reached the maximum of a resource."""
+    """The tenant has reached the maximum of a resource, which the member `limit` names."""
 
     code = "limit-reached"
 
     def __init__(self, name: str, limit: int) -> None:
-        super().__init__(f"The tenant has reached its limit of {name}: {limit}.")
+        detail = f"The tenant has reached its limit of {name}: {limit}."
+        super().__init__(detail, members={"limit": name})
 
 
 def effective_limits(plan_limits: Mapping[str, int], overrides: Mapping[str, int]) -> Limits:

@@ -26,6 +26,7 @@ DEFAULT_RETENTION = dict.fromkeys(("transcripts", "recordings", "payloads"))
 # Jobs that apply a changed retention to existing data.
 PURGE_TRANSCRIPTS_JOB = "calls.forget"
 PURGE_PAYLOADS_JOB = "calls.forget_payloads"
+PURGE_SIMULATIONS_JOB = "calls.forget_simulated"
 PURGE_EVENTS_JOB = "webhooks.forget"
 MAX_VARIABLES = 50
 # JSON documents in which each entry has its own default. They store only other values.
@@ -79,6 +80,9 @@ def change(session: Session, **changes: Any) -> Settings:
 
 def _reschedule_retention(session: Session, retention_changes: Mapping[str, Any]) -> None:
     """Schedule the jobs that apply a changed retention to existing data."""
+    if retention_changes.keys() & {"transcripts", "payloads"}:
+        queue.withdraw(session, lock=PURGE_SIMULATIONS_JOB)
+        queue.enqueue(session, PURGE_SIMULATIONS_JOB, lock=PURGE_SIMULATIONS_JOB)
     if "transcripts" in retention_changes:
         queue.withdraw(session, lock=PURGE_TRANSCRIPTS_JOB)
         queue.enqueue(session, PURGE_TRANSCRIPTS_JOB, lock=PURGE_TRANSCRIPTS_JOB)

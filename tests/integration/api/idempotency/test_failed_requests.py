@@ -119,11 +119,11 @@ def test_a_rejected_call_releases_its_key(
 ) -> None:
     key = new_key_header()
     [number] = acme.get("/phone-numbers").json
-    acme.patch(f"/phone-numbers/{number['id']}", {"mode": "closed"})
+    acme.patch(f"/phone-numbers/{number['id']}", {"is_active": False})
     assert simulate_call(acme, answered_number, key).status_code == 409
     assert idempotency_rows(db_snapshot, acme.ref.schema, key) == []
 
-    acme.patch(f"/phone-numbers/{number['id']}", {"mode": "agent"})
+    acme.patch(f"/phone-numbers/{number['id']}", {"is_active": True})
 
     assert simulate_call(acme, answered_number, key).status_code == 201
 

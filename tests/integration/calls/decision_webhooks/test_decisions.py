@@ -158,15 +158,35 @@ def test_a_simulated_call_requests_a_decision_marked_as_simulated(
     assert acme.get(f"/calls/{simulation['call_id']}").json["metadata"] == {"name": "Jane"}
 
 
-def test_a_rejected_simulation_returns_409_with_the_reason(
+def test_a_rejected_simulation_is_a_failed_call_with_the_reason(
     acme: Tenant, number: dict[str, Any], endpoint: HttpReceiver
 ) -> None:
     endpoint.behaviour = reply_with_json({"decision": "reject"})
 
-    response = acme.post("/simulations", {"to": number["did_number"]})
+    simulation = acme.simulate(number["did_number"])
 
-    assert (response.status_code, response.json["code"]) == (409, "not-answered-by-agent")
-    assert "the webhook rejected the call" in response.json["detail"]
+    assert simulation["actions"] == [{"kind": "reject", "end_reason": "declined"}]
+    assert (simulation["status"], simulation["end_reason"]) == ("failed", "declined")
+    call = acme.get(f"/calls/{simulation['call_id']}").json
+    assert call["route"]["rules"][-1]["why"] == "the webhook rejected the call"
+
+
+def test_the_options_of_a_simulation_override_a_decision(
+    acme: Tenant, number: dict[str, Any], endpoint: HttpReceiver
+) -> None:
+    requested = acme.profile(greeting="Hello {{name}} ({{tier}}).", is_default=False)
+    endpoint.behaviour = reply_with_json(
+        {**ANSWER_DECISION, "variables": {"name": "Jane", "tier": "gold"}}
+    )
+
+    simulation = acme.simulate(
+        number["did_number"], ai_profile_id=requested["id"], variables={"name": "Joe"}
+    )
+
+    assert simulation["reply"] == "Hello Joe (gold)."
+    call = acme.get(f"/calls/{simulation['call_id']}").json
+    assert call["ai_profile_id"] == requested["id"]
+    assert call["metadata"] == {"name": "Joe", "tier": "gold"}
 
 
 def test_a_decision_lets_the_agent_answer_a_simulation_of_a_forwarding_number(

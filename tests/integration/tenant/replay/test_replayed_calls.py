@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from tests.integration.tenant.replay.conftest import (
     UTTERANCES,
     create_replay,
@@ -115,6 +117,41 @@ def test_the_prompt_of_a_replay_has_the_variables_of_the_call(
     assert "For seven +14155550123." in model.requests[0].system
     replay_call = acme.get(f"/calls/{replay['replay_call_id']}").json
     assert replay_call["metadata"] == {"order": "seven", "replay_of": call_id}
+
+
+def test_a_replay_has_the_clock_and_the_variables_of_its_request(
+    acme: Tenant, world: Factory, call_id: str, other_profile: dict[str, Any]
+) -> None:
+    acme.patch(f"/ai-profiles/{other_profile['id']}", {"system_prompt": "{{order}}/{{name}}."})
+    world.sql(acme, """UPDATE calls SET call_metadata = '{"order": "seven", "name": "Jo"}'""")
+    model = install_model(reply_from_prompt)
+
+    create_replay(
+        acme, call_id, other_profile, at="2031-05-01T08:00:00Z", variables={"name": "Joe"}
+    )
+
+    assert "seven/Joe." in model.requests[0].system
+    assert "The local time: Thursday, 01 May 2031, 08:0" in model.requests[0].system
+
+
+@pytest.mark.parametrize(
+    ("outcome", "end_reason", "stopped_early"),
+    [("answers", "transferred", "call_ended"), ("busy", "api_hangup", None)],
+)
+def test_the_transfers_of_a_replay_end_as_requested(
+    acme: Tenant,
+    call_id: str,
+    other_profile: dict[str, Any],
+    outcome: str,
+    end_reason: str,
+    stopped_early: str | None,
+) -> None:
+    install_model(lambda _: ("A moment.", ToolCall("transfer", '{"target": "front desk"}')))
+
+    replay = create_replay(acme, call_id, other_profile, transfer_outcome=outcome)
+
+    assert replay["turns"][0]["replay"]["actions"] == [{"kind": "transfer", "target": "front desk"}]
+    assert (replay["replay"]["end_reason"], replay["stopped_early"]) == (end_reason, stopped_early)
 
 
 def test_a_replay_is_not_recorded(

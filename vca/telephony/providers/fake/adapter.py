@@ -1,5 +1,7 @@
 """The fake carrier: implements the contract, carries no calls, and remembers its operations.
 
+Nobody answers the calls that it places, unless it has a callee.
+
 It speaks JSON. A request is `POST …/telephony/fake/<action>`, signed in the header
 `X-Fake-Signature` with HMAC-SHA-256 over the URL and the raw body. The action `voice` is an inbound
 call; every other action has the name of its kind of event.
@@ -11,7 +13,7 @@ import re
 import secrets
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self, get_args
 from uuid import UUID
 
@@ -70,6 +72,7 @@ SIGNATURE_HEADER = "x-fake-signature"
 _MAX_REMEMBERED = 1_000
 _MAX_TEXT_CHARS = 3_000
 _CHUNK_BYTES = 64 * 1024
+_PLACED_PREFIX = "placed-"
 _ACTION_TYPES: Mapping[type[Action], str] = {
     Say: "say",
     Listen: "listen",
@@ -94,8 +97,15 @@ _ACCOUNT_ID = re.compile(r"[!-~]{1,64}", re.ASCII)
 _SECRET = re.compile(r"[!-~]{16,128}", re.ASCII)
 
 
+Callee = Callable[["FakeTelephonyAdapter", OutboundCall, str], None]
+
+
 class FakeTelephonyAdapter(TelephonyAdapter):
-    """A carrier for terminals, simulations and tests."""
+    """A carrier for terminals, simulations and tests.
+
+    `callee` is called with each call that the carrier has placed and with the carrier's id of it,
+    and answers the call. Such a callee says nothing, and has hung up when the carrier is asked.
+    """
 
     name: ClassVar[str] = "fake"
     capabilities: ClassVar[Capabilities] = Capabilities()
@@ -117,6 +127,7 @@ class FakeTelephonyAdapter(TelephonyAdapter):
         self.placed_calls: dict[str, str] = {}
         self.live_calls: set[str] = set()
         self._ended_calls: deque[str] = deque(maxlen=_MAX_REMEMBERED)
+        self.callee: Callee | None = None
 
     @classmethod
     @override
@@ -242,9 +253,11 @@ class FakeTelephonyAdapter(TelephonyAdapter):
         self._record_operation(
             "place_call", reference=call.reference, number=call.number, state=call.state
         )
-        provider_call_id = f"placed-{call.reference}"
+        provider_call_id = f"{_PLACED_PREFIX}{call.reference}"
         self.placed_calls[call.reference] = provider_call_id
         self.live_calls.add(provider_call_id)
+        if self.callee is not None:
+            self.callee(self, call, provider_call_id)
         return provider_call_id
 
     @override
@@ -255,7 +268,8 @@ class FakeTelephonyAdapter(TelephonyAdapter):
     @override
     def find_call_status(self, provider_call_id: str) -> CallStatus | None:
         self._record_operation("look_up", call_id=provider_call_id)
-        if provider_call_id in self._ended_calls:
+        has_hung_up = self.callee is not None and provider_call_id.startswith(_PLACED_PREFIX)
+        if provider_call_id in self._ended_calls or has_hung_up:
             event = CallEvent(
                 "ENDED",
                 provider_call_id,

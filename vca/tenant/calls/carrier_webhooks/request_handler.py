@@ -45,6 +45,7 @@ from vca.tenant.calls.carrier_webhooks import (
 from vca.tenant.calls.carrier_webhooks.authentication import AuthenticatedRequest
 from vca.tenant.calls.core.call_services import CallServices, CallState
 from vca.tenant.calls.core.call_types import InboundCall, SpokenChunk, TurnResult, join_chunks
+from vca.tenant.calls.core.simulations import Simulation
 from vca.tenant.calls.turns import call_flow, call_start, turn_handler
 
 # Events whose caller waits for a reply. All others are stored; if that fails, the carrier repeats
@@ -65,26 +66,26 @@ def handle_request(
     request: CarrierRequest,
     services: CallServices,
     *,
-    simulated: bool = False,
+    simulation: Simulation | None = None,
 ) -> CarrierResponse:
     """Do what a carrier's request says and return the reply in the carrier's format.
 
     `parser` is the adapter of the deployment's account; it parses requests of every account.
-    `simulated`: the request comes from our simulated phone. Raises InvalidCarrierRequest and
+    `simulation`: the request comes from our simulated phone. Raises InvalidCarrierRequest and
     InvalidCarrierSignature, both before anything is written.
     """
     carrier_event = parser.parse(request)
     callback_url = services.callback_url(parser.name)
     try:
         authenticated = (
-            authentication.authenticate_simulated if simulated else authentication.authenticate
+            authentication.authenticate_simulated if simulation else authentication.authenticate
         )(parser, request, carrier_event, services)
     except DatabaseFailure as error:
         reply = _fallback_without_database(parser, request, carrier_event, services, error)
         return parser.handle(carrier_event, reply, callback_url=callback_url)
     if carrier_event.kind in _KINDS_WITH_REPLY:
         reply = voice_websockets.offer_websocket(
-            _reply_to_caller(authenticated, carrier_event, services),
+            _reply_to_caller(authenticated, carrier_event, services, simulation),
             carrier_event,
             authenticated,
             services,
@@ -153,7 +154,10 @@ def _spoken_language(actions: tuple[Action, ...]) -> str | None:
 
 
 def _reply_to_caller(
-    authenticated: AuthenticatedRequest, carrier_event: CarrierEvent, services: CallServices
+    authenticated: AuthenticatedRequest,
+    carrier_event: CarrierEvent,
+    services: CallServices,
+    simulation: Simulation | None,
 ) -> CallReply:
     """Return the reply for the caller. If the database cannot serve the call, it is a sentence.
 
@@ -163,7 +167,7 @@ def _reply_to_caller(
     """
     try:
         if carrier_event.kind == "call":
-            return _handle_inbound_call(authenticated, carrier_event, services)
+            return _handle_inbound_call(authenticated, carrier_event, services, simulation)
         call_state = _require_call_state(authenticated, carrier_event)
         if not polled_turn.runs_here(call_state.ref, after=call_state.turns):
             tenants.require_supported_schema(call_state.ref.tenant.id)
@@ -179,7 +183,10 @@ def _reply_to_caller(
 
 
 def _handle_inbound_call(
-    authenticated: AuthenticatedRequest, carrier_event: CarrierEvent, services: CallServices
+    authenticated: AuthenticatedRequest,
+    carrier_event: CarrierEvent,
+    services: CallServices,
+    simulation: Simulation | None,
 ) -> CallReply:
     owner = authenticated.owner
     if owner is None:
@@ -197,7 +204,13 @@ def _handle_inbound_call(
     )
     event = authenticated.adapter.on_inbound_call(metadata)
     call = InboundCall(
-        owner, metadata, carrier_event.caller, event, authenticated.account, carrier_event.simulated
+        owner,
+        metadata,
+        carrier_event.caller,
+        event,
+        authenticated.account,
+        carrier_event.simulated,
+        simulation,
     )
     model_available = services.can_answer(simulated=carrier_event.simulated)
     return _build_reply(
@@ -350,7 +363,9 @@ def _record_event(authenticated: AuthenticatedRequest, carrier_event: CarrierEve
     if carrier_event.kind == "interrupted":
         call_flow.record_interruption(ref, heard_text=carrier_event.speech)
     elif carrier_event.kind == "voicemail":
-        voicemail.store_voicemail(ref, recording_id=carrier_event.recording_id)
+        voicemail.store_voicemail(
+            ref, recording_id=carrier_event.recording_id, text=carrier_event.speech
+        )
         return CallReply((HangUp(),))
     elif carrier_event.kind == "recording":
         voicemail.schedule_recording_fetch(ref, recording_id=carrier_event.recording_id)

@@ -9,29 +9,36 @@ from vca.tenant.messages import service as messages
 from vca.tenant.recordings import service as recordings
 
 
-def store_voicemail(ref: CallRef, *, recording_id: str | None) -> None:
+def store_voicemail(ref: CallRef, *, recording_id: str | None, text: str = "") -> None:
     """Store a voicemail as a message, schedule the download of its audio and end the call.
 
-    Idempotent. The carrier may have reported the end of the call before. Raises NotFound.
+    The voicemail of a simulated call has no audio. Its `text`, what the caller typed, is the reason
+    of the message. Idempotent. The carrier may have reported the end of the call before. Raises
+    NotFound.
     """
     with tenant_session(ref.tenant) as session:
         call_context = record.lock_call_context(session, ref.call_id)
         if messages.exists_for_call(session, call_id=ref.call_id, kind="voicemail"):
             return
-        stored_recording_id = recordings.create_pending(
-            session,
-            call_id=ref.call_id,
-            kind="voicemail",
-            provider_type=call_context.provider_type,
-            provider_call_id=call_context.provider_call_id,
-            telephony_account_id=call_context.telephony_account_id,
-            provider_recording_id=recording_id,
+        stored_recording_id = (
+            None
+            if call_context.simulated
+            else recordings.create_pending(
+                session,
+                call_id=ref.call_id,
+                kind="voicemail",
+                provider_type=call_context.provider_type,
+                provider_call_id=call_context.provider_call_id,
+                telephony_account_id=call_context.telephony_account_id,
+                provider_recording_id=recording_id,
+            )
         )
         messages.create(
             session,
             call_id=ref.call_id,
             kind="voicemail",
             caller_number=call_context.caller_number,
+            reason=text if call_context.simulated else None,
             recording_id=stored_recording_id,
             simulated=call_context.simulated,
         )

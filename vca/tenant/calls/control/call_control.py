@@ -24,7 +24,7 @@ from vca.telephony.adapter import TelephonyAdapter, TelephonyError
 from vca.telephony.types import Action, CallEvent, CallReply, Say, SendKeys
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public_session, tenant_session
-from vca.tenant.calls.core import record, serializers, state_machine
+from vca.tenant.calls.core import record, serializers, simulations, state_machine
 from vca.tenant.calls.core.call_services import CallServices
 from vca.tenant.calls.core.call_types import CallContext, CallRef, account_of
 from vca.tenant.calls.core.models import LIVE_CONDITION, Call
@@ -106,7 +106,7 @@ def transfer(
 
     Raises NotFound, CallEnded, CallNotInProgress, UnknownTarget, DiallingRefused,
     CarrierNotConfigured, and TelephonyError if the carrier fails. Then the caller stays with the
-    agent.
+    agent. In a simulation with a requested outcome, the transfer ends at once.
     """
     ref = CallRef(tenant, call_id)
     with tenant_session(tenant) as session:
@@ -128,6 +128,8 @@ def transfer(
         with tenant_session(tenant) as session:
             transfers.revert_transfer(session, ref, record.lock_call_context(session, call_id))
         raise
+    if (outcome := simulations.stored_transfer_outcome(call_context)) is not None:
+        call_flow.finish_transfer(ref, leg_outcome=simulations.LEG_OUTCOMES[outcome])
     return _load_call_for_api(tenant, call_id)
 
 

@@ -1,7 +1,8 @@
 """Ask carriers about live calls without activity, so that every call ends in the record.
 
 Events get lost: carriers give up, or our server was away. A check applies the event that was
-missed. A call that its carrier does not know ends as `lost`.
+missed. A call that its carrier does not know ends as `lost`, and a simulation that nobody continues
+as `abandoned`.
 """
 
 from dataclasses import dataclass
@@ -52,19 +53,27 @@ class _LiveCall:
 def check_call(ref: CallRef, *, now: datetime | None = None, immediately: bool = False) -> str:
     """Check whether a call is live; return `live`, `ended` or `unknown`.
 
-    Asks the carrier after a silence, or at once with `immediately`. Schedules the next check of a
-    live call. Raises no error of the carrier, because the next check asks again.
+    Asks the carrier after a silence, or at once with `immediately`. A simulated call ends after a
+    silence. Schedules the next check of a live call. Raises no error of the carrier, because the
+    next check asks again.
     """
     now = now or clock.now()
     with tenant_session(ref.tenant) as session:
         live_call = _load_live_call(session, ref, now)
         if live_call is None:
             return "ended"
-        due_at = live_call.last_activity_at + watchdog.silence_limit()
-        if now < due_at and not immediately:
+        simulated = live_call.call_context.simulated
+        silence_limit = watchdog.silence_limit(simulated=simulated)
+        due_at = live_call.last_activity_at + silence_limit
+        if now < due_at and (simulated or not immediately):
             watchdog.schedule_check(session, call_id=ref.call_id, due_at=due_at)
             return "live"
-        watchdog.schedule_check(session, call_id=ref.call_id, due_at=now + watchdog.silence_limit())
+        if simulated:  # the fake carrier of this process knows nothing about it
+            event = CallEvent("ENDED", ref.call_id.hex, now, "abandoned", end_reason="abandoned")
+            record.apply_event(session, ref.call_id, event)
+            log.get_logger().info("call.ended", call_id=str(ref.call_id), end_reason="abandoned")
+            return "ended"
+        watchdog.schedule_check(session, call_id=ref.call_id, due_at=now + silence_limit)
     failpoints.kill_if_armed("calls.check.asking")
     return _query_carrier(ref, live_call, now)
 

@@ -30,6 +30,8 @@ def run_end_actions(
         )
     if state.ended_at is not None:
         retention.schedule_purge(session, ended_at=state.ended_at)
+        if call.simulated:
+            retention.schedule_simulation_purge(session, ended_at=state.ended_at)
     if call.ai_profile_id is not None and state.answered_at is not None:
         queue.enqueue(session, ANALYSE_JOB, call_id=call.id)
     metering.meter_ended_call(session, call, state, turns)

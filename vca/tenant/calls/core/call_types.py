@@ -10,6 +10,7 @@ from vca.conversation import speech_text
 from vca.registry.number_registry.service import Owner
 from vca.telephony.types import Action, Caller, CallEvent, CallMetadata, ProviderAccountRef, Say
 from vca.tenancy.schema import TenantRef
+from vca.tenant.calls.core.simulations import Simulation
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,10 @@ class CallRef:
 
 @dataclass(frozen=True)
 class InboundCall:
-    """An inbound call: the number's owner, the caller, the carrier's account and its event."""
+    """An inbound call: the number's owner, the caller, the carrier's account and its event.
+
+    `simulation` is set if our simulated phone calls.
+    """
 
     owner: Owner
     metadata: CallMetadata
@@ -30,6 +34,14 @@ class InboundCall:
     event: CallEvent
     account: ProviderAccountRef
     simulated: bool
+    simulation: Simulation | None = None
+
+    @property
+    def moment(self) -> datetime:
+        """What the call's clock shows; a simulation may move it."""
+        if self.simulation is None:
+            return self.metadata.timestamp
+        return self.metadata.timestamp + self.simulation.clock_offset
 
     @property
     def provider_type(self) -> str:
@@ -56,6 +68,7 @@ class NewCall:
     reserved: int = 0
     direction: str = "inbound"
     call_metadata: Mapping[str, Any] = field(default_factory=dict)
+    simulation: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +89,8 @@ class CallContext:
     """The carrier's id as text; None for a call that has not been placed."""
     telephony_account_id: UUID | None
     recording_status: str | None
+    simulation: Any
+    """What the simulation asked for as JSON, or None."""
     transfer: Any
     """The latest transfer as JSON, or None."""
     tokens: int

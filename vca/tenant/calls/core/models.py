@@ -35,7 +35,7 @@ class Call(TenantBase):
 
     `tokens` counts all tokens that its models used, `output_tokens` the part that they generated.
     `reserved` counts against the spend cap while the call is live, in millionths of the currency's
-    minor unit.
+    minor unit. `simulation` is how a simulated call differs from a real one.
     """
 
     __tablename__ = "calls"
@@ -51,6 +51,7 @@ class Call(TenantBase):
         Index(None, "phone_number_id", "started_at"),
         Index(None, "caller_number", "started_at"),
         Index("calls_live_idx", "started_at", postgresql_where=text(LIVE_CONDITION)),
+        Index("calls_simulated_idx", "ended_at", postgresql_where=text("simulated")),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -75,6 +76,7 @@ class Call(TenantBase):
     call_metadata: Mapped[dict[str, Any]] = mapped_column(JSONB)
     latency: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     recording_status: Mapped[str | None] = mapped_column(Text)
+    simulation: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     summary: Mapped[str | None] = mapped_column(Text)
     outcome: Mapped[str | None] = mapped_column(Text)
     data: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))

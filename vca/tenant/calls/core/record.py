@@ -39,14 +39,14 @@ WITH ringing AS (
         id, tenant_id, phone_number_id, ai_profile_id, ai_profile_version, direction, status,
         end_reason, end_detail, caller_number, caller_id, called_number, provider_type,
         provider_call_id, telephony_account_id, simulated, started_at, answered_at, ended_at,
-        route, call_metadata, recording_status, reserved
+        route, call_metadata, recording_status, simulation, reserved
     ) VALUES (
         %(id)s, current_setting('vca.tenant_id')::uuid, %(phone_number_id)s, %(ai_profile_id)s,
         %(ai_profile_version)s, %(direction)s, %(status)s, %(end_reason)s, %(end_detail)s,
         %(caller_number)s, %(caller_id)s, %(called_number)s, %(provider_type)s,
         %(provider_call_id)s, %(telephony_account_id)s, %(simulated)s, %(started_at)s,
         %(answered_at)s, %(ended_at)s, %(route)s, %(call_metadata)s, %(recording_status)s,
-        %(reserved)s
+        %(simulation)s, %(reserved)s
     )
     ON CONFLICT (provider_type, provider_call_id) DO NOTHING
     RETURNING id, tenant_id
@@ -82,9 +82,8 @@ _LOCK_CALL = """
 SELECT FROM calls WHERE id = %(call_id)s FOR UPDATE;
 SELECT c.id, c.status, c.started_at, c.caller_number, c.called_number, c.answered_at,
     c.ai_profile_id, c.direction, c.simulated, c.provider_type, c.provider_call_id,
-    c.telephony_account_id, c.recording_status, c.transfer, c.tokens, c.call_metadata,
-    v.profile, n.fallback_number, s.sentences, s.phrases, s.time_zone,
-    s.variables,
+    c.telephony_account_id, c.recording_status, c.simulation, c.transfer, c.tokens,
+    c.call_metadata, v.profile, n.fallback_number, s.sentences, s.phrases, s.time_zone, s.variables,
     coalesce(n.hours, s.hours)::text
 """
 _FROM_CALL = """
@@ -165,6 +164,7 @@ def insert_call(
         "telephony_account_id": _hex(call.telephony_account_id),
         "route": _json_text(call.route),
         "call_metadata": _json_text(call.call_metadata),
+        "simulation": _json_text(call.simulation) if call.simulation is not None else None,
         "events": _json_text([_event_row(call_id, event) for event in events]),
         "greeting": greeting,
     }

@@ -55,6 +55,7 @@ END_REASONS = (
     "declined",
     "invalid_number",
     "model_error",
+    "abandoned",
 )
 
 

@@ -14,6 +14,7 @@ from vca.jobs import queue
 
 CHECK_JOB = "calls.check"
 _silence_limit = timedelta(seconds=120)
+_simulation_idle_limit = timedelta(seconds=300)
 
 
 def set_silence_limit(limit: timedelta) -> None:
@@ -22,14 +23,23 @@ def set_silence_limit(limit: timedelta) -> None:
     _silence_limit = limit
 
 
-def silence_limit() -> timedelta:
-    """Return how long a call may show no activity before its carrier is asked."""
-    return _silence_limit
+def silence_limit(*, simulated: bool = False) -> timedelta:
+    """Return how long a call may show no activity before its carrier is asked.
+
+    A simulated call has no carrier to ask: it ends as `abandoned`.
+    """
+    return _simulation_idle_limit if simulated else _silence_limit
 
 
-def start_watch(session: Session, *, call_id: UUID, now: datetime) -> None:
-    """Schedule the first check of a call, after the silence limit."""
-    schedule_check(session, call_id=call_id, due_at=now + silence_limit())
+def set_simulation_idle_limit(limit: timedelta) -> None:
+    """Set how long a simulated call may show no activity before it ends."""
+    global _simulation_idle_limit
+    _simulation_idle_limit = limit
+
+
+def start_watch(session: Session, *, call_id: UUID, now: datetime, simulated: bool = False) -> None:
+    """Schedule the first check of a call, after its silence limit."""
+    schedule_check(session, call_id=call_id, due_at=now + silence_limit(simulated=simulated))
 
 
 def schedule_check(session: Session, *, call_id: UUID, due_at: datetime) -> None:

@@ -41,8 +41,9 @@ def collect_call_input(
     session: Session, call: InboundCall, config: Row[Any], *, model_available: bool
 ) -> tuple[RoutingInput, int]:
     """Return the routing input of a call, and the budget that the call reserves."""
-    routing_input = _collect_number_input(call.owner, config, moment=call.metadata.timestamp)
+    routing_input = _collect_number_input(call.owner, config, moment=call.moment)
     routing_input = replace(routing_input, model_available=model_available)
+    routing_input = apply_requested_profile(routing_input, call)
     if call.simulated:
         return routing_input, 0
     live = record.live_usage(session)
@@ -53,6 +54,19 @@ def collect_call_input(
         within_spend_cap=budget_decision.allowed,
     )
     return routing_input, budget_decision.reserve
+
+
+def apply_requested_profile(routing_input: RoutingInput, call: InboundCall) -> RoutingInput:
+    """Return the input with the profile that a simulation names, if it names one."""
+    requested = call.simulation.profile if call.simulation else None
+    if requested is None:
+        return routing_input
+    return replace(
+        routing_input,
+        profile_requested=True,
+        ai_profile_id=requested.ai_profile_id,
+        ai_profile_version=requested.version,
+    )
 
 
 def _collect_number_input(owner: Owner, config: Row[Any], *, moment: datetime) -> RoutingInput:

@@ -41,6 +41,7 @@ class RoutingInput:
     - `owned`: the number belongs to this tenant.
     - `hours`: the opening hours at `moment`; `hours_source` says who set them.
     - `model_available`: there is a language model for this caller.
+    - `profile_requested`: a simulation names the profile that answers.
     - `has_webhook`: the number has a decision webhook.
     - `webhook_decision`: its decision. None: it has not been asked yet.
     """
@@ -63,6 +64,7 @@ class RoutingInput:
     number_has_profile: bool = False
     ai_profile_id: UUID | None = None
     ai_profile_version: int | None = None
+    profile_requested: bool = False
     has_webhook: bool = False
     webhook_decision: WebhookDecision | None = None
 
@@ -275,6 +277,8 @@ def _limits_rule(routing_input: RoutingInput) -> Iterator[_RuleOutcome]:
 
 
 def _profile_rules(routing_input: RoutingInput) -> Iterator[_RuleOutcome]:
+    if routing_input.profile_requested:
+        yield "profile", "the simulation was requested with this profile", "agent", None
     if routing_input.number_has_profile:
         yield "profile", "the number has this profile", "agent", None
     yield "profile", "the number has no profile of its own", None, None

@@ -1,149 +1,333 @@
-"""Run simulated calls: start one, say a text, and return or stream the agent's reply."""
+"""Run simulated calls: start one, take a turn, settle a transfer.
 
-from collections.abc import Generator, Mapping
+A simulation plays what a caller would get: the agent, a sentence, voicemail or a forward. It dials
+nobody and has no effect outside VCA.
+"""
+
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import func, select
 
+from vca.conversation import speech_text
 from vca.kit import clock
 from vca.kit.errors import Conflict, NotFound
 from vca.kit.web.sse import Event
 from vca.registry.number_registry import service as number_registry
 from vca.telephony.providers import Carriers
+from vca.telephony.types import Say
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public_connection, tenant_session
-from vca.tenant.calls.control.call_control import CallEnded
-from vca.tenant.calls.core import record
+from vca.tenant.calls.control.call_control import CallEnded, CallNotInProgress
+from vca.tenant.calls.core import record, simulations
 from vca.tenant.calls.core.call_services import CallServices
-from vca.tenant.calls.core.call_types import CallRef
+from vca.tenant.calls.core.call_types import CallRef, NewCall
 from vca.tenant.calls.core.models import Call, Turn
-from vca.tenant.calls.routing import input_collection, number_config
+from vca.tenant.calls.core.simulations import Simulation, TransferOutcome
+from vca.tenant.calls.routing import input_collection
 from vca.tenant.calls.routing.routing_rules import Route
-from vca.tenant.calls.simulation import simulated_phone, stream_limit
-from vca.tenant.calls.simulation.simulated_phone import CallOutput, SimulatedPhone
+from vca.tenant.calls.simulation import profile_calls, simulation_requests, stream_limit
+from vca.tenant.calls.simulation.simulated_phone import (
+    CallOutput,
+    OutputStream,
+    SimulatedPhone,
+)
+from vca.tenant.calls.simulation.simulation_requests import (
+    NotAnsweredByAgent,
+    ResolvedRequest,
+    SimulationRequest,
+)
+
+# Routes that are not played: nothing of VCA answers a number or a tenant that is not in service.
+_NOT_IN_SERVICE = ("number_inactive", "tenant_suspended")
 
 
-class NotAnsweredByAgent(Conflict):
-    """No agent would answer the number.
+class CallNotTransferring(Conflict):
+    """The call is not being transferred: its last transfer is settled, or there was none."""
 
-    The message contains the reason and the route's end reason.
+    code = "call-not-transferring"
+
+    def __init__(self, status: str) -> None:
+        super().__init__(f"The call is {status}; it must be transferring.")
+
+
+@dataclass(frozen=True)
+class SimulatedReply:
+    """The state of a simulated call after a request, with what the caller got in it.
+
+    `actions` are those of the agent's turns, and what followed that no turn has: the caller is
+    forwarded, asked for a voicemail, rejected, or hung up on without an agent.
     """
 
-    code = "not-answered-by-agent"
+    call_id: UUID
+    status: str
+    reply: str
+    actions: tuple[Mapping[str, Any], ...]
+    end_reason: str | None
 
-    def __init__(self, route: Route) -> None:
-        last_step = route.steps[-1]
-        super().__init__(f"No agent would answer: {last_step.why} ({route.end_reason}).")
+    def turn_fields(self) -> dict[str, Any]:
+        """Return the fields of the response to a turn."""
+        return {name: value for name, value in vars(self).items() if name != "call_id"}
+
+
+ReplyStream = Generator[str, None, SimulatedReply]
+
+
+@dataclass(frozen=True)
+class _OpenCall:
+    """A live simulated call, and the number of its turns before a request."""
+
+    call: Call
+    turns: int
 
 
 def start_simulation(
-    tenant: TenantRef, *, carriers: Carriers, services: CallServices, to: str, caller: str | None
-) -> tuple[CallRef, CallOutput]:
-    """Call one of the tenant's numbers through the fake carrier.
+    tenant: TenantRef, *, carriers: Carriers, services: CallServices, request: SimulationRequest
+) -> SimulatedReply:
+    """Start a simulated call.
 
-    Raises NotFound for a number that is not the tenant's, and NotAnsweredByAgent with the reason.
+    Raises NotFound for a called number that is not the tenant's, InvalidInput for other things that
+    the tenant does not have, NotAnsweredByAgent or NumberNotUsable if the number or tenant is not
+    in service, and LimitReached.
     """
+    resolved = simulation_requests.resolve_request(tenant, request)
+    if request.direction == "outbound" or request.to is None:
+        return _start_profile_call(tenant, carriers, request, resolved)
+    return _call_number(tenant, carriers, services, request.to, request.caller, resolved.simulation)
+
+
+def _call_number(
+    tenant: TenantRef,
+    carriers: Carriers,
+    services: CallServices,
+    number: str,
+    caller: str | None,
+    simulation: Simulation,
+) -> SimulatedReply:
+    """Call one of the tenant's numbers through the fake carrier."""
     with public_connection() as connection:
-        owner = number_registry.find_owner(connection, number=to)
+        owner = number_registry.find_owner(connection, number=number)
     if owner is None or owner.tenant != tenant:
         raise NotFound
-    route = explain_simulated_route(tenant, to=to)
-    if route.decision != "agent" and not route.webhook_pending:
+    moment = clock.now() + simulation.clock_offset
+    route = explain_simulated_route(tenant, to=number, moment=moment)
+    if route.decision == "refused" and route.end_reason in _NOT_IN_SERVICE:
         raise NotAnsweredByAgent(route)
-    phone, provider_call_id = SimulatedPhone(carriers.simulator, services), uuid4().hex
-    call_output = phone.place_call(to=to, caller=caller, provider_call_id=provider_call_id)
-    if not call_output.is_open:
-        raise _explain_ended_call(tenant, carriers.simulator.name, provider_call_id)
-    return phone.call_ref(call_output), call_output
+    provider_call_id = uuid4().hex
+    call_output = SimulatedPhone(carriers.simulator, services).place_call(
+        to=number, caller=caller, provider_call_id=provider_call_id, simulation=simulation
+    )
+    with tenant_session(tenant) as session:
+        known_call = record.find_call(
+            session, provider_type=carriers.simulator.name, provider_call_id=provider_call_id
+        )
+    if known_call is None:  # the database could not record the call
+        raise CallEnded
+    return build_reply(CallRef(tenant, known_call[0]), call_output)
 
 
-def explain_simulated_route(tenant: TenantRef, *, to: str) -> Route:
-    """Return the route of a simulated call now, in a transaction of its own."""
+def _start_profile_call(
+    tenant: TenantRef, carriers: Carriers, request: SimulationRequest, resolved: ResolvedRequest
+) -> SimulatedReply:
+    """Call somebody from the tenant's number, or call a profile without a number."""
+    simulation, ref = resolved.simulation, CallRef(tenant, uuid4())
+    assert simulation.profile is not None
+    is_outbound = request.direction == "outbound"
+    caller_number = resolved.from_number if is_outbound else request.caller
+    route = profile_calls.profile_route(
+        simulation.profile, "the simulation was requested with this profile"
+    )
+    new_call = NewCall(
+        phone_number_id=request.from_phone_number_id if is_outbound else None,
+        ai_profile_id=simulation.profile.ai_profile_id,
+        ai_profile_version=simulation.profile.version,
+        caller_number=caller_number,
+        caller_id="shown" if caller_number else "withheld",
+        called_number=request.to or "",
+        provider_type=carriers.simulator.name,
+        provider_call_id=ref.call_id.hex,
+        simulated=True,
+        route=route.as_dict(),
+        direction=request.direction,
+        call_metadata=simulation.variables,
+        simulation=simulation.as_dict(),
+    )
+    result = profile_calls.start_call(ref, carriers.simulator, new_call)
+    texts = (action.text for action in result.actions if isinstance(action, Say))
+    return build_reply(ref, CallOutput(speech_text.join_chunks(texts)))
+
+
+def explain_simulated_route(tenant: TenantRef, *, to: str, moment: datetime) -> Route:
+    """Return the route of a simulated call at `moment`, in a transaction of its own."""
     with tenant_session(tenant) as session:
         owner = number_registry.find_tenant_number(session, number=to)
-        return input_collection.explain_route(
-            session, owner=owner, moment=clock.now(), simulated=True
-        )
+        return input_collection.explain_route(session, owner=owner, moment=moment, simulated=True)
 
 
-def _explain_ended_call(tenant: TenantRef, provider_type: str, provider_call_id: str) -> Conflict:
-    """Return why a simulation ended at once: no agent answered, or there was no greeting."""
-    query = {"provider_type": provider_type, "provider_call_id": provider_call_id}
-    with tenant_session(tenant) as session:
-        call = record.find_call(session, **query)
-        route = number_config.load_route(session, call[0]) if call else None
-    if route is None or route.decision == "agent":
-        return CallEnded()
-    return NotAnsweredByAgent(route)
+def stream_reply(
+    tenant: TenantRef,
+    *,
+    carriers: Carriers,
+    services: CallServices,
+    call_id: UUID,
+    text: str = "",
+    keys: str = "",
+) -> ReplyStream:
+    """Say a text or press keys in a simulated call; yield the answer chunk by chunk.
+
+    Returns the whole reply. To interrupt the agent, close the generator: the text so far is stored.
+    Raises NotFound, CallEnded, and CallNotInProgress during a transfer.
+    """
+    ref = CallRef(tenant, call_id)
+    open_call = _require_open(ref)
+    if open_call.call.status != "in_progress":
+        raise CallNotInProgress(open_call.call.status)
+    phone = SimulatedPhone(carriers.simulator, services)
+    call_output = yield from _play_turn(phone, ref, open_call, text, keys)
+    return build_reply(ref, call_output, open_call.turns)
 
 
-def say_in_simulation(
-    tenant: TenantRef, *, carriers: Carriers, services: CallServices, call_id: UUID, text: str
-) -> tuple[Call, CallOutput]:
-    """Say a text in a simulated call. Raises NotFound and CallEnded."""
-    require_live_simulation(tenant, call_id=call_id)
-    call_output = SimulatedPhone(carriers.simulator, services).say(CallRef(tenant, call_id), text)
-    with tenant_session(tenant) as session:
-        return record.get_call(session, call_id), call_output
+def take_turn(
+    tenant: TenantRef,
+    *,
+    carriers: Carriers,
+    services: CallServices,
+    call_id: UUID,
+    text: str = "",
+    keys: str = "",
+) -> SimulatedReply:
+    """Do as `stream_reply`, and return the whole reply at once."""
+    reply_stream = stream_reply(
+        tenant, carriers=carriers, services=services, call_id=call_id, text=text, keys=keys
+    )
+    while True:
+        try:
+            next(reply_stream)
+        except StopIteration as end:
+            reply: SimulatedReply = end.value
+            return reply
 
 
-def require_live_simulation(tenant: TenantRef, *, call_id: UUID) -> None:
+def stream_turn(
+    tenant: TenantRef,
+    *,
+    carriers: Carriers,
+    services: CallServices,
+    call_id: UUID,
+    text: str = "",
+    keys: str = "",
+) -> Generator[Event, None, None]:
+    """Yield a `clause` event per chunk of the answer, then one `reply` event with all of it.
+
+    Raises what `stream_reply` raises, and TooManyStreams, before the first event.
+    """
+    with (
+        stream_limit.stream_slot(),
+        closing(
+            stream_reply(
+                tenant, carriers=carriers, services=services, call_id=call_id, text=text, keys=keys
+            )
+        ) as reply_stream,
+    ):
+        reply = yield from _chunk_events(reply_stream)
+        yield "reply", reply.turn_fields()
+
+
+def settle_transfer(
+    tenant: TenantRef,
+    *,
+    carriers: Carriers,
+    services: CallServices,
+    call_id: UUID,
+    transfer_outcome: TransferOutcome,
+) -> SimulatedReply:
+    """End the transfer of a simulated call, as if its target had answered or not.
+
+    Raises NotFound, CallEnded and CallNotTransferring.
+    """
+    ref = CallRef(tenant, call_id)
+    open_call = _require_open(ref)
+    if open_call.call.status != "transferring":
+        raise CallNotTransferring(open_call.call.status)
+    phone = SimulatedPhone(carriers.simulator, services)
+    call_output = phone.end_transfer(ref, simulations.LEG_OUTCOMES[transfer_outcome])
+    return build_reply(ref, call_output, open_call.turns)
+
+
+def build_reply(ref: CallRef, call_output: CallOutput, after: int = 0) -> SimulatedReply:
+    """Return the state of the call, with the actions of its turns since the first `after`."""
+    with tenant_session(ref.tenant) as session:
+        call = record.get_call(session, ref.call_id)
+        turn_actions = session.scalars(
+            select(Turn.actions)
+            .where(Turn.call_id == ref.call_id, Turn.sequence > after, Turn.speaker == "agent")
+            .order_by(Turn.sequence)
+        ).all()
+    agent_actions = [action for actions in turn_actions for action in actions]
+    actions = (*agent_actions, *_carrier_actions(call, call_output, agent_actions))
+    return SimulatedReply(call.id, call.status, call_output.text, actions, call.end_reason)
+
+
+def _carrier_actions(
+    call: Call, call_output: CallOutput, agent_actions: list[Mapping[str, Any]]
+) -> Iterator[Mapping[str, Any]]:
+    """Yield what the carrier does that no action of the agent says."""
+    agent_kinds = {action["kind"] for action in agent_actions}
+    for action in call_output.actions:
+        match action["type"]:
+            case "forward" if "to_fallback" not in agent_kinds:
+                yield {"kind": "forward", "forward_to": action["number"]}
+            case "take_voicemail":
+                yield {"kind": "take_voicemail"}
+            case "reject":
+                yield {"kind": "reject", "end_reason": call.end_reason}
+            case "hang_up" if not agent_kinds and call.end_reason != "transferred":
+                yield {"kind": "hang_up", "end_reason": call.end_reason}
+
+
+def _require_open(ref: CallRef) -> _OpenCall:
     """Raise NotFound unless the call is a simulated one, and CallEnded if it has ended."""
-    with tenant_session(tenant) as session:
-        call = record.get_call(session, call_id)
+    with tenant_session(ref.tenant) as session:
+        call = record.get_call(session, ref.call_id)
+        turns = session.scalar(select(func.max(Turn.sequence)).filter_by(call_id=ref.call_id))
     if not call.simulated:
         raise NotFound
     if not call.live:
         raise CallEnded
+    return _OpenCall(call, turns or 0)
 
 
-def list_recent_actions(tenant: TenantRef, *, call_id: UUID) -> list[Mapping[str, Any]]:
-    """Return the agent's actions since the caller's last turn."""
-    with tenant_session(tenant) as session:
-        last_caller_turn = select(func.max(Turn.sequence)).filter_by(
-            call_id=call_id, speaker="caller"
-        )
-        actions_since = select(Turn.actions).where(
-            Turn.call_id == call_id, Turn.sequence > last_caller_turn.scalar_subquery()
-        )
-        return [action for actions in session.scalars(actions_since) for action in actions]
+def _play_turn(
+    phone: SimulatedPhone, ref: CallRef, open_call: _OpenCall, text: str, keys: str
+) -> OutputStream:
+    """Yield the text that follows what the caller says, and return the whole output.
 
-
-def stream_turn(
-    tenant: TenantRef, *, carriers: Carriers, services: CallServices, call_id: UUID, text: str
-) -> Generator[Event, None, None]:
-    """Yield a `clause` event per chunk of the agent's reply, then one `reply` event with all of it.
-
-    Raises NotFound, CallEnded and TooManyStreams before the first event.
+    A caller who hears the request for a voicemail leaves it. A transfer whose outcome was requested
+    with the simulation ends at once.
     """
-    with stream_limit.stream_slot():
-        require_live_simulation(tenant, call_id=call_id)
-        phone = SimulatedPhone(carriers.simulator, services)
-        with closing(phone.stream_say(CallRef(tenant, call_id), text)) as output_stream:
-            call_output = yield from _chunk_events(output_stream)
-        with tenant_session(tenant) as session:
-            call = record.get_call(session, call_id)
-        yield "reply", build_reply(call, call_output)
+    if open_call.call.route["decision"] == "voicemail":
+        return phone.leave_voicemail(ref, text)
+    output_stream = phone.stream_keys(ref, keys) if keys else phone.stream_say(ref, text)
+    call_output = yield from output_stream
+    outcome = simulations.stored_transfer_outcome(open_call.call)
+    if not call_output.is_transferring or outcome is None:
+        return call_output
+    second_output = phone.end_transfer(ref, simulations.LEG_OUTCOMES[outcome])
+    if second_output.text:
+        yield second_output.text
+    texts = [text for text in (call_output.text, second_output.text) if text]
+    return replace(second_output, text=speech_text.join_chunks(texts))
 
 
-def build_reply(call: Call, call_output: CallOutput) -> dict[str, Any]:
-    """Return the agent's reply as the API returns it."""
-    return {
-        "status": call.status,
-        "reply": call_output.text,
-        "actions": simulated_phone.public_actions(call_output),
-    }
-
-
-def _chunk_events(
-    output_stream: simulated_phone.OutputStream,
-) -> Generator[Event, None, CallOutput]:
+def _chunk_events(reply_stream: ReplyStream) -> Generator[Event, None, SimulatedReply]:
     while True:
         try:
-            text = next(output_stream)
+            text = next(reply_stream)
         except StopIteration as end:
-            call_output: CallOutput = end.value
-            return call_output
+            reply: SimulatedReply = end.value
+            return reply
         yield "clause", {"text": text}

@@ -7,7 +7,6 @@ from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
-from uuid import uuid4
 
 from vca.conversation import speech_text
 from vca.kit import json
@@ -16,20 +15,15 @@ from vca.telephony.types import CarrierRequest, CarrierResponse, LegOutcome
 from vca.tenant.calls.carrier_webhooks import request_handler
 from vca.tenant.calls.core.call_services import CallServices
 from vca.tenant.calls.core.call_types import CallRef
+from vca.tenant.calls.core.simulations import Simulation
 
 
 @dataclass(frozen=True)
 class CallOutput:
-    """What the caller hears: text and actions, with the state token while the call is open."""
+    """What the caller hears, and the carrier's actions."""
 
     text: str
-    actions: tuple[dict[str, Any], ...]
-    state: str | None
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the call is in progress."""
-        return self.state is not None
+    actions: tuple[dict[str, Any], ...] = ()
 
     @property
     def is_transferring(self) -> bool:
@@ -48,16 +42,12 @@ class SimulatedPhone:
         self._services = services
 
     def place_call(
-        self, *, to: str, caller: str | None, provider_call_id: str | None = None
+        self, *, to: str, caller: str | None, provider_call_id: str, simulation: Simulation
     ) -> CallOutput:
         """Call a number. A `caller` of None withholds the caller's number."""
-        call_id = provider_call_id or uuid4().hex
-        fields = {"from": caller or "anonymous", "simulated": True}
-        return self._send_action("voice", call_id=call_id, to=to, **fields)
-
-    def say(self, ref: CallRef, text: str) -> CallOutput:
-        """Say a text in a live call and wait for the whole reply."""
-        return collect_output(self.stream_say(ref, text))
+        fields = {"from": caller or "anonymous", "simulated": True, "to": to}
+        request = self._build_request("voice", call_id=provider_call_id, **fields)
+        return self._send_request(request, simulation)
 
     def stream_say(self, ref: CallRef, text: str) -> OutputStream:
         """Say a text in a live call; yield the agent's text in chunks and return the whole output.
@@ -72,6 +62,10 @@ class SimulatedPhone:
         """Press keys in a live call; yields and returns as `stream_say`."""
         return self._stream_output(self._build_request("keys", **self._call_fields(ref), keys=keys))
 
+    def leave_voicemail(self, ref: CallRef, text: str) -> CallOutput:
+        """Leave a voicemail, as text because there is no audio; that ends the call."""
+        return self._send_action("voicemail", **self._call_fields(ref), text=text)
+
     def end_transfer(self, ref: CallRef, outcome: LegOutcome) -> CallOutput:
         """End the transfer that is in progress with this outcome."""
         return self._send_action("leg", **self._call_fields(ref), outcome=outcome)
@@ -79,11 +73,6 @@ class SimulatedPhone:
     def hang_up(self, ref: CallRef) -> None:
         """Hang up as the caller."""
         self._send_action("status", **self._call_fields(ref), status="completed")
-
-    def call_ref(self, call_output: CallOutput) -> CallRef:
-        """Return the call that an open output belongs to."""
-        assert call_output.state is not None
-        return self._services.verify_state(call_output.state).ref
 
     def _call_fields(self, ref: CallRef) -> dict[str, str]:
         return {"call_id": ref.call_id.hex, "state": self._services.sign_state(ref)}
@@ -93,9 +82,13 @@ class SimulatedPhone:
         return self._adapter.signed_request(action, base_url, **fields)
 
     def _send_action(self, action: str, **fields: Any) -> CallOutput:
-        request = self._build_request(action, **fields)
+        return self._send_request(self._build_request(action, **fields), Simulation())
+
+    def _send_request(self, request: CarrierRequest, simulation: Simulation) -> CallOutput:
         return _parse_response(
-            request_handler.handle_request(self._adapter, request, self._services, simulated=True)
+            request_handler.handle_request(
+                self._adapter, request, self._services, simulation=simulation
+            )
         )
 
     def _stream_output(self, request: CarrierRequest) -> OutputStream:
@@ -117,24 +110,8 @@ class SimulatedPhone:
         return replace(call_output, text=speech_text.join_chunks(texts))
 
 
-def collect_output(output_stream: OutputStream) -> CallOutput:
-    """Consume a stream and return the whole output."""
-    while True:
-        try:
-            next(output_stream)
-        except StopIteration as end:
-            call_output: CallOutput = end.value
-            return call_output
-
-
-def public_actions(call_output: CallOutput) -> list[dict[str, str]]:
-    """Return the types of the actions other than Say and Listen; the API shows no numbers."""
-    kinds = [action["type"] for action in call_output.actions]
-    return [{"type": kind} for kind in kinds if kind not in ("say", "listen")]
-
-
 def _parse_response(response: CarrierResponse) -> CallOutput:
     body = json.loads(response.body)
     actions = tuple(body["actions"])
     text = " ".join(action["text"] for action in actions if action["type"] == "say")
-    return CallOutput(text, actions, body["state"])
+    return CallOutput(text, actions)

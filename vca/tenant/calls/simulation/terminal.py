@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -10,9 +11,13 @@ import click
 from vca import cli
 from vca.conversation.llm.models import Models
 from vca.kit import json
+from vca.telephony.providers import Carriers
+from vca.tenant.calls.core import state_machine
+from vca.tenant.calls.core.call_services import CallServices
 from vca.tenant.calls.core.call_types import CallRef
 from vca.tenant.calls.simulation import simulated_calls
-from vca.tenant.calls.simulation.simulated_phone import CallOutput, OutputStream, SimulatedPhone
+from vca.tenant.calls.simulation.simulated_calls import ReplyStream, SimulatedReply
+from vca.tenant.calls.simulation.simulated_phone import SimulatedPhone
 
 _PRESS_COMMAND = re.compile(r"/press\b\s*(.*)")
 _DTMF_KEYS = re.compile(r"[0-9*#]{1,32}", re.ASCII)
@@ -20,23 +25,82 @@ _MAX_LINE_CHARS = 2_000
 _Turn = Mapping[str, Any]
 
 
-def run_conversation(
-    phone: SimulatedPhone, ref: CallRef, call_output: CallOutput, *, quiet: bool
-) -> None:
-    """Send typed lines to the agent until one side hangs up. `quiet` prints nothing."""
-    interactive = sys.stdin.isatty() and not quiet
-    if interactive:
-        help_text = "(Type what you say. /press 1 sends a key. /hangup or Ctrl-D ends the call.)"
-        click.secho(help_text, dim=True)
-    print_reply(call_output, quiet=quiet)
-    while call_output.is_open:
-        line = _read_line(interactive)
-        if line is None or line.strip() == "/hangup":
-            phone.hang_up(ref)
-            return
-        output_stream = _send_line(phone, ref, line)
-        if output_stream is not None:
-            call_output = _print_answer(phone, ref, output_stream, quiet=quiet)
+@dataclass(frozen=True)
+class TerminalCall:
+    """A simulated call in this terminal. `quiet` prints nothing."""
+
+    ref: CallRef
+    carriers: Carriers
+    services: CallServices
+    quiet: bool
+
+    def run(self, reply: SimulatedReply) -> None:
+        """Send typed lines until one side hangs up."""
+        interactive = sys.stdin.isatty() and not self.quiet
+        if interactive:
+            help_text = (
+                "(Type what you say. /press 1 sends a key. /hangup or Ctrl-D ends the call.)"
+            )
+            click.secho(help_text, dim=True)
+        self._print_text(reply.reply)
+        self._print_actions(reply)
+        while reply.status not in state_machine.TERMINAL:
+            if reply.status == "transferring":
+                reply = self._end_transfer()
+                continue
+            line = _read_line(interactive)
+            if line is None or line.strip() == "/hangup":
+                self._hang_up()
+                return
+            caller_input = _parse_line(line)
+            if caller_input is not None:
+                answered = self._answer(caller_input)
+                if answered is None:
+                    return
+                reply = answered
+
+    def _answer(self, caller_input: Mapping[str, str]) -> SimulatedReply | None:
+        """Print an answer while it streams, then the actions. None: Ctrl-C has hung up."""
+        reply_stream = simulated_calls.stream_reply(
+            self.ref.tenant,
+            carriers=self.carriers,
+            services=self.services,
+            call_id=self.ref.call_id,
+            **caller_input,
+        )
+        try:
+            reply = _print_stream(reply_stream, quiet=self.quiet)
+        except KeyboardInterrupt:
+            reply_stream.close()
+            self._hang_up()
+            return None
+        self._print_actions(reply)
+        return reply
+
+    def _end_transfer(self) -> SimulatedReply:
+        if not self.quiet:
+            click.secho("       · simulations dial nobody: no answer", dim=True)
+        reply = simulated_calls.settle_transfer(
+            self.ref.tenant,
+            carriers=self.carriers,
+            services=self.services,
+            call_id=self.ref.call_id,
+            transfer_outcome="no_answer",
+        )
+        self._print_text(reply.reply)
+        self._print_actions(reply)
+        return reply
+
+    def _hang_up(self) -> None:
+        SimulatedPhone(self.carriers.simulator, self.services).hang_up(self.ref)
+
+    def _print_text(self, text: str) -> None:
+        if text and not self.quiet:
+            click.echo(_AGENT_LABEL + text)
+
+    def _print_actions(self, reply: SimulatedReply) -> None:
+        for action in () if self.quiet else reply.actions:
+            click.secho(f"       · {_describe_action(action)}", dim=True)
 
 
 def print_model_notice(models: Models, *, quiet: bool) -> None:
@@ -47,12 +111,6 @@ def print_model_notice(models: Models, *, quiet: bool) -> None:
             "LLM_BASE_URL, LLM_API_KEY and LLM_MODEL in .env.)"
         )
         click.secho(notice, dim=True)
-
-
-def print_reply(call_output: CallOutput, *, quiet: bool) -> None:
-    """Print the agent's text as one line."""
-    if call_output.text and not quiet:
-        click.echo(_AGENT_LABEL + call_output.text)
 
 
 def format_call_record(call_record: Mapping[str, Any]) -> str:
@@ -157,6 +215,12 @@ def _describe_action(action: Mapping[str, Any]) -> str:
             return "forwards the caller to the fallback number"
         case "hang_up":
             return f"hangs up ({action['end_reason']})"
+        case "forward":
+            return f"forwards the caller to {action['forward_to']}, which is not dialled"
+        case "take_voicemail":
+            return "takes a voicemail: the next line"
+        case "reject":
+            return f"does not answer the call ({action['end_reason']})"
         case other:
             return str(other)
 
@@ -175,51 +239,28 @@ def _read_line(interactive: bool) -> str | None:
     return typed.rstrip("\n") if typed else None
 
 
-def _send_line(phone: SimulatedPhone, ref: CallRef, line: str) -> OutputStream | None:
-    """Send a typed line to the call; return None if it names keys that do not exist."""
+def _parse_line(line: str) -> Mapping[str, str] | None:
+    """Return the text or the keys of a typed line; None if it names keys that do not exist."""
     press_command = _PRESS_COMMAND.fullmatch(line.strip())
     if press_command is None:
-        return phone.stream_say(ref, line[:_MAX_LINE_CHARS])
+        return {"text": line[:_MAX_LINE_CHARS]}
     keys = press_command[1].replace(" ", "")
     if not _DTMF_KEYS.fullmatch(keys):
         click.secho("(Keys are 0-9, * and #, for example /press 1.)", dim=True, err=True)
         return None
-    return phone.stream_keys(ref, keys)
+    return {"keys": keys}
 
 
-def _print_answer(
-    phone: SimulatedPhone, ref: CallRef, output_stream: OutputStream, *, quiet: bool
-) -> CallOutput:
-    """Print an answer while it streams, then the agent's actions. A transfer is not answered."""
-    try:
-        call_output = _print_stream(output_stream, quiet=quiet)
-    except KeyboardInterrupt:
-        output_stream.close()
-        phone.hang_up(ref)
-        return CallOutput("", (), None)
-    for action in (
-        () if quiet else simulated_calls.list_recent_actions(ref.tenant, call_id=ref.call_id)
-    ):
-        click.secho(f"       · {_describe_action(action)}", dim=True)
-    if not call_output.is_transferring:
-        return call_output
-    if not quiet:
-        click.secho("       · simulations dial nobody: no answer", dim=True)
-    call_output = phone.end_transfer(ref, "no_answer")
-    print_reply(call_output, quiet=quiet)
-    return call_output
-
-
-def _print_stream(output_stream: OutputStream, *, quiet: bool) -> CallOutput:
+def _print_stream(reply_stream: ReplyStream, *, quiet: bool) -> SimulatedReply:
     started = False
     while True:
         try:
-            text = next(output_stream)
+            text = next(reply_stream)
         except StopIteration as end:
             if started:
                 click.echo()
-            call_output: CallOutput = end.value
-            return call_output
+            reply: SimulatedReply = end.value
+            return reply
         if not quiet:
             click.echo(f" {text}" if started else _AGENT_LABEL + text, nl=False)
             started = True

@@ -21,7 +21,7 @@ from vca.telephony.types import (
     Say,
 )
 from vca.tenancy.session import tenant_session
-from vca.tenant.calls.core import record, state_machine, watchdog
+from vca.tenant.calls.core import record, retention, simulations, state_machine, watchdog
 from vca.tenant.calls.core.call_types import CallRef, InboundCall, NewCall, TurnResult
 from vca.tenant.calls.routing import decision_request, input_collection, number_config
 from vca.tenant.calls.routing.decision_request import DecisionRequest
@@ -134,10 +134,19 @@ def _route_and_record(
         )
         events = routed_call.events
         state = state_machine.state_from_events(events)
+        if call.simulation is not None and state.status not in state_machine.TERMINAL:
+            simulations.require_capacity(session)
         if not _insert_call(session, routed_call, events, state):
             raise CallAlreadyRecorded
+        if state.ended_at is not None and call.simulated:
+            retention.schedule_simulation_purge(session, ended_at=state.ended_at)
         if state.status not in state_machine.TERMINAL:
-            watchdog.start_watch(session, call_id=routed_call.call_id, now=call.metadata.timestamp)
+            watchdog.start_watch(
+                session,
+                call_id=routed_call.call_id,
+                now=call.metadata.timestamp,
+                simulated=call.simulated,
+            )
     failpoints.kill_if_armed("calls.ring.committed")
     _count_call(call, state)
     return TurnResult(
@@ -158,7 +167,9 @@ def start_outbound_call(ref: CallRef, *, provider_call_id: str) -> TurnResult:
             record.set_provider_call_id(session, ref.call_id, provider_call_id=provider_call_id)
         event = CallEvent("ANSWERED", provider_call_id, now, "own-ANSWERED")
         record.apply_event(session, ref.call_id, event)
-        text, actions = greeting.build_greeting(call_context.profile, call_context, now=now)
+        text, actions = greeting.build_greeting(
+            call_context.profile, call_context, now=simulations.call_time(call_context, now)
+        )
         record.insert_turn(
             session, ref.call_id, sequence=1, speaker="agent", text=text, started_at=now
         )
@@ -199,8 +210,12 @@ def _decide_call(
             ai_profile_id=config.ai_profile_id,
             ai_profile_version=config.version,
         )
+        routing_input = input_collection.apply_requested_profile(routing_input, call)
     route = decide_route(routing_input)
-    variables = webhook_decision.variables if webhook_decision else {}
+    variables = {
+        **(webhook_decision.variables if webhook_decision else {}),
+        **(call.simulation.variables if call.simulation else {}),
+    }
     actions = first_actions(session, call, config, route, call_id, variables)
     if route.decision == "forward" and not isinstance(actions[-1], Forward):
         reason = "that number may not be dialled"
@@ -234,6 +249,7 @@ def _insert_call(
         simulated=call.simulated,
         route=route.as_dict(),
         recording_status=_recording_status(routed_call),
+        simulation=call.simulation.as_dict() if call.simulation else None,
         call_metadata=routed_call.variables,
         reserved=routed_call.reserved_budget,
     )

@@ -16,6 +16,7 @@ from vca.conversation.types import (
     Schedule,
 )
 from vca.kit import json
+from vca.tenant.calls.core import simulations
 from vca.tenant.calls.core.call_types import CallContext
 from vca.tenant.calls.core.models import TurnRecord
 from vca.tenant.settings import hours
@@ -56,12 +57,16 @@ def to_transcript(turns: Iterable[TurnRecord]) -> list[transcript.Turn]:
 
 
 def to_call_facts(call_context: CallContext, *, now: datetime) -> CallFacts:
-    """Return what the prompt may use of a call, from `record.lock_call_context`."""
+    """Return what the prompt may use of a call, from `record.lock_call_context`.
+
+    `now` and all times that it returns are on the call's clock.
+    """
+    answered_at = call_context.answered_at
     variables = {**call_context.variables, **call_context.call_metadata}
     return CallFacts(
         caller_number=call_context.caller_number,
         called_number=call_context.called_number,
-        answered_at=call_context.answered_at or now,
+        answered_at=simulations.call_time(call_context, answered_at) if answered_at else now,
         variables={name: str(value) for name, value in variables.items()},
         tokens_spent=call_context.tokens,
         hours=to_opening_hours(call_context.hours, time_zone=call_context.time_zone, moment=now),

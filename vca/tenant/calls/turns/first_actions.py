@@ -1,6 +1,7 @@
 """The first actions of an inbound call: a greeting, a sentence of the tenant, or a forward."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -52,9 +53,11 @@ def first_actions(
     sentence = _say_sentence(config, _SENTENCE_NAMES.get(route.end_reason or "", "closed"))
     match route.decision:
         case "agent":
-            call_context = InboundCallContext(call.metadata, config, variables)
+            metadata = replace(call.metadata, timestamp=call.moment)
             return greeting.build_greeting(
-                config._asdict(), call_context, now=call.metadata.timestamp
+                _answering_profile(call, config),
+                InboundCallContext(metadata, config, variables),
+                now=call.moment,
             )[1]
         case "forward":
             forward_actions = _forward_actions(
@@ -82,6 +85,12 @@ def _say_sentence(config: Row[Any], name: str) -> Say:
     """Return the tenant's sentence, in the language and voice of the number's profile."""
     text = record.sentence_or_default(config, name, language=config.language)
     return Say(text, config.language, config.voice)
+
+
+def _answering_profile(call: InboundCall, config: Row[Any]) -> Mapping[str, Any]:
+    if call.simulation is not None and call.simulation.profile is not None:
+        return call.simulation.profile.profile
+    return config._asdict()
 
 
 def _forward_actions(

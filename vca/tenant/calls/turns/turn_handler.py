@@ -20,7 +20,13 @@ from vca.kit import clock, failpoints
 from vca.observability import log, metrics
 from vca.telephony.types import Action, CallEvent, Forward, HangUp, Say
 from vca.tenancy.session import tenant_session
-from vca.tenant.calls.core import call_services, outbound_legs, record, state_machine
+from vca.tenant.calls.core import (
+    call_services,
+    outbound_legs,
+    record,
+    simulations,
+    state_machine,
+)
 from vca.tenant.calls.core.call_types import (
     CallContext,
     CallRef,
@@ -205,13 +211,14 @@ def ended_call_result(session: Session, ref: CallRef) -> TurnResult:
 def _start_conversation(pending: _PendingTurn, models: Models) -> Generator[str, None, Reply]:
     call_context = pending.call_context
     history = conversation_inputs.to_transcript(pending.previous_turns)
+    now = simulations.call_time(call_context, pending.started_at)
     return engine.stream_reply(
         conversation_inputs.to_conversation_profile(call_context.profile, call_context.phrases),
         history,
         pending.utterance,
         models=models,
-        facts=conversation_inputs.to_call_facts(call_context, now=pending.started_at),
-        now=pending.started_at.astimezone(ZoneInfo(call_context.time_zone)),
+        facts=conversation_inputs.to_call_facts(call_context, now=now),
+        now=now.astimezone(ZoneInfo(call_context.time_zone)),
         limits=call_services.current_services().limits,
     )
 
@@ -318,7 +325,8 @@ def _apply_actions(
     ref = pending.ref
     for action in reply.actions:
         match action:
-            case agent_actions.TakeMessage() if not _is_replayed_call(call_context):
+            # The caller of a replay left the message in the original call.
+            case agent_actions.TakeMessage() if not simulations.is_replay(call_context):
                 message = pending.redaction.redact_value(asdict(action))
                 messages.create(
                     session,
@@ -343,14 +351,6 @@ def _apply_actions(
                     )
                 return _end_call(session, ref, action.end_reason, now=now)
     return (greeting.listen_action(call_context.profile),)
-
-
-def _is_replayed_call(call_context: CallContext) -> bool:
-    """Return whether the call is a replay, whose caller left the message in the original call.
-
-    The metadata of an outbound call may contain any key, so the call must also be simulated.
-    """
-    return call_context.simulated and "replay_of" in call_context.call_metadata
 
 
 def _start_transfer(
