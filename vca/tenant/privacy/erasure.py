@@ -130,9 +130,10 @@ def _erase_mentions(tenant: TenantRef, job: PrivacyJob, live: Collection[UUID]) 
 def _erase_jobs(session: Session, job: PrivacyJob) -> bool:
     """Delete finished jobs that contain the number, and remove it from queued jobs' arguments.
 
-    Return whether none of the jobs is running.
+    Return whether none of the jobs is running. Arguments of jobs have numbers in digits, because
+    they contain no transcripts.
     """
-    pattern = {"pattern": job.subject.pattern}
+    pattern = {"pattern": job.subject.literal_pattern}
     deleted_count = session.scalar(_DELETE_FINISHED_JOBS, pattern) or 0
     job_rows = session.execute(_FIND_JOBS, pattern).all()
     for id, args, is_running in job_rows:
