@@ -47,10 +47,11 @@ class DataSubject:
         """
         return sorted({*(number[1:] for number in self.numbers), *self._national_numbers})
 
-    @cached_property
-    def shortest_national_number(self) -> str | None:
-        """The shortest form without the country code, or None if the country is unknown."""
-        return min(self._national_numbers, key=len, default=None)
+    @property
+    def is_short(self) -> bool:
+        """Whether the number is found only with its country code."""
+        lengths = map(len, self._national_numbers)
+        return min(lengths, default=MIN_NATIONAL_DIGITS) < MIN_NATIONAL_DIGITS_ALONE
 
     @cached_property
     def literal_pattern(self) -> str:

@@ -123,7 +123,14 @@ def _erase_mentions(tenant: TenantRef, job: PrivacyJob, live: Collection[UUID]) 
             schema.expires_at.date().isoformat()
             for schema in replaced_schemas.list_replaced_schemas_of_tenant(session, tenant)
         ]
-        requests.update_result(session, job.request_id, configured=config_fields, copies=copies)
+        requests.update_result(
+            session,
+            job.request_id,
+            configured=config_fields,
+            copies=copies,
+            unread_languages=text_search.find_unread_languages(session),
+            is_short_number=job.subject.is_short,
+        )
     return complete
 
 

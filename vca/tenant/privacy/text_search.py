@@ -17,13 +17,17 @@ from sqlalchemy import Row, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from vca.kit import json, spoken_digits
+from vca.kit.spoken_digits import LANGUAGE_CODES
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
+from vca.tenant.ai_profiles.models import AiProfileVersion
 from vca.tenant.privacy import table_scan
 from vca.tenant.privacy.data_subject import ERASED, DataSubject
 from vca.tenant.privacy.table_scan import SearchableTable
 
 _E164 = r"\+[1-9][0-9]{6,14}(?![0-9])"
+# Other codes of languages whose number words are known: Norwegian, Chinese, Hebrew and Indonesian.
+_LANGUAGE_ALIASES = {"no": "nb", "nn": "nb", "cmn": "zh", "yue": "zh", "iw": "he", "in": "id"}
 _HAS_DIGITS = spoken_digits.PRESELECTION_PATTERN
 
 
@@ -47,6 +51,17 @@ def find_in_configuration(session: Session, subject: DataSubject) -> list[str]:
                 f"{searchable.table.name}.{name}" for name in _scrubbed_columns(subject, row)
             }
     return sorted(field_names)
+
+
+def find_unread_languages(session: Session) -> list[str]:
+    """Return the languages of the tenant's profiles, past versions included, without number words.
+
+    Numbers that are said in words of these languages are not found.
+    """
+    language = AiProfileVersion.profile["language"].astext
+    tags = session.scalars(select(language).where(language.is_not(None)).distinct())
+    codes = {tag.lower().partition("-")[0] for tag in tags}
+    return sorted(code for code in codes if _LANGUAGE_ALIASES.get(code, code) not in LANGUAGE_CODES)
 
 
 def list_numbers(tenant: TenantRef) -> set[str]:
