@@ -86,7 +86,7 @@ _SEPARATORS = (
 
 @dataclass(frozen=True)
 class Spelling:
-    """A spelling of a number, and how it was made."""
+    """A spelling of a number, and its style."""
 
     number: str
     text: str
@@ -95,7 +95,7 @@ class Spelling:
 
 def spellings(number: str, *, rng: Random) -> list[Spelling]:
     """Return a spelling of the number, which is all digits, in every style of the grammar."""
-    made = [
+    styles = [
         *((f"digits {name}", _join(rng, _groups(rng, number))) for name in ("a", "b", "c")),
         ("single digits", rng.choice(_SEPARATORS).join(number)),
         *((name, _in_script(number, zero, rng)) for name, zero in _SCRIPTS.items()),
@@ -108,7 +108,7 @@ def spellings(number: str, *, rng: Random) -> list[Spelling]:
         ("mixed", _mixed(number, rng)),
         ("upper case", _digit_by_digit(number, "en", rng).upper()),
     ]
-    return [Spelling(number, text, style) for style, text in made]
+    return [Spelling(number, text, style) for style, text in styles]
 
 
 def _groups(rng: Random, number: str) -> list[str]:
@@ -135,10 +135,10 @@ def _in_script(number: str, zero: int, rng: Random) -> str:
 
 def _digit_by_digit(number: str, language: str, rng: Random) -> str:
     words = _UNITS[language].split()
-    between = "" if language in _UNSPACED else " "
-    return _pause_between_groups(
-        [between.join(words[int(digit)] for digit in group) for group in _groups(rng, number)], rng
-    )
+    separator = "" if language in _UNSPACED else " "
+    groups = _groups(rng, number)
+    parts = [separator.join(words[int(digit)] for digit in group) for group in groups]
+    return _pause_between_groups(parts, rng)
 
 
 def _pause_between_groups(parts: Sequence[str], rng: Random) -> str:

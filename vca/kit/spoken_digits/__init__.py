@@ -12,7 +12,7 @@ of a text is not known, so the words of all languages count. A passage can have 
 To add a language, add its table to `paired_languages` or `other_languages`.
 """
 
-from vca.kit.spoken_digits.number_search import NumberSpan, find_numbers, is_number_alone
+from vca.kit.spoken_digits.number_search import NumberSpan, find_numbers, is_only_content
 from vca.kit.spoken_digits.preselection import PRESELECTION_PATTERN
 from vca.kit.spoken_digits.strict_reading import ReadGroup, strict_readings
 from vca.kit.spoken_digits.vocabulary import LANGUAGE_CODES
@@ -23,6 +23,6 @@ __all__ = [
     "NumberSpan",
     "ReadGroup",
     "find_numbers",
-    "is_number_alone",
+    "is_only_content",
     "strict_readings",
 ]

@@ -14,13 +14,13 @@ from vca.kit.spoken_digits.vocabulary import Filler
 class NumberSpan:
     """Where a number is in a text.
 
-    `alone` means that no other digits are next to it, apart from pauses.
+    `is_isolated` means that no other digits are next to it, apart from pauses.
     """
 
     start: int
     end: int
     number: str
-    alone: bool
+    is_isolated: bool
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def find_numbers(text: str, numbers: Sequence[str]) -> list[NumberSpan]:
     return [span for tokens in passages for span in _find_in_passage(tokens, numbers)]
 
 
-def is_number_alone(text: str, span: NumberSpan) -> bool:
+def is_only_content(text: str, span: NumberSpan) -> bool:
     """Return whether the text has no letter or digit outside of the span."""
     return not any(map(str.isalnum, text[: span.start] + text[span.end :]))
 
@@ -54,11 +54,11 @@ def _find_in_passage(tokens: Sequence[Token], numbers: Sequence[str]) -> Iterato
     for match in sorted(_matches(tokens, numbers), key=lambda match: (match.first, -match.end)):
         if match.first >= position:
             start, end = tokens[match.first].start, tokens[match.end - 1].end
-            yield NumberSpan(start, end, match.number, _is_alone(tokens, match))
+            yield NumberSpan(start, end, match.number, _is_isolated(tokens, match))
             position = match.end
 
 
-def _is_alone(tokens: Sequence[Token], match: _Match) -> bool:
+def _is_isolated(tokens: Sequence[Token], match: _Match) -> bool:
     """Return whether no digits in English or the number's language are next to the number."""
     number_tokens = tokens[match.first : match.end]
     languages = {meaning.language for token in number_tokens for meaning in token.word.meanings}
@@ -84,9 +84,9 @@ def _matches(tokens: Sequence[Token], numbers: Sequence[str]) -> list[_Match]:
     }
     reached: list[dict[tuple[str, int], int]] = [{} for _ in range(len(tokens) + 1)]
     for position in range(len(tokens)):
-        begun, reached[position] = reached[position], {}
+        started, reached[position] = reached[position], {}
         for end, digits in steps_from(tokens, position):
-            candidates = list(begun.items())
+            candidates = list(started.items())
             if digits and not is_inside_word(tokens, position):
                 candidates += [((number, 0), position) for number in numbers_by_digit[digits[0]]]
             for (number, count), first in candidates:

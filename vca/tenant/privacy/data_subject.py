@@ -8,14 +8,14 @@ from typing import Any
 import phonenumbers
 
 from vca.kit import json
-from vca.kit.spoken_digits import NumberSpan, find_numbers, is_number_alone
+from vca.kit.spoken_digits import NumberSpan, find_numbers, is_only_content
 
 ERASED = "erased"
 ERASED_IN_TEXT = f"[{ERASED}]"
 # Without their country code, shorter numbers would match too many unrelated numbers. Numbers of the
 # second length match only if they are not part of a longer number.
 MIN_NATIONAL_DIGITS = 8
-MIN_NATIONAL_DIGITS_ALONE = 7
+MIN_ISOLATED_DIGITS = 7
 # What people dial before a country code: most countries, North America, Australia, Japan, Russia.
 _EXIT_CODES = ("", "00", "011", "0011", "010", "810")
 # Characters before the first digit that belong to the number.
@@ -51,7 +51,7 @@ class DataSubject:
     def is_short(self) -> bool:
         """Whether the number is found only with its country code."""
         lengths = map(len, self._national_numbers)
-        return min(lengths, default=MIN_NATIONAL_DIGITS) < MIN_NATIONAL_DIGITS_ALONE
+        return min(lengths, default=MIN_NATIONAL_DIGITS) < MIN_ISOLATED_DIGITS
 
     @cached_property
     def literal_pattern(self) -> str:
@@ -65,9 +65,9 @@ class DataSubject:
         return tuple({*self._international_forms(), *self._national_forms(MIN_NATIONAL_DIGITS, 15)})
 
     @cached_property
-    def _numbers_alone(self) -> tuple[str, ...]:
+    def _isolated_numbers(self) -> tuple[str, ...]:
         """National forms that are searched for only where no other digits are next to them."""
-        return tuple(self._national_forms(MIN_NATIONAL_DIGITS_ALONE, MIN_NATIONAL_DIGITS - 1))
+        return tuple(self._national_forms(MIN_ISOLATED_DIGITS, MIN_NATIONAL_DIGITS - 1))
 
     def _international_forms(self) -> Iterator[str]:
         for number in self.numbers:
@@ -96,7 +96,7 @@ class DataSubject:
 
     def equals_number(self, text: str) -> bool:
         """Return whether a text consists of the number alone, with or without the country code."""
-        return any(is_number_alone(text, span) for span in self._find_spans(text))
+        return any(is_only_content(text, span) for span in self._find_spans(text))
 
     def occurs_in(self, text: str) -> bool:
         """Return whether a text contains the number."""
@@ -133,10 +133,10 @@ class DataSubject:
         return "".join([*parts, text[end:]])
 
     def _find_spans(self, text: str) -> list[NumberSpan]:
-        if len(text) < MIN_NATIONAL_DIGITS_ALONE:
+        if len(text) < MIN_ISOLATED_DIGITS:
             return []
-        spans = find_numbers(text, (*self._numbers_anywhere, *self._numbers_alone))
-        return [span for span in spans if span.alone or span.number in self._numbers_anywhere]
+        spans = find_numbers(text, (*self._numbers_anywhere, *self._isolated_numbers))
+        return [span for span in spans if span.is_isolated or span.number in self._numbers_anywhere]
 
 
 def _parse(number: str) -> phonenumbers.PhoneNumber | None:

@@ -13,7 +13,7 @@ from vca.kit.errors import Conflict, DomainError
 from vca.tenancy.schema import TenantRef
 from vca.tenant.phone_numbers.models import PhoneNumber
 from vca.tenant.privacy import data_export, requests, text_search
-from vca.tenant.privacy.data_subject import MIN_NATIONAL_DIGITS_ALONE, DataSubject
+from vca.tenant.privacy.data_subject import MIN_ISOLATED_DIGITS, DataSubject
 from vca.tenant.privacy.models import PrivacyRequest
 
 # What an erasure cannot reach: (place, detail).
@@ -146,7 +146,7 @@ def _unread_spellings(result: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if result.get("is_short_number"):
         yield (
             "short_number",
-            f"The number without its country code: fewer than {MIN_NATIONAL_DIGITS_ALONE} digits "
+            f"The number without its country code: fewer than {MIN_ISOLATED_DIGITS} digits "
             "would match other numbers.",
         )
 

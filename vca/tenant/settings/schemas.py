@@ -7,7 +7,7 @@ import phonenumbers
 from marshmallow import ValidationError, fields, validate
 
 from vca.kit.web import Schema
-from vca.kit.web.schema import Pattern, integer, not_blank, string
+from vca.kit.web.schema import Pattern, email_address, integer, not_blank, string
 from vca.tenant.settings import dialling
 from vca.tenant.settings.hours_schema import HoursSchema
 from vca.tenant.settings.service import MAX_VARIABLES
@@ -158,12 +158,11 @@ class SettingsSchema(Schema):
             "example": {"company": "Acme Dental"},
         },
     )
-    notification_email = fields.Email(
+    notification_email = email_address(
         allow_none=True,
-        validate=validate.Length(max=254),
         metadata={
-            "description": "Address to which messages are mailed.",
-            "example": "office@example.com",
+            "description": "Address to which messages are mailed. Its domain may be international; "
+            "the part before the @ is ASCII."
         },
     )
     spend_cap = integer(

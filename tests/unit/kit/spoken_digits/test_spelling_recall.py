@@ -57,17 +57,17 @@ def test_at_least_99_of_100_generated_spellings_are_found() -> None:
 
 def test_a_number_that_differs_in_one_digit_is_hardly_ever_found() -> None:
     """A spelling has several readings: "five hundred" is also 5, 100."""
-    found, tried = [], 0
+    matches, attempts = [], 0
     for spelling in _all_spellings():
         for position in range(len(spelling.number)):
             digit = (int(spelling.number[position]) + 1) % 10
             other = f"{spelling.number[:position]}{digit}{spelling.number[position + 1 :]}"
-            tried += 1
+            attempts += 1
             if find_numbers(spelling.text, [other]):
-                found.append((spelling, other))
+                matches.append((spelling, other))
 
-    assert tried > 6_000
-    assert len(found) <= tried // 500, found
+    assert attempts > 6_000
+    assert len(matches) <= attempts // 500, matches
 
 
 def test_every_language_of_the_grammar_has_a_table() -> None:
@@ -129,8 +129,8 @@ def test_another_number_is_not_found(text: str) -> None:
 
 
 def test_a_number_within_more_digits_of_its_passage_is_not_alone() -> None:
-    [alone] = find_numbers("ring me on 540 1234, ok", ["5401234"])
+    [isolated] = find_numbers("ring me on 540 1234, ok", ["5401234"])
     [within] = find_numbers("415 540 1234", ["5401234"])
     [in_words] = find_numbers("four one five, five four oh one two three four", ["5401234"])
 
-    assert (alone.alone, within.alone, in_words.alone) == (True, False, False)
+    assert (isolated.is_isolated, within.is_isolated, in_words.is_isolated) == (True, False, False)
