@@ -99,14 +99,14 @@ def spellings(number: str, *, rng: Random) -> list[Spelling]:
         *((f"digits {name}", _join(rng, _groups(rng, number))) for name in ("a", "b", "c")),
         ("single digits", rng.choice(_SEPARATORS).join(number)),
         *((name, _in_script(number, zero, rng)) for name, zero in _SCRIPTS.items()),
-        *((f"words {name}", _digit_by_digit(number, name, rng)) for name in DIGIT_LANGUAGES),
+        *((f"words {name}", digit_by_digit(number, name, rng)) for name in DIGIT_LANGUAGES),
         *((f"pairs {name}", _in_pairs(number, name, rng)) for name in PAIR_SPELLERS),
         *((f"triples {name}", _in_triples(number, name, rng)) for name in HUNDRED_SPELLERS),
         *((f"pauses {name}", _with_pauses(number, name, rng)) for name in _HESITATIONS),
-        ("oh", _digit_by_digit(number, "en", rng).replace("zero", rng.choice(("oh", "o")))),
+        ("oh", digit_by_digit(number, "en", rng).replace("zero", rng.choice(("oh", "o")))),
         ("double", _doubled(number, rng)),
         ("mixed", _mixed(number, rng)),
-        ("upper case", _digit_by_digit(number, "en", rng).upper()),
+        ("upper case", digit_by_digit(number, "en", rng).upper()),
     ]
     return [Spelling(number, text, style) for style, text in styles]
 
@@ -133,7 +133,8 @@ def _in_script(number: str, zero: int, rng: Random) -> str:
     return _join(rng, _groups(rng, "".join(chr(zero + int(digit)) for digit in number)))
 
 
-def _digit_by_digit(number: str, language: str, rng: Random) -> str:
+def digit_by_digit(number: str, language: str, rng: Random) -> str:
+    """Say each digit, with a pause between groups."""
     words = _UNITS[language].split()
     separator = "" if language in _UNSPACED else " "
     groups = _groups(rng, number)

@@ -12,6 +12,7 @@ ENGLISH = Language(
     "nine|niner",
     teens="ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen",
     tens="twenty thirty forty|fourty fifty sixty seventy eighty ninety",
+    hundreds="a_hundred",
     hundred="hundred|hundreds",
     thousand="thousand",
     implies_one=False,
@@ -19,11 +20,12 @@ ENGLISH = Language(
     repeats="double|dbl triple|treble quadruple",
     plurals="zeros|zeroes|ohs|os|noughts ones twos threes fours fives sixes sevens eights nines",
     pauses="uh um er erm ah eh mm hmm hm mhm dash hyphen minus dot point period comma slash space "
-    "underscore pause",
+    "underscore pause silence noise laughter breath cough inaudible unintelligible nbsp",
     connectives="well then and plus area code country prefix number numbers is it its s that thats "
     "the a so ok okay yes yeah right again like you know i mean let me see sorry please followed "
     "by next after first last bracket brackets parenthesis parentheses open close now just actually"
-    " digits wait no",
+    " digits wait no hang hold on second sec moment rest starts begins ends ending with got st "
+    "nd rd th my here",
 )
 # Words that sound like digits, which speech recognition writes instead of them.
 ENGLISH_HOMOPHONES = Language(
@@ -72,6 +74,7 @@ SPANISH = Language(
     hundreds="cien|ciento doscientos|doscientas trescientos|trescientas "
     "cuatrocientos|cuatrocientas quinientos|quinientas seiscientos|seiscientas "
     "setecientos|setecientas ochocientos|ochocientas novecientos|novecientas",
+    hundred="cientos|cientas",
     thousand="mil",
     tens_joiner="y",
     repeats="doble|dos_veces triple|tres_veces cuádruple|cuatro_veces",

@@ -19,7 +19,9 @@ _FIRST_UNSPACED = 0xE00
 # No number is longer as one word.
 _MIN_COMPOUND_LENGTH, _MAX_COMPOUND_LENGTH = 4, 60
 # Letters that are written in several ways, after accents are removed.
-_LETTER_VARIANTS = str.maketrans({"ة": "ه", "ى": "ي", "ँ": "ं", "ʼ": None, "ـ": None})
+_LETTER_VARIANTS = str.maketrans(
+    {"ı": "i", "ł": "l", "ø": "o", "đ": "d", "ة": "ه", "ى": "ي", "ँ": "ं", "ʼ": None, "ـ": None}
+)
 # Accents of Latin, Greek and Cyrillic letters, vowel points of Hebrew and Arabic, and the nukta.
 _ACCENT_RANGES = ((0x300, 0x36F), (0x591, 0x5C7), (0x610, 0x61A), (0x64B, 0x65F), (0x670, 0x670))
 _ACCENTS = dict.fromkeys(

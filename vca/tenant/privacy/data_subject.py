@@ -118,13 +118,14 @@ class DataSubject:
 
     def _scrub_text(self, text: str) -> str:
         spans = self._find_spans(text)
-        if not spans:
-            return text
-        if text.startswith(("{", "[")):
+        if text.startswith(("{", "[")) and (spans or "\\" in text):
             try:
-                return json.dumps(self.scrub(json.loads(text))).decode()
+                document = json.loads(text)
             except ValueError:
                 pass  # the text only looks like JSON
+            else:
+                scrubbed = self.scrub(document)
+                return text if scrubbed == document else json.dumps(scrubbed).decode()
         parts, end = [], 0
         for span in spans:
             before = text[end : span.start].rstrip(_OPENING_CHARACTERS)

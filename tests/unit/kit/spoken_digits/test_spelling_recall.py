@@ -4,8 +4,10 @@ from collections import Counter
 from random import Random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tests.support.spoken_numbers import DIGIT_LANGUAGES, Spelling, spellings
+from tests.support.spoken_numbers import DIGIT_LANGUAGES, Spelling, digit_by_digit, spellings
 from vca.kit.spoken_digits import LANGUAGE_CODES, find_numbers
 
 _SEED = 20_261_130
@@ -93,6 +95,16 @@ def test_every_language_of_the_grammar_has_a_table() -> None:
         "four one five double five five o one two three",
         "4,155,550,123",
         "415 that's the area code, and then 555 and 0123",
+        "415 and the rest is 555 0123",
+        "415 [pause] 555 (inaudible) 0123",
+        "four one five hang on, five five five, zero one two three",
+        "four hundred and fifteen five hundred and fifty five oh a hundred and twenty three",
+        "fire hundrede femten, fem femoghalvtreds, nul en treogtyve",
+        "dört bir bes bes bes bes sifir bir iki uc",
+        "neljä yksi viisi viisi viisi viisi nolla yksi kaksikymmentäkolme",
+        "fyra ett fem femhundrafemtiofem noll ett tjugotre",
+        "fire en fem fem femtifem null en tjuetre",
+        "quattrocentoquindici cinquecentocinquantacinque zero uno ventitré",
         "for won five five five five oh won to tree",
         "4️⃣1️⃣5️⃣ 555 0123",
         "④①⑤ ⑤⑤⑤ ⓪①②③",
@@ -126,6 +138,55 @@ def test_a_spelling_of_speech_recognition_is_found(text: str) -> None:
 )
 def test_another_number_is_not_found(text: str) -> None:
     assert find_numbers(text, ["4155550123"]) == []
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "4",
+        "4 ",
+        "41555",
+        "four ",
+        "hundred ",
+        "twenty and ",
+        "double ",
+        "ein und ",
+        "quatre vingt ",
+        "einundzwanzig",
+        "x",
+        "x1",
+        "和",
+        "한일",
+        "- ",
+        "\u0301",
+    ],
+)
+def test_a_long_repetitive_text_takes_time_in_proportion_to_its_length(unit: str) -> None:
+    """With a search that goes back, this would take hours."""
+    numbers = ["4155550123", "4" * 15, "2020202020", "0" * 10, "808080808080"]
+
+    assert find_numbers(f"{unit * 20_000} or 4155550123", numbers)[-1].number == "4155550123"
+
+
+@given(
+    st.lists(st.sampled_from("0123456789"), min_size=8, max_size=15).map("".join),
+    st.sampled_from(DIGIT_LANGUAGES),
+    st.text(max_size=20),
+)
+def test_any_number_is_found_in_any_language_within_any_text(
+    number: str, language: str, text: str
+) -> None:
+    spelling = digit_by_digit(number, language, Random(number))
+
+    spans = find_numbers(f"{text} or {spelling} or {text}", [number])
+
+    assert spans
+
+
+@given(st.text(max_size=200))
+def test_a_text_without_digits_of_the_number_has_no_span(text: str) -> None:
+    for span in find_numbers(text, ["98765432109876"]):
+        assert 0 <= span.start < span.end <= len(text)
 
 
 def test_a_number_within_more_digits_of_its_passage_is_not_alone() -> None:
