@@ -1,7 +1,8 @@
 """Tables of the other languages: with tens where they combine regularly, else with digits alone.
 
-Source of the words: the spellout rules of the Unicode CLDR (`common/rbnf`), with the forms that
-people use on the telephone, such as Chinese 幺 and Thai โท.
+The words were compared with those of num2words 0.5.14: 0 to 999, of Arabic and Hebrew 0 to 99, of
+Japanese, Korean and Thai 0 to 9. Greek and Hindi were compared with the Unicode CLDR
+(`common/rbnf`). Forms that people use on the telephone, such as Chinese 幺 and Thai โท, are added.
 """
 
 from vca.kit.spoken_digits.language import Language

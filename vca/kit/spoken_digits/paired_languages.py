@@ -1,7 +1,7 @@
 """Tables of the languages in which people read telephone numbers in groups, not only in digits.
 
-Source of the words: the spellout rules of the Unicode CLDR (`common/rbnf`), with the spoken forms,
-regional words and spellings without accents that speech recognition writes.
+The words of 0 to 999 were compared with those of num2words 0.5.14. Colloquial and regional words
+and spellings without accents, which speech recognition writes, are added.
 """
 
 from vca.kit.spoken_digits.language import Language

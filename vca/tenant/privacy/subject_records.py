@@ -72,7 +72,7 @@ def find_messages(session: Session, subject: DataSubject, *, until: datetime) ->
     They include messages with the number in calls of other people.
     """
     asks_for_callback = any_id(Message.id, _find_callback_messages(session, subject))
-    names_subject = or_(Message.caller_number == subject.number, asks_for_callback)
+    names_subject = or_(Message.caller_number.in_(subject.numbers), asks_for_callback)
     is_of_live_call = Message.call_id.in_(select(Call.id).where(text(LIVE_CONDITION)))
     is_over = or_(Message.call_id.is_(None), ~is_of_live_call)
     query = select(Message.id).where(names_subject, is_over, Message.created_at <= until)
@@ -89,8 +89,8 @@ def _belongs_to_subject(subject: DataSubject, message_ids: Sequence[UUID]) -> Co
         any_id(Message.id, message_ids), Message.call_id.is_not(None)
     )
     return or_(
-        and_(Call.direction == "inbound", Call.caller_number == subject.number),
-        and_(Call.direction == "outbound", Call.called_number == subject.number),
+        and_(Call.direction == "inbound", Call.caller_number.in_(subject.numbers)),
+        and_(Call.direction == "outbound", Call.called_number.in_(subject.numbers)),
         and_(
             Call.direction == "inbound",
             Call.caller_number.is_(None),

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.orm import Session
 
 from tests.integration.tenant.message_factory import create_message
 from tests.support import admin_db
@@ -14,6 +15,7 @@ from tests.support.factories import Factory, Tenant
 from tests.support.spoken_numbers import spellings
 from vca.kit import json
 from vca.kit.spoken_digits import PRESELECTION_PATTERN
+from vca.tenant.privacy import table_scan
 
 NUMBER, OTHER_CALLER = "+14155550123", "+14155550199"
 SPELLINGS = (
@@ -105,6 +107,34 @@ def test_an_erasure_of_a_short_number_says_that_its_national_form_remains(
     assert "short_number" in remains
     [message] = acme.get("/messages").json
     assert message["reason"] == "321000 or [erased]"
+
+
+def test_a_row_that_another_transaction_has_scrubbed_meanwhile_stays(
+    acme: Tenant, world: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_message(acme, caller_number=OTHER_CALLER, reason=f"Tell her at {SPELLINGS[0]}.")
+    lock_rows = table_scan.lock_rows
+
+    def scrub_and_lock_rows(session: Session, *arguments: Any) -> Any:
+        session.execute(text("UPDATE messages SET reason = 'Gone.'"))
+        return lock_rows(session, *arguments)
+
+    monkeypatch.setattr(table_scan, "lock_rows", scrub_and_lock_rows)
+
+    erasure = _erase(acme, world)
+
+    [message] = acme.get("/messages").json
+    assert (message["reason"], erasure["removed"]["mentions"]) == ("Gone.", 0)
+
+
+def test_a_search_reads_large_tables_in_windows(
+    mentioning_tenant: Tenant, world: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table_scan, "WINDOW_ROWS", 2)
+
+    erasure = _erase(mentioning_tenant, world)
+
+    assert erasure["removed"]["mentions"] == len(SPELLINGS)
 
 
 def test_postgres_selects_every_spelling(acme: Tenant) -> None:
