@@ -15,8 +15,7 @@ from vca.tenant.webhooks import events
 from vca.tenant.webhooks.events import Event
 
 _LISTING = Listing(Message, (Message.created_at, Message.id), newest_first=True)
-# A number in words is this long.
-MAX_NUMBER_LENGTH = 200
+MAX_NUMBER_LENGTH = 40
 MAX_NAME_LENGTH = 200
 MAX_REASON_LENGTH = 4_000
 
