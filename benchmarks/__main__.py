@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from benchmarks import request_cost
+from benchmarks import erasure, request_cost
 from benchmarks.deliveries import command as deliveries
 from benchmarks.fleet import command as fleet
 from benchmarks.limits import command as limits
@@ -24,6 +24,7 @@ def main(context: click.Context) -> None:
         context.invoke(relay.command)
         context.invoke(limits.command)
         context.invoke(deliveries.command)
+        context.invoke(erasure.command)
         context.invoke(fleet.command)
 
 
@@ -32,6 +33,7 @@ main.add_command(turns.command)
 main.add_command(relay.command)
 main.add_command(limits.command)
 main.add_command(deliveries.command)
+main.add_command(erasure.command)
 main.add_command(fleet.command)
 
 if __name__ == "__main__":

@@ -57,6 +57,7 @@ from vca.tenant.calls import routes as calls
 from vca.tenant.calls.core import account_usage, call_services, record, watchdog
 from vca.tenant.calls.core.call_services import CallServices
 from vca.tenant.calls.simulation import silent_callee, stream_limit
+from vca.tenant.messages import imported_mail
 from vca.tenant.messages import routes as messages
 from vca.tenant.models import metadata as tenant_tables
 from vca.tenant.phone_numbers import number_samples, ownership, provider_compatibility
@@ -214,6 +215,7 @@ def _configure_services(app: Flask, config: Settings) -> None:
             delete_files=retention.delete_files,
             re_encrypt=encrypted_columns.re_encrypt_tenant,
             mute_webhooks=imported_copy.mute_webhooks,
+            resume_mail=imported_mail.resume_mail,
             rebuild_usage=rebuild.rebuild_usage,
         )
     )

@@ -24,6 +24,8 @@ from vca.tenancy.session import public_session
 BUDGET_S = 4.0
 # The name of the job that checks a live call, from `vca.tenant.calls`.
 CALL_CHECK_JOB = "calls.check"
+# The name of the job that mails a message, from `vca.tenant.messages`.
+MAIL_JOB = "messages.mail"
 
 blp = Blueprint("metrics", __name__, description="Prometheus metrics.")
 
@@ -62,7 +64,7 @@ def _read_gauges() -> DeploymentGauges | None:
     """
     try:
         with deadline.within(BUDGET_S), public_session() as session:
-            return gauges.read_gauges(session, watch_job=CALL_CHECK_JOB)
+            return gauges.read_gauges(session, watch_job=CALL_CHECK_JOB, mail_job=MAIL_JOB)
     except (DatabaseFailure, DBAPIError) as error:
         log.get_logger().warning("metrics.database_away", exc_info=error)
         return None
@@ -81,6 +83,7 @@ class _GaugeCollector(Collector):
             return
         yield _gauge_family(metrics.LIVE_CALLS, snapshot.live_calls)
         yield _gauge_family(metrics.OLDEST_DUE_JOB_SECONDS, snapshot.oldest_due_job_s)
+        yield _gauge_family(metrics.PENDING_MAILS, snapshot.pending_mails)
         yield _gauge_family(metrics.FAILED_REGISTRATIONS, snapshot.failed_registrations)
         yield _gauge_family(metrics.TENANTS_BEHIND_HEAD, snapshot.tenants_behind_head)
         tenants = GaugeMetricFamily(

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -14,7 +13,7 @@ from email.utils import format_datetime
 from threading import Timer
 from urllib.parse import unquote, urlsplit
 
-from vca.kit import deadline
+from vca.kit import deadline, email_addresses
 from vca.kit.parsers import SMTP_PORTS
 from vca.kit.text import sanitize
 
@@ -29,8 +28,8 @@ class MailError(Exception):
     """The server did not accept a mail.
 
     `permanent` decides on retries. A permanent rejection (5xx) is. A temporary one (4xx), a
-    timeout, a failed login or TLS error is not, because an operator can fix it. The message
-    contains no address and no text of the mail.
+    timeout, a failed login or TLS error is not, because an operator can fix it. What the server
+    cannot transmit at all is permanent. The message contains no address and no text of the mail.
     """
 
     def __init__(self, message: str, *, permanent: bool, code: int | None = None) -> None:
@@ -63,28 +62,24 @@ class Mailer:
         tls_context: ssl.SSLContext | None = None,
     ) -> None:
         self._url = urlsplit(url)
-        self._sender = sender
+        self._sender = email_addresses.to_ascii(sender)
         self._timeout_s = timeout_s
         self._total_timeout_s = total_timeout_s
         self._tls_context = tls_context
 
     def send(self, mail: Mail) -> None:
         """Deliver the mail to the server; raises MailError. No transaction may be open."""
-        message = self._build_message(mail)
+        recipient = _ascii_recipient(mail.to)
+        message = self._build_message(mail, recipient)
         with _translate_errors(), self._open_connection() as server:
-            server.send_message(message, self._sender, [mail.to])
+            _send_message(server, message, self._sender, recipient)
             with suppress(smtplib.SMTPException, OSError):  # the mail was accepted already
                 server.quit()
 
-    def _build_message(self, mail: Mail) -> EmailMessage:
+    def _build_message(self, mail: Mail, recipient: str) -> EmailMessage:
         """Build the message with EmailMessage, so that line ends in data cannot add headers."""
         message = EmailMessage(policy=SMTP)
-        if "=?" in mail.to:
-            raise MailError("invalid recipient address", permanent=True)
-        try:
-            message["To"] = Address(addr_spec=mail.to)
-        except (ValueError, IndexError, MessageError) as error:  # all raised by the parser
-            raise MailError("invalid recipient address", permanent=True) from error
+        message["To"] = Address(addr_spec=recipient)
         message["From"] = Address(addr_spec=self._sender)
         message["Subject"] = _header_text(mail.subject)
         message["Date"] = format_datetime(mail.written_at)
@@ -135,6 +130,22 @@ class Mailer:
     @property
     def _effective_tls_context(self) -> ssl.SSLContext:
         return self._tls_context or ssl.create_default_context()
+
+
+def _ascii_recipient(address: str) -> str:
+    """Return the address in ASCII; a stored address of an earlier release may be invalid."""
+    try:
+        return email_addresses.to_ascii(address)
+    except ValueError:
+        raise MailError("invalid recipient address", permanent=True) from None
+
+
+def _send_message(server: smtplib.SMTP, message: EmailMessage, sender: str, recipient: str) -> None:
+    """Send the message; what this server or SMTP itself cannot transmit is a permanent error."""
+    try:
+        server.send_message(message, sender, [recipient])
+    except (smtplib.SMTPNotSupportedError, ValueError) as error:
+        raise MailError(f"failed: {type(error).__name__}", permanent=True) from error
 
 
 def _header_text(text: str) -> str:

@@ -5,12 +5,11 @@ import re
 from collections.abc import Callable
 from urllib.parse import unquote, urlsplit
 
+from vca.kit import email_addresses
+
 PLACEHOLDER = "change-me"
 _ROLE_PREFIX = re.compile(r"[a-z][a-z0-9_]{0,19}", re.ASCII)
 _BUCKET = re.compile(r"//[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_./-]{0,200})?", re.ASCII)
-_EMAIL_ADDRESS = re.compile(
-    r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*", re.ASCII
-)
 # URL schemes of mail servers and their default ports.
 SMTP_PORTS = {"smtp": 25, "smtps": 465, "smtp+starttls": 587}
 
@@ -156,7 +155,6 @@ def smtp_url(raw: str) -> str:
 
 
 def email_address(raw: str) -> str:
-    """Accept an e-mail address."""
-    if not _EMAIL_ADDRESS.fullmatch(raw):
-        raise ValueError("must be a single e-mail address such as vca@example.com")
+    """Accept an e-mail address that mail servers can deliver to."""
+    email_addresses.to_ascii(raw)
     return raw

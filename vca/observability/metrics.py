@@ -16,6 +16,7 @@ STAGES = ("model_first_token", "model", "database", "total")
 OUTCOMES = ("done", "failed", "rescued")
 DIRECTIONS = ("inbound", "outbound")
 ATTEMPTS = ("delivered", "refused", "unreachable")
+MAIL_OUTCOMES = ("sent", "deferred", "failed")
 RATE_LIMITS = ("key", "tenant", "address")
 DISABLED_REASONS = ("gone", "failing")
 OWNERS = ("tenant", "operator")
@@ -169,6 +170,11 @@ WEBHOOKS_DISABLED = Counter(
     "Webhooks that were disabled after a 410 response or five days of failures.",
     {"reason": DISABLED_REASONS, "whose": OWNERS},
 )
+MAILS = Counter(
+    "vca_mails_total",
+    "Attempts to mail a message; `deferred` ones are repeated, after `failed` there is no other.",
+    {"outcome": MAIL_OUTCOMES},
+)
 RATE_LIMITED = Counter(
     "vca_rate_limited_total",
     "Requests rejected by a rate limit, by limit.",
@@ -200,6 +206,7 @@ LIVE_CALLS = Gauge("vca_live_calls", "Live calls, counted by the jobs that monit
 OLDEST_DUE_JOB_SECONDS = Gauge(
     "vca_oldest_due_job_seconds", "Time that the oldest due job has waited for a worker."
 )
+PENDING_MAILS = Gauge("vca_pending_mails", "Mails about messages that were not accepted yet.")
 FAILED_REGISTRATIONS = Gauge(
     "vca_failed_registrations", "Phone numbers whose registration with the carrier failed."
 )

@@ -12,6 +12,7 @@ from vca.tenancy import schema
 _READ_GAUGES = text(
     """
     SELECT (SELECT coalesce(sum(jobs), 0) FROM jobs.tenants_awaiting(:watching)) AS live_calls,
+           (SELECT coalesce(sum(jobs), 0) FROM jobs.tenants_awaiting(:mailing)) AS pending_mails,
            jobs.oldest_due_s() AS oldest_due_job_s,
            (SELECT count(*) FROM public.dids WHERE registration_status = 'failed')
                AS failed_registrations,
@@ -26,15 +27,19 @@ class DeploymentGauges:
     """The state of the deployment; `tenants` is the number of tenants by status."""
 
     live_calls: int
+    pending_mails: int
     oldest_due_job_s: float
     failed_registrations: int
     tenants_behind_head: int
     tenants: Mapping[str, int]
 
 
-def read_gauges(session: Session, *, watch_job: str) -> DeploymentGauges:
-    """Read the gauges; each live call has one waiting job with the name `watch_job`."""
-    row = session.execute(_READ_GAUGES, {"watching": watch_job}).one()
+def read_gauges(session: Session, *, watch_job: str, mail_job: str) -> DeploymentGauges:
+    """Read the gauges.
+
+    Each live call has one waiting job with the name `watch_job`, each unsent mail one `mail_job`.
+    """
+    row = session.execute(_READ_GAUGES, {"watching": watch_job, "mailing": mail_job}).one()
     by_status: Counter[str] = Counter()
     behind_count = 0
     for status, revision, count in row.tenants:
@@ -44,6 +49,7 @@ def read_gauges(session: Session, *, watch_job: str) -> DeploymentGauges:
         )
     return DeploymentGauges(
         int(row.live_calls),
+        int(row.pending_mails),
         float(row.oldest_due_job_s),
         row.failed_registrations,
         behind_count,

@@ -226,11 +226,13 @@ def test_tenants_calls_and_failed_registrations_are_counted(
         read_value("vca_live_calls"),
     )
     failed_registrations = read_value("vca_failed_registrations")
+    pending_mails = read_value("vca_pending_mails")
     number = acme.number()["did_number"]
     suspended_tenants = read_value("vca_tenants", status="suspended")
     world.platform().api.patch(hooli.url(), {"status": "suspended"})
     with public_session() as session:
         queue.enqueue(session, "calls.check", tenant_id=acme.id)
+        queue.enqueue(session, "messages.mail", tenant_id=acme.id)
     with admin_db.public_session() as session:
         session.execute(
             text("UPDATE public.dids SET registration_status = 'failed' WHERE did_number = :n"),
@@ -241,8 +243,10 @@ def test_tenants_calls_and_failed_registrations_are_counted(
     assert read_value("vca_tenants", status="suspended") == suspended_tenants + 1
     assert read_value("vca_live_calls") == live_calls + 1
     assert read_value("vca_failed_registrations") == failed_registrations + 1
+    assert read_value("vca_pending_mails") == pending_mails + 1
     with admin_db.public_session() as session:
-        session.execute(text("DELETE FROM jobs.procrastinate_jobs WHERE task_name = 'calls.check'"))
+        delete_jobs = "DELETE FROM jobs.procrastinate_jobs WHERE args->>'tenant_id' = :id"
+        session.execute(text(delete_jobs), {"id": acme.id})
 
 
 def test_outdated_tenants_and_overdue_jobs_are_reported(

@@ -1,10 +1,12 @@
 """Tests of the mailer with a server on loopback: delivery, errors, timeouts and encryption."""
 
+import smtplib
 import socket
 import ssl
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
+from smtplib import SMTPNotSupportedError
 from typing import Any
 from urllib.parse import quote
 
@@ -100,6 +102,10 @@ def test_a_subject_cannot_inject_headers(subject: str) -> None:
         "a@b>",
         "(a)",
         "=?utf-8?q?a=0D=0ABcc:?=@b",
+        "=?utf-8?q?a?=@example.com",
+        "büro@example.com",
+        "a@[192.0.2.1]",
+        '"a b"@example.com',
     ],
 )
 def test_an_invalid_address_is_a_permanent_error_and_nothing_is_sent(to: str) -> None:
@@ -171,6 +177,30 @@ def test_the_reply_code_of_the_server_decides_whether_to_retry(
 
         assert (error.permanent, error.code) == (permanent, int(reply[:3]))
         assert "acme" not in str(error)
+
+
+def test_a_sender_may_have_an_international_domain() -> None:
+    with smtp_server() as mail_server:
+        Mailer(mail_server.url, "vca@münchen.de").send(_mail())
+
+        [mail] = mail_server.messages
+    assert mail_server.envelopes[0][0] == mail["From"] == "vca@xn--mnchen-3ya.de"
+    assert mail["Message-ID"] == "<message-1@xn--mnchen-3ya.de>"
+
+
+@pytest.mark.parametrize(
+    "error", [SMTPNotSupportedError("SMTPUTF8"), UnicodeEncodeError("ascii", "ü", 0, 1, "x")]
+)
+def test_what_the_server_cannot_transmit_is_a_permanent_error(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail_to_send(*_: object, **__: object) -> None:
+        raise error
+
+    with smtp_server() as mail_server:
+        monkeypatch.setattr(smtplib.SMTP, "send_message", fail_to_send)
+
+        assert _send_failing(Mailer(mail_server.url, SENDER)).permanent
 
 
 def test_an_unreachable_server_is_a_temporary_error() -> None:

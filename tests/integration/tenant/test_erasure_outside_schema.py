@@ -21,7 +21,7 @@ from vca.tenant.webhooks import events
 from vca.tenant.webhooks.events import Event
 
 SUBJECT = erasure_fixture.create_subject()
-PATTERN = {"pattern": DataSubject(SUBJECT.number).pattern}
+PATTERN = {"pattern": DataSubject(SUBJECT.number).literal_pattern}
 
 
 def _execute(tenant: Tenant, statement: str, **values: Any) -> list[Any]:

@@ -60,7 +60,7 @@ def test_a_message_is_mailed_once_and_marked_as_mailed(
     content = email.get_content()
     for expected_text in ("Zähne 🦷", CALLER, "Call back at: 42", str(message_id), str(call_id)):
         assert expected_text in content
-    assert notified_tenant.get(f"/messages/{message_id}").json["mailed_at"] is not None
+    assert _mail_status(notified_tenant, message_id) == ("sent", True)
     _run_mail_job(notified_tenant, message_id)
     assert len(smtp_inbox.messages) == 1
 
@@ -83,9 +83,10 @@ def test_the_mail_of_a_voicemail_contains_the_path_of_its_audio(
 def test_a_tenant_without_a_notification_address_gets_no_mail(
     acme: Tenant, world: Factory, smtp_inbox: SmtpServer
 ) -> None:
-    create_message(acme)
+    message_id = create_message(acme)
 
     assert world.run_jobs(acme) == []
+    assert _mail_status(acme, message_id) == ("none", False)
 
 
 def test_a_deployment_without_a_mail_server_enqueues_no_mail(acme: Tenant, world: Factory) -> None:
@@ -115,6 +116,7 @@ def test_a_message_of_a_simulated_call_is_neither_mailed_nor_listed(
     assert notified_tenant.get("/messages").json == []
     [message] = notified_tenant.get("/messages", simulated="true").json
     assert (message["call_id"], message["mailed_at"]) == (call_id, None)
+    assert message["mail_status"] == "none"
     [event] = [
         event for event in notified_tenant.get("/events").json if event["type"] == "message.taken"
     ]
@@ -133,12 +135,13 @@ def test_a_mail_job_for_a_simulated_call_sends_nothing(
 def test_a_removed_notification_address_gets_no_mail(
     notified_tenant: Tenant, world: Factory, smtp_inbox: SmtpServer
 ) -> None:
-    create_message(notified_tenant)
+    message_id = create_message(notified_tenant)
     world.sql(notified_tenant, "UPDATE settings SET notification_email = NULL")
 
     assert world.run_jobs(notified_tenant) == ["messages.mail"]
 
     assert smtp_inbox.messages == []
+    assert _mail_status(notified_tenant, message_id) == ("none", False)
 
 
 def test_a_mail_that_the_server_defers_is_sent_later(
@@ -146,14 +149,18 @@ def test_a_mail_that_the_server_defers_is_sent_later(
 ) -> None:
     smtp_inbox.answers.extend(["451 later", "452 full"])
     message_id = create_message(notified_tenant)
-    world.run_jobs(notified_tenant)
+    with capture_logs() as log_lines:
+        world.run_jobs(notified_tenant)
     assert smtp_inbox.messages == []
+    assert _mail_status(notified_tenant, message_id) == ("pending", False)
+    [log_line] = [entry for entry in log_lines if entry["event"] == "message.mail_delayed"]
+    assert (log_line["code"], log_line["attempt"]) == (451, 1)
 
     for _ in range(2):
         assert world.run_jobs(notified_tenant, include_scheduled=True) == ["messages.mail"]
 
     assert len(smtp_inbox.messages) == 1
-    assert notified_tenant.get(f"/messages/{message_id}").json["mailed_at"] is not None
+    assert _mail_status(notified_tenant, message_id) == ("sent", True)
     assert world.run_jobs(notified_tenant, include_scheduled=True) == []
 
 
@@ -166,7 +173,7 @@ def test_a_permanently_rejected_mail_is_not_retried(
     world.run_jobs(notified_tenant)
 
     assert world.run_jobs(notified_tenant, include_scheduled=True) == []
-    assert notified_tenant.get(f"/messages/{message_id}").json["mailed_at"] is None
+    assert _mail_status(notified_tenant, message_id) == ("failed", False)
 
 
 def test_a_mail_is_dropped_after_the_last_retry(
@@ -174,12 +181,13 @@ def test_a_mail_is_dropped_after_the_last_retry(
 ) -> None:
     monkeypatch.setattr(email_notifications, "BACK_OFF_S", (1, 1))
     smtp_inbox.answers.extend(["451 later"] * 9)
-    create_message(notified_tenant)
+    message_id = create_message(notified_tenant)
     world.run_jobs(notified_tenant)
 
     job_names = [world.run_jobs(notified_tenant, include_scheduled=True) for _ in range(3)]
 
     assert job_names == [["messages.mail"], ["messages.mail"], []]
+    assert _mail_status(notified_tenant, message_id) == ("failed", False)
 
 
 def test_a_retry_after_a_crash_sends_the_identical_mail(
@@ -236,13 +244,97 @@ def test_the_content_of_a_message_is_not_logged(
         assert secret not in str(log_lines)
 
 
-def test_a_mail_job_does_nothing_when_mail_is_disabled(
-    notified_tenant: Tenant, world: Factory
+def test_a_mail_waits_until_the_worker_has_a_mail_server(
+    notified_tenant: Tenant, world: Factory, smtp_inbox: SmtpServer
 ) -> None:
-    create_message(notified_tenant)
+    message_id = create_message(notified_tenant)
+    configured_mailer = mail.current_mailer()
     mail.set_current_mailer(None)
 
+    world.run_jobs(notified_tenant)
+    assert _mail_status(notified_tenant, message_id) == ("pending", False)
+    mail.set_current_mailer(configured_mailer)
+    world.run_jobs(notified_tenant, include_scheduled=True)
+
+    assert _mail_status(notified_tenant, message_id) == ("sent", True)
+
+
+@pytest.mark.parametrize(
+    ("address", "recipient"),
+    [
+        ("info@münchen.de", "info@xn--mnchen-3ya.de"),
+        ("info@BÜCHER.example", "info@xn--bcher-kva.example"),
+        ("a.b+c@例え.jp", "a.b+c@xn--r8jz45g.jp"),
+        ("x@straße.de", "x@xn--strae-oqa.de"),
+    ],
+)
+def test_a_mail_arrives_at_an_international_domain(
+    notified_tenant: Tenant,
+    world: Factory,
+    smtp_inbox: SmtpServer,
+    address: str,
+    recipient: str,
+) -> None:
+    response = notified_tenant.patch("/settings", {"notification_email": address})
+    message_id = create_message(notified_tenant)
+
+    world.run_jobs(notified_tenant)
+
+    assert response.json["notification_email"] == address
+    [(_, recipients, _)] = smtp_inbox.envelopes
+    [email] = smtp_inbox.messages
+    assert (recipients, email["To"]) == ([recipient], recipient)
+    assert _mail_status(notified_tenant, message_id) == ("sent", True)
+
+
+def test_a_stored_address_that_cannot_be_mailed_fails_at_once_and_keeps_the_message(
+    notified_tenant: Tenant, world: Factory, smtp_inbox: SmtpServer
+) -> None:
+    """Earlier releases accepted such addresses."""
+    world.sql(notified_tenant, "UPDATE settings SET notification_email = 'büro@example.com'")
+    message_id = create_message(notified_tenant, reason="Call back.")
+
+    with capture_logs() as log_lines:
+        world.run_jobs(notified_tenant)
+
+    assert world.run_jobs(notified_tenant, include_scheduled=True) == []
+    assert _mail_status(notified_tenant, message_id) == ("failed", False)
+    assert notified_tenant.get(f"/messages/{message_id}").json["reason"] == "Call back."
+    assert [line["event"] for line in log_lines].count("message.not_mailed") == 1
+    assert "büro" not in str(log_lines)
+
+
+def test_a_message_of_an_earlier_release_shows_whether_it_was_mailed(
+    notified_tenant: Tenant, world: Factory, smtp_inbox: SmtpServer
+) -> None:
+    message_id = create_message(notified_tenant)
+    world.sql(notified_tenant, "UPDATE messages SET mail_status = NULL")
+    assert _mail_status(notified_tenant, message_id) == ("none", False)
+
+    world.run_jobs(notified_tenant)
+    world.sql(notified_tenant, "UPDATE messages SET mail_status = NULL")
+
+    assert _mail_status(notified_tenant, message_id) == ("sent", True)
+
+
+def test_a_message_that_is_erased_while_it_is_mailed_is_no_error(
+    notified_tenant: Tenant,
+    world: Factory,
+    smtp_inbox: SmtpServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    create_message(notified_tenant)
+    monkeypatch.setattr(
+        Mailer, "send", lambda *_: world.sql(notified_tenant, "DELETE FROM messages")
+    )
+
     assert world.run_jobs(notified_tenant) == ["messages.mail"]
+
+
+def _mail_status(tenant: Tenant, message_id: UUID) -> tuple[str, bool]:
+    """Return (the status of the message's mail, whether it has the time at which it was sent)."""
+    message = tenant.get(f"/messages/{message_id}").json
+    return message["mail_status"], message["mailed_at"] is not None
 
 
 def _run_mail_job(tenant: Tenant, message_id: UUID) -> None:

@@ -30,6 +30,7 @@ def test_a_message_is_returned_with_all_its_fields(acme: Tenant) -> None:
         "reason": "A new tooth.",
         "simulated": False,
         "audio": None,
+        "mail_status": "none",
         "mailed_at": None,
     }
 
@@ -119,6 +120,7 @@ def test_a_message_is_marked_as_done_and_as_new(acme: Tenant) -> None:
         ({"status": None}, "/status"),
         ({"name": "x"}, "/name"),
         ({"mailed_at": None}, "/mailed_at"),
+        ({"mail_status": "sent"}, "/mail_status"),
     ],
 )
 def test_an_invalid_update_is_rejected_with_its_pointer(

@@ -87,6 +87,7 @@ def test_an_update_merges_objects_and_null_resets_a_field(
     [
         ("home_country", "DE"),
         ("notification_email", "office@example.com"),
+        ("notification_email", "office@münchen.de"),
         ("hours", {"weekly": {"monday": []}}),
     ],
 )
@@ -130,6 +131,8 @@ def test_a_tenant_can_have_at_most_fifty_variables(acme: Tenant) -> None:
         ({"variables": {"company": "x" * 501}}, "/variables/company"),
         ({"variables": {"company": 1}}, "/variables/company"),
         ({"notification_email": "office"}, "/notification_email"),
+        ({"notification_email": "büro@example.com"}, "/notification_email"),
+        ({"notification_email": "office@münchen"}, "/notification_email"),
         ({"notification_email": "a@example.com\nBcc: b@example.com"}, "/notification_email"),
         ({"spend_cap": {"amount": 1}}, "/spend_cap"),
         ({"time_zone": "Mars/Base"}, "/time_zone"),

@@ -28,6 +28,15 @@ EMAILS = Redaction(email_addresses=True)
         "four one one one, one one one one, one one one one, one one one one",
         "Four one one one 1111 1111 one one one one",
         "\u0664111 1111 1111 1111",
+        "4111_1111_1111_1111",
+        "4111\u20261111\u20261111 - 1111",
+        "4111  -  1111  -  1111  -  1111",
+        "forty-one eleven, eleven eleven, eleven eleven, eleven eleven",
+        "four, triple one, uh, 1111 dash 1111 dash quadruple one",
+        "vier eins eins eins, elf elf, elf elf, eins eins eins eins",
+        "quarante et un onze onze onze onze onze onze onze",
+        "viertausendeinhundertelf elf elf elf elf elf elf",
+        "\u56db\u5e7a\u5e7a\u5e7a 1111 1111 1111",
     ],
 )
 def test_a_card_number_is_redacted_in_every_spelling(text: str) -> None:
@@ -46,6 +55,9 @@ def test_a_card_number_is_redacted_in_every_spelling(text: str) -> None:
         "one of you, two at most",
         "4111 1111 or 1111 1111",
         "s\u0131x s\u0130x \u017fix",
+        "I went to one of two, for an hour or two, on to do one for you too, at one to two",
+        "2026-11-30 11:02:51 and 2026-11-30 12:02:51",
+        "vierzig Euro f\u00fcnf, am elften elften um elf Uhr elf, zwei oder drei",
     ],
 )
 def test_digits_that_are_no_card_number_are_not_redacted(text: str) -> None:
@@ -94,6 +106,55 @@ def test_text_that_is_no_email_address_is_not_redacted() -> None:
 )
 def test_text_that_matches_a_mask_is_redacted(mask: str, text: str, redacted_text: str) -> None:
     assert Redaction(patterns=(mask,)).redact_text(text) == redacted_text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "415 555 0123",
+        "415, 555, 0123",
+        "4 1 5, 5 5 5, 0 1 2 3",
+        "four one five five five five zero one two three",
+        "415 555 oh 123",
+        "415  -  555  -  0123",
+        "415_555_0123",
+        "415\u2026555\u20260123",
+        "\uff14\uff11\uff15 \uff15\uff15\uff15 \uff10\uff11\uff12\uff13",
+        "\u0664\u0661\u0665 \u0665\u0665\u0665 \u0660\u0661\u0662\u0663",
+        "415) 555-0123",
+        "four fifteen, triple five, oh one, twenty-three",
+        "vier eins f\u00fcnf, f\u00fcnfhundertf\u00fcnfundf\u00fcnfzig, null eins dreiundzwanzig",
+    ],
+)
+def test_a_mask_of_digits_matches_every_spelling_of_speech_recognition(text: str) -> None:
+    redaction = Redaction(patterns=("### ### ####",))
+
+    redacted_text = redaction.redact_text(f"My number is {text}. Born 1980.")
+
+    assert redacted_text == f"My number is {PATTERN_REPLACEMENT}. Born 1980."
+
+
+@pytest.mark.parametrize(
+    ("mask", "text", "redacted_text"),
+    [
+        ("####", "my pin is one two three four, ok", f"my pin is {PATTERN_REPLACEMENT}, ok"),
+        ("####", "twelve, thirty", "twelve, thirty"),
+        ("####", "items 12, 30 and 45", "items 12, 30 and 45"),
+        ("####", "four one five five five five zero one two three", None),
+        ("####", "one on one, at one to two", None),
+        (
+            "12##",
+            "one two three four and four three two one",
+            f"{PATTERN_REPLACEMENT} and four three two one",
+        ),
+        ("#########", "zero seven eight, oh five, one one two zero", PATTERN_REPLACEMENT),
+        ("@@####", "a b one two three four", None),
+    ],
+)
+def test_a_mask_of_digits_matches_whole_numbers_only(
+    mask: str, text: str, redacted_text: str | None
+) -> None:
+    assert Redaction(patterns=(mask,)).redact_text(text) == (redacted_text or text)
 
 
 def test_all_texts_of_a_document_are_redacted() -> None:

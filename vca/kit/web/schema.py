@@ -14,7 +14,7 @@ from marshmallow import fields, validate
 from sqlalchemy import Row
 from typing_extensions import override
 
-from vca.kit import language_tags, phone
+from vca.kit import email_addresses, language_tags, phone
 from vca.kit.json import is_storable
 
 _UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
@@ -192,6 +192,26 @@ def _check_valid_number(value: str) -> None:
 def _check_printable(value: str) -> None:
     if not is_storable(value):
         raise marshmallow.ValidationError("Contains an unprintable character.")
+
+
+def email_address(**options: Any) -> fields.String:
+    """Return a field for an e-mail address that mail servers can deliver to."""
+    checks: list[Callable[[str], Any]] = [
+        validate.Length(max=email_addresses.MAX_LENGTH),
+        _check_email_address,
+    ]
+    metadata = {"format": "email", "example": "office@example.com"}
+    return fields.String(
+        validate=checks, metadata={**metadata, **options.pop("metadata", {})}, **options
+    )
+
+
+def _check_email_address(value: str) -> None:
+    try:
+        email_addresses.to_ascii(value)
+    except ValueError as error:
+        reason = str(error)
+        raise marshmallow.ValidationError(f"{reason[0].upper()}{reason[1:]}.") from None
 
 
 class StrictBoolean(fields.Boolean):

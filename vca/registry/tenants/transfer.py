@@ -225,8 +225,10 @@ def _import_registry_rows(
     imported.phone_numbers_deactivated = hooks.deactivate_unowned_numbers(session, tenant)
     archived = imported.archived_tenant_id
     imported.unreadable_columns = hooks.re_encrypt(session, tenant, archived)
-    if archived != row.id and session.get(Tenant, archived) is not None:
+    is_copy = archived != row.id and session.get(Tenant, archived) is not None
+    if is_copy:
         imported.webhooks_deactivated = hooks.mute_webhooks(session, tenant)
+    hooks.resume_mail(session, tenant, is_copy)
     hooks.rebuild_usage(session, tenant, now)
     retention.schedule_purge_for_tenant(session, tenant_id=row.id, now=now)
     queue.enqueue(session, REAPPLY_JOB, tenant_id=row.id, archived=archived)

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from vca.jobs import queue
 from vca.kit import clock, mail
 from vca.kit.mail import Mail, MailError
-from vca.observability import log
+from vca.observability import log, metrics
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
 from vca.tenant.messages.models import Message
@@ -21,10 +21,19 @@ BACK_OFF_S = (30, 120, 600, 1_800, 7_200, 21_600, 43_200, 86_400, 86_400, 86_400
 _SUBJECT_NOUNS = {"message": "Message", "voicemail": "Voicemail"}
 
 
-def schedule_if_enabled(session: Session, *, message_id: UUID) -> None:
+def schedule_if_enabled(session: Session, message: Message) -> None:
     """Schedule the mail of a message if the tenant has an address and mail is configured."""
     if mail.current_mailer() is not None and settings.get(session).notification_email:
-        _schedule(session, message_id)
+        message.mail_status = "pending"
+        session.flush()
+        _schedule(session, message.id)
+
+
+def mail_status(message: Message) -> str:
+    """Return what became of the message's mail; it is not stored for older messages."""
+    if message.mailed_at is not None:
+        return "sent"
+    return message.mail_status or "none"
 
 
 def send(tenant: TenantRef, *, message_id: UUID, attempt: int) -> None:
@@ -35,26 +44,46 @@ def send(tenant: TenantRef, *, message_id: UUID, attempt: int) -> None:
     """
     with tenant_session(tenant) as session:
         outgoing = _compose_mail(session, tenant, message_id)
-    mailer = mail.current_mailer()
-    if outgoing is None or mailer is None:
+    if outgoing is None:
         return
     try:
-        mailer.send(outgoing)
+        _deliver(outgoing)
     except MailError as error:
         with tenant_session(tenant) as session:
             _handle_failure(session, message_id, attempt=attempt, error=error, now=clock.now())
     else:
         with tenant_session(tenant) as session:
-            session.get_one(Message, message_id, with_for_update=True).mailed_at = clock.now()
+            _set_status(session, message_id, "sent")
+        metrics.MAILS.inc(outcome="sent")
+
+
+def _deliver(outgoing: Mail) -> None:
+    """Send the mail. A worker without a mail server leaves it to a later attempt."""
+    mailer = mail.current_mailer()
+    if mailer is None:
+        raise MailError("no mail server is configured", permanent=False)
+    mailer.send(outgoing)
+
+
+def _set_status(session: Session, message_id: UUID, status: str) -> None:
+    """Store what became of the mail, unless the message was deleted meanwhile."""
+    message = session.get(Message, message_id, with_for_update=True)
+    if message is not None:
+        message.mail_status = status
+        if status == "sent":
+            message.mailed_at = clock.now()
 
 
 def _compose_mail(session: Session, tenant: TenantRef, message_id: UUID) -> Mail | None:
-    """Return the mail, or None if it was sent already or there is no recipient.
+    """Return the mail, or None if it was sent already or is no longer wanted.
 
     Simulated messages have no job, except for jobs that were queued by an earlier release.
     """
     message, recipient = session.get(Message, message_id), settings.get(session).notification_email
-    if message is None or message.simulated or message.mailed_at is not None or not recipient:
+    if message is None or message.simulated or message.mailed_at is not None:
+        return None
+    if not recipient:
+        message.mail_status = "none"
         return None
     sender = message.name or message.caller_number or "a withheld number"
     return Mail(
@@ -92,13 +121,19 @@ def audio_path(tenant_id: UUID, message: Message) -> str | None:
 def _handle_failure(
     session: Session, message_id: UUID, *, attempt: int, error: MailError, now: datetime
 ) -> None:
-    if error.permanent or attempt >= len(BACK_OFF_S):
-        log.get_logger().warning(
-            "message.not_mailed", message_id=str(message_id), code=error.code, exc_info=error
-        )
-        return
-    wait_s = BACK_OFF_S[attempt] * uniform(0.8, 1.2)
-    _schedule(session, message_id, attempt=attempt + 1, run_at=now + timedelta(seconds=wait_s))
+    is_final = error.permanent or attempt >= len(BACK_OFF_S)
+    log.get_logger().warning(
+        "message.not_mailed" if is_final else "message.mail_delayed",
+        message_id=str(message_id),
+        code=error.code,
+        attempt=attempt + 1,
+        exc_info=error,
+    )
+    metrics.MAILS.inc(outcome="failed" if is_final else "deferred")
+    _set_status(session, message_id, "failed" if is_final else "pending")
+    if not is_final:
+        wait_s = BACK_OFF_S[attempt] * uniform(0.8, 1.2)
+        _schedule(session, message_id, attempt=attempt + 1, run_at=now + timedelta(seconds=wait_s))
 
 
 def _schedule(
@@ -109,7 +144,16 @@ def _schedule(
     The lock allows one queued job per attempt, so that an attempt that runs twice does not schedule
     the next one twice.
     """
-    lock = f"{MAIL_JOB}:{message_id}:{attempt}"
     queue.enqueue(
-        session, MAIL_JOB, run_at=run_at, lock=lock, message_id=message_id, attempt=attempt
+        session,
+        MAIL_JOB,
+        run_at=run_at,
+        lock=attempt_lock(message_id, attempt),
+        message_id=message_id,
+        attempt=attempt,
     )
+
+
+def attempt_lock(message_id: UUID, attempt: int) -> str:
+    """Return the lock of the job of one attempt."""
+    return f"{MAIL_JOB}:{message_id}:{attempt}"

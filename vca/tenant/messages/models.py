@@ -11,6 +11,7 @@ from vca.tenant.base import TenantBase, timestamp_column
 
 KINDS = ("message", "voicemail")
 STATUSES = ("new", "done")
+MAIL_STATUSES = ("none", "pending", "sent", "failed")
 
 
 class Message(TenantBase):
@@ -19,6 +20,8 @@ class Message(TenantBase):
     It refers to its call and recording by id and outlives both. `caller_number` comes from the
     network, `callback_number` from the caller's own words. A `simulated` message was left in a
     simulated call: it is neither mailed nor listed in the tenant's inbox.
+
+    `mail_status` is null in messages of earlier releases.
     """
 
     __tablename__ = "messages"
@@ -26,6 +29,7 @@ class Message(TenantBase):
     __table_args__ = (
         CheckConstraint("kind IN ('message', 'voicemail')", name="kind"),
         CheckConstraint("status IN ('new', 'done')", name="status"),
+        CheckConstraint("mail_status IN ('none', 'pending', 'sent', 'failed')", name="mail_status"),
         Index(None, "created_at", "id"),
         Index(None, "call_id"),
     )
@@ -40,6 +44,7 @@ class Message(TenantBase):
     reason: Mapped[str | None] = mapped_column(Text)
     recording_id: Mapped[UUID | None]
     simulated: Mapped[bool] = mapped_column(server_default=text("false"), info=PLAIN)
+    mail_status: Mapped[str | None] = mapped_column(Text, info=PLAIN)
     mailed_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     created_at: Mapped[datetime] = timestamp_column()
     updated_at: Mapped[datetime] = timestamp_column()

@@ -7,7 +7,7 @@ from marshmallow import fields
 from vca.kit.web import PageQuery, Schema, pagination
 from vca.kit.web.schema import QueryBoolean, Uuid, string
 from vca.tenant.messages import email_notifications
-from vca.tenant.messages.models import KINDS, STATUSES
+from vca.tenant.messages.models import KINDS, MAIL_STATUSES, STATUSES
 
 
 def _audio_url(message: Any) -> str | None:
@@ -24,7 +24,7 @@ class MessageChangeSchema(Schema):
 class MessageSchema(MessageChangeSchema):
     """A message."""
 
-    computed = {"audio": _audio_url}
+    computed = {"audio": _audio_url, "mail_status": email_notifications.mail_status}
 
     id = fields.UUID(dump_only=True)
     kind = string(1, 20, one_of=KINDS, dump_only=True)
@@ -45,6 +45,19 @@ class MessageSchema(MessageChangeSchema):
     )
     audio = fields.String(
         dump_only=True, allow_none=True, metadata={"description": "URL of the recording."}
+    )
+    mail_status = string(
+        1,
+        20,
+        one_of=MAIL_STATUSES,
+        dump_only=True,
+        metadata={
+            "description": "`none`: the message is not mailed, because there is no "
+            "`notification_email` or no mail server, or the call was simulated. `pending`: the "
+            "mail was not accepted yet, and VCA tries again for about five days. `failed`: the "
+            "mail server rejected it, or accepted it in none of the attempts.",
+            "example": "sent",
+        },
     )
     mailed_at = fields.AwareDateTime(
         dump_only=True,

@@ -48,11 +48,12 @@ def create(
         reason=_sanitized(reason, MAX_REASON_LENGTH),
         recording_id=recording_id,
         simulated=simulated,
+        mail_status="none",
     )
     session.add(message)
     session.flush()
     if not simulated:
-        email_notifications.schedule_if_enabled(session, message_id=message.id)
+        email_notifications.schedule_if_enabled(session, message)
     data = {"message_id": message.id, "call_id": call_id, "kind": kind}
     events.emit(session, Event("message.taken", data, simulated=simulated))
     return message

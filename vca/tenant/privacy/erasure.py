@@ -128,16 +128,24 @@ def _erase_mentions(tenant: TenantRef, job: PrivacyJob, live: Collection[UUID]) 
             schema.expires_at.date().isoformat()
             for schema in replaced_schemas.list_replaced_schemas_of_tenant(session, tenant)
         ]
-        requests.update_result(session, job.request_id, configured=config_fields, copies=copies)
+        requests.update_result(
+            session,
+            job.request_id,
+            configured=config_fields,
+            copies=copies,
+            unread_languages=text_search.find_unread_languages(session),
+            is_short_number=job.subject.is_short,
+        )
     return complete
 
 
 def _erase_jobs(session: Session, job: PrivacyJob) -> bool:
     """Delete finished jobs that contain the number, and remove it from queued jobs' arguments.
 
-    Return whether none of the jobs is running.
+    Return whether none of the jobs is running. Arguments of jobs have numbers in digits, because
+    they contain no transcripts.
     """
-    pattern = {"pattern": job.subject.pattern}
+    pattern = {"pattern": job.subject.literal_pattern}
     deleted_count = session.scalar(_DELETE_FINISHED_JOBS, pattern) or 0
     job_rows = session.execute(_FIND_JOBS, pattern).all()
     for id, args, is_running in job_rows:

@@ -1,5 +1,6 @@
 """Request exports and erasures, read their status, and find an export's file."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,7 +13,7 @@ from vca.kit.errors import Conflict, DomainError
 from vca.tenancy.schema import TenantRef
 from vca.tenant.phone_numbers.models import PhoneNumber
 from vca.tenant.privacy import data_export, requests, text_search
-from vca.tenant.privacy.data_subject import DataSubject
+from vca.tenant.privacy.data_subject import MIN_ISOLATED_DIGITS, DataSubject
 from vca.tenant.privacy.models import PrivacyRequest
 
 # What an erasure cannot reach: (place, detail).
@@ -131,7 +132,25 @@ def erasure_to_dict(row: PrivacyRequest) -> dict[str, Any]:
     for expires_at in row.result.get("copies", []):
         detail = f"A backup of the tenant's data from before an import, kept until {expires_at}."
         remains.append({"where": "replaced", "detail": detail, "calls": [], "places": []})
+    remains += [
+        {"where": where, "detail": detail, "calls": [], "places": []}
+        for where, detail in _unread_spellings(row.result)
+    ]
     return {**_common_fields(row), "removed": row.result.get("removed", {}), "remains": remains}
+
+
+def _unread_spellings(result: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the spellings of the number that the search could not read, as (where, detail)."""
+    languages = result.get("unread_languages", [])
+    if languages:
+        detail = "Numbers that were said in words, not digits, in languages of AI profiles: "
+        yield "languages", f"{detail}{', '.join(languages)}."
+    if result.get("is_short_number"):
+        yield (
+            "short_number",
+            f"The number without its country code: fewer than {MIN_ISOLATED_DIGITS} digits "
+            "would match other numbers.",
+        )
 
 
 def _common_fields(row: PrivacyRequest) -> dict[str, Any]:

@@ -11,10 +11,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Uuid, and_, any_, func, literal, or_, select, text
+from sqlalchemy import ColumnElement, Uuid, and_, any_, literal, or_, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
+from vca.kit import spoken_digits
 from vca.tenant.calls.core import state_machine
 from vca.tenant.calls.core.models import LIVE_CONDITION, Call
 from vca.tenant.messages.models import Message
@@ -40,19 +41,20 @@ def find_calls(session: Session, subject: DataSubject, *, until: datetime) -> li
     The calls are read page by page in one transaction.
     """
     calls: list[SubjectCall] = []
+    belongs_to_subject = _belongs_to_subject(subject, _find_callback_messages(session, subject))
     while page := _calls_page(
-        session, subject, until=until, after=calls[-1].call_id if calls else None
+        session, belongs_to_subject, until=until, after=calls[-1].call_id if calls else None
     ):
         calls += page
     return calls
 
 
 def _calls_page(
-    session: Session, subject: DataSubject, *, until: datetime, after: UUID | None
+    session: Session, condition: ColumnElement[bool], *, until: datetime, after: UUID | None
 ) -> list[SubjectCall]:
     query = select(
         Call.id, Call.status, Call.simulated, Call.provider_type, Call.provider_call_id
-    ).where(_belongs_to_subject(subject), Call.started_at <= until)
+    ).where(condition, Call.started_at <= until)
     if after is not None:
         query = query.where(Call.id > after)
     rows = session.execute(query.order_by(Call.id).limit(5_000)).all()
@@ -69,7 +71,8 @@ def find_messages(session: Session, subject: DataSubject, *, until: datetime) ->
 
     They include messages with the number in calls of other people.
     """
-    names_subject = or_(Message.caller_number.in_(subject.numbers), _callback_matches(subject))
+    asks_for_callback = any_id(Message.id, _find_callback_messages(session, subject))
+    names_subject = or_(Message.caller_number.in_(subject.numbers), asks_for_callback)
     is_of_live_call = Message.call_id.in_(select(Call.id).where(text(LIVE_CONDITION)))
     is_over = or_(Message.call_id.is_(None), ~is_of_live_call)
     query = select(Message.id).where(names_subject, is_over, Message.created_at <= until)
@@ -81,9 +84,9 @@ def live_call_ids(session: Session) -> set[UUID]:
     return set(session.scalars(select(Call.id).where(text(LIVE_CONDITION))))
 
 
-def _belongs_to_subject(subject: DataSubject) -> ColumnElement[bool]:
+def _belongs_to_subject(subject: DataSubject, message_ids: Sequence[UUID]) -> ColumnElement[bool]:
     withheld_call_ids = select(Message.call_id).where(
-        _callback_matches(subject), Message.call_id.is_not(None)
+        any_id(Message.id, message_ids), Message.call_id.is_not(None)
     )
     return or_(
         and_(Call.direction == "inbound", Call.caller_number.in_(subject.numbers)),
@@ -96,10 +99,16 @@ def _belongs_to_subject(subject: DataSubject) -> ColumnElement[bool]:
     )
 
 
-def _callback_matches(subject: DataSubject) -> ColumnElement[bool]:
-    """Return the condition that a message's call-back number is the number in any spelling."""
-    digits = func.ltrim(func.regexp_replace(Message.callback_number, "[^0-9]", "", "g"), "0")
-    return digits.in_(subject.spellings)
+def _find_callback_messages(session: Session, subject: DataSubject) -> list[UUID]:
+    """Return the messages whose call-back number is the person's number in any spelling."""
+    query = select(Message.id, Message.callback_number).where(
+        Message.callback_number.regexp_match(spoken_digits.PRESELECTION_PATTERN)
+    )
+    return [
+        id
+        for id, callback_number in session.execute(query)
+        if callback_number is not None and subject.occurs_in(callback_number)
+    ]
 
 
 def any_id(column: Any, ids: Sequence[UUID]) -> ColumnElement[bool]:

@@ -114,24 +114,33 @@ def scan_windows(
     pattern: str,
     *,
     until: datetime | None = None,
-    lock: bool = False,
 ) -> Iterator[tuple[Session, Sequence[Row[Any]]]]:
     """Yield the matching rows that existed at `until`, each window in its own transaction.
 
-    The transaction ends when the next window is requested. With `lock` the rows are locked.
+    The transaction ends when the next window is requested.
     """
     after: tuple[Any, ...] | None = None
     while True:
         with tenant_session(tenant) as session:
             last = session.execute(_last_key(searchable, after)).one_or_none()
             key_range = KeyRange(after, tuple(last) if last is not None else None)
-            query = _matching_rows(searchable, pattern, until, key_range)
-            rows = session.execute(query.with_for_update() if lock else query).all()
+            rows = session.execute(_matching_rows(searchable, pattern, until, key_range)).all()
             if rows:
                 yield session, rows
         if key_range.last is None:
             return
         after = key_range.last
+
+
+def lock_rows(
+    session: Session, searchable: SearchableTable, rows: Sequence[Row[Any]]
+) -> list[Row[Any]]:
+    """Lock rows of a window, and return them as they are now, without those that are gone."""
+    if not rows:
+        return []
+    keys = [tuple(row._mapping[key] for key in searchable.key_columns) for row in rows]
+    query = _select_row(searchable).where(tuple_(*searchable.key_columns).in_(keys))
+    return list(session.execute(query.with_for_update()).all())
 
 
 def _last_key(searchable: SearchableTable, after: tuple[Any, ...] | None) -> Select[Any]:
@@ -143,13 +152,8 @@ def _last_key(searchable: SearchableTable, after: tuple[Any, ...] | None) -> Sel
 def _matching_rows(
     searchable: SearchableTable, pattern: str, until: datetime | None, key_range: KeyRange
 ) -> Select[Any]:
-    keys, call_id_column = searchable.key_columns, searchable.call_id_column
-    columns = [
-        *keys,
-        *searchable.text_columns,
-        *([call_id_column] if call_id_column is not None else []),
-    ]
-    query = select(*dict.fromkeys(columns)).where(searchable.matches(pattern))
+    keys = searchable.key_columns
+    query = _select_row(searchable).where(searchable.matches(pattern))
     if searchable.table is _VERSIONS_TABLE:
         query = query.where(~_IS_CURRENT_VERSION)
     if searchable.timestamp_column is not None and until is not None:
@@ -157,3 +161,14 @@ def _matching_rows(
     if key_range.after is not None:
         query = query.where(tuple_(*keys) > key_range.after)
     return query if key_range.last is None else query.where(tuple_(*keys) <= key_range.last)
+
+
+def _select_row(searchable: SearchableTable) -> Select[Any]:
+    """Return a query of the rows' keys, texts and call ids."""
+    call_id_column = searchable.call_id_column
+    columns = [
+        *searchable.key_columns,
+        *searchable.text_columns,
+        *([call_id_column] if call_id_column is not None else []),
+    ]
+    return select(*dict.fromkeys(columns))

@@ -1,5 +1,7 @@
 """Find and erase a number in all text and JSON columns of a tenant's tables.
 
+Postgres selects the rows that may have a number in digits or words, and Python reads them.
+
 The tenant's own configuration is searched and never changed, because calls depend on it. The result
 of an erasure lists the places in the configuration that contain the number.
 """
@@ -14,14 +16,19 @@ from uuid import UUID, uuid4
 from sqlalchemy import Row, delete, func, select, update
 from sqlalchemy.orm import Session
 
-from vca.kit import json
+from vca.kit import json, spoken_digits
+from vca.kit.spoken_digits import LANGUAGE_CODES
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
+from vca.tenant.ai_profiles.models import AiProfileVersion
 from vca.tenant.privacy import table_scan
 from vca.tenant.privacy.data_subject import ERASED, DataSubject
 from vca.tenant.privacy.table_scan import SearchableTable
 
 _E164 = r"\+[1-9][0-9]{6,14}(?![0-9])"
+# Other codes of languages whose number words are known: Norwegian, Chinese, Hebrew and Indonesian.
+_LANGUAGE_ALIASES = {"no": "nb", "nn": "nb", "cmn": "zh", "yue": "zh", "iw": "he", "in": "id"}
+_HAS_DIGITS = spoken_digits.PRESELECTION_PATTERN
 
 
 @dataclass(frozen=True)
@@ -38,12 +45,23 @@ def find_in_configuration(session: Session, subject: DataSubject) -> list[str]:
     """Return the configuration fields that contain the number, as `phone_numbers.forward_to`."""
     field_names = set()
     for searchable in table_scan.searchable_tables(table_scan.CONFIGURATION_TABLES):
-        query = select(*searchable.text_columns).where(searchable.matches(subject.pattern))
+        query = select(*searchable.text_columns).where(searchable.matches(_HAS_DIGITS))
         for row in session.execute(query):
             field_names |= {
                 f"{searchable.table.name}.{name}" for name in _scrubbed_columns(subject, row)
             }
     return sorted(field_names)
+
+
+def find_unread_languages(session: Session) -> list[str]:
+    """Return the languages of the tenant's profiles, past versions included, without number words.
+
+    Numbers that are said in words of these languages are not found.
+    """
+    language = AiProfileVersion.profile["language"].astext
+    tags = session.scalars(select(language).where(language.is_not(None)).distinct())
+    codes = {tag.lower().partition("-")[0] for tag in tags}
+    return sorted(code for code in codes if _LANGUAGE_ALIASES.get(code, code) not in LANGUAGE_CODES)
 
 
 def list_numbers(tenant: TenantRef) -> set[str]:
@@ -63,9 +81,11 @@ def list_numbers(tenant: TenantRef) -> set[str]:
 def find_mentions(tenant: TenantRef, subject: DataSubject, *, until: datetime) -> Iterator[Mention]:
     """Yield every row outside the configuration that contains the number."""
     for searchable in table_scan.searchable_tables():
-        for _, rows in table_scan.scan_windows(tenant, searchable, subject.pattern, until=until):
+        for _, rows in table_scan.scan_windows(tenant, searchable, _HAS_DIGITS, until=until):
             for row in rows:
-                yield _to_mention(searchable, subject, row)
+                columns = tuple(_scrubbed_columns(subject, row))
+                if columns:
+                    yield _to_mention(searchable, row, columns)
 
 
 def erase_mentions(
@@ -81,21 +101,21 @@ def erase_mentions(
         privileges_by_table = _table_privileges(session)
     for searchable in table_scan.searchable_tables():
         privileges = privileges_by_table[searchable.table.name]
-        windows = table_scan.scan_windows(
-            tenant, searchable, subject.pattern, until=until, lock="UPDATE" in privileges
-        )
+        windows = table_scan.scan_windows(tenant, searchable, _HAS_DIGITS, until=until)
         for session, rows in windows:
-            ended = [row for row in rows if _row_call_id(searchable, row) not in live]
+            naming = [row for row in rows if _scrubbed_columns(subject, row)]
+            ended = [row for row in naming if _row_call_id(searchable, row) not in live]
+            complete = complete and len(ended) == len(naming)
+            if "UPDATE" in privileges:
+                ended = table_scan.lock_rows(session, searchable, ended)
             row_count += sum(
                 _scrub_row(session, searchable, subject, row, privileges) for row in ended
             )
-            complete = complete and len(ended) == len(rows)
     return row_count, complete
 
 
-def _to_mention(searchable: SearchableTable, subject: DataSubject, row: Row[Any]) -> Mention:
+def _to_mention(searchable: SearchableTable, row: Row[Any], columns: tuple[str, ...]) -> Mention:
     key = tuple(row._mapping[column] for column in searchable.key_columns)
-    columns = tuple(_scrubbed_columns(subject, row))
     return Mention(searchable.table.name, key, columns, _row_call_id(searchable, row))
 
 
@@ -124,7 +144,9 @@ def _scrub_row(
         name: _replacement_value(searchable, subject, name, row._mapping[table.c[name]], new)
         for name, new in _scrubbed_columns(subject, row).items()
     }
-    if "UPDATE" in privileges and changes:
+    if not changes:  # another transaction has removed the number
+        return False
+    if "UPDATE" in privileges:
         session.execute(update(table).where(*row_key).values(changes))
     elif "DELETE" in privileges:
         session.execute(delete(table).where(*row_key))

@@ -9,7 +9,14 @@ from marshmallow import ValidationError, fields, validate
 from vca.conversation.localised_phrases import PHRASE_KEYS, PhraseKey
 from vca.kit import language_tags
 from vca.kit.web import Schema
-from vca.kit.web.schema import LANGUAGE, Pattern, integer, not_blank, string
+from vca.kit.web.schema import (
+    LANGUAGE,
+    Pattern,
+    email_address,
+    integer,
+    not_blank,
+    string,
+)
 from vca.tenant.settings import dialling, phrases
 from vca.tenant.settings.hours_schema import HoursSchema
 from vca.tenant.settings.service import MAX_VARIABLES
@@ -211,12 +218,11 @@ class SettingsSchema(Schema):
             "example": {"company": "Acme Dental"},
         },
     )
-    notification_email = fields.Email(
+    notification_email = email_address(
         allow_none=True,
-        validate=validate.Length(max=254),
         metadata={
-            "description": "Address to which messages are mailed.",
-            "example": "office@example.com",
+            "description": "Address to which messages are mailed. Its domain may be international; "
+            "the part before the @ is ASCII."
         },
     )
     spend_cap = integer(

@@ -5,11 +5,15 @@ import io
 from pathlib import Path
 from uuid import UUID
 
+import pytest
+from sqlalchemy import text
+
 from tests.integration.registry.archive.conftest import (
     imported_tenant_with_key,
     number_states,
     pending_jobs,
 )
+from tests.support import admin_db
 from tests.support.db_snapshot import SnapshotChecker
 from tests.support.factories import Factory, Tenant
 from tests.support.populated_tenant import PopulatedTenant
@@ -24,6 +28,7 @@ from tests.support.tenants_cli import (
 from vca.registry.tenants.transfer import COLUMNS_ADDED_LATER
 from vca.registry.webhooks.retention import PURGE_JOB
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
+from vca.tenancy.schema import TenantRef
 
 
 def test_an_import_under_a_new_id_changes_only_the_tenant_id(
@@ -203,6 +208,35 @@ def test_webhooks_of_a_copy_are_inactive_while_the_original_exists(
     assert (copy["webhooks_deactivated"], copy_states) == (2, {False})
     assert restored["webhooks_deactivated"] == 0
     assert all(webhook["is_active"] for webhook in populated_tenant.tenant.get("/webhooks").json)
+
+
+@pytest.mark.parametrize(("original", "status"), [("purged", "pending"), ("present", "none")])
+def test_pending_mails_of_an_imported_tenant_are_sent_unless_its_original_sends_them(
+    tenants_cli: TenantsCli,
+    template_world: Factory,
+    populated_tenant: PopulatedTenant,
+    archive_path: Path,
+    original: str,
+    status: str,
+) -> None:
+    template_world.sql(populated_tenant.tenant, "UPDATE messages SET mail_status = 'pending'")
+    tenants_cli.invoke_json("export", populated_tenant.tenant.id, archive_path)
+    if original == "purged":
+        tenants_cli.invoke_json("delete", populated_tenant.tenant.id)
+        tenants_cli.invoke_json("purge", populated_tenant.tenant.id, "--yes")
+
+    imported = tenants_cli.invoke_json("import", archive_path)
+
+    query = text(
+        "SELECT count(*) FROM jobs.procrastinate_jobs"
+        " WHERE task_name = 'messages.mail' AND args->>'tenant_id' = :id"
+    )
+    with admin_db.public_session() as session:
+        job_count = session.scalar(query, {"id": imported["tenant_id"]})
+    with admin_db.tenant_session(TenantRef(UUID(imported["tenant_id"]))) as session:
+        statuses = list(session.scalars(text("SELECT mail_status FROM messages")))
+    assert set(statuses) == {status}
+    assert job_count == statuses.count("pending")
 
 
 def test_old_events_of_an_imported_tenant_are_purged(

@@ -8,14 +8,13 @@ prompt.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 from uuid import UUID
 
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from vca.telephony.types import LegOutcome
-from vca.tenant.calls.core.call_types import CallContext
 from vca.tenant.calls.core.models import LIVE_CONDITION, Call
 from vca.tenant.settings.limits import LimitReached
 
@@ -73,18 +72,25 @@ class Simulation:
         return {name: value for name, value in values.items() if value is not None} or None
 
 
-def call_time(call: Call | CallContext, now: datetime) -> datetime:
+class HasSimulation(Protocol):
+    """A call with what its simulation asked for, None for a real call."""
+
+    @property
+    def simulation(self) -> Any: ...
+
+
+def call_time(call: HasSimulation, now: datetime) -> datetime:
     """Return what the call's clock shows at the real time `now`."""
     return now + timedelta(seconds=(call.simulation or {}).get("clock_offset_s", 0))
 
 
-def stored_transfer_outcome(call: Call | CallContext) -> TransferOutcome | None:
+def stored_transfer_outcome(call: HasSimulation) -> TransferOutcome | None:
     """Return how the call's transfers end at once, or None if they wait for their outcome."""
     outcome: TransferOutcome | None = (call.simulation or {}).get("transfer_outcome")
     return outcome
 
 
-def is_replay(call: CallContext) -> bool:
+def is_replay(call: HasSimulation) -> bool:
     """Return whether the call repeats another one."""
     return "replay_of" in (call.simulation or {})
 
