@@ -215,6 +215,7 @@ def insert_turn(
     answers: int | None = None,
     actions: Sequence[Mapping[str, Any]] = (),
     tokens: Mapping[str, Any] | None = None,
+    refused_tools: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Insert a turn. The caller locks the call's row."""
     row = {
@@ -228,6 +229,8 @@ def insert_turn(
         "actions": list(actions),
         "tokens": dict(tokens or {}),
     }
+    if refused_tools:  # rare: most turns leave the column to its default
+        row["refused_tools"] = list(refused_tools)
     context.record_change(session, "call", call_id)
     session.connection().execute(_INSERT_TURN, row)
 
