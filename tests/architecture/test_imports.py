@@ -25,7 +25,7 @@ HTTP_LIBRARIES = {
 # Only these modules send HTTP requests. They set deadlines and limits, and follow no redirects.
 HTTP_CLIENTS = (
     "vca/kit/http",
-    "vca/conversation/llm/transport.py",
+    "vca/conversation/llm/transport",
     "vca/conversation/llm/openai",
     "vca/telephony/providers/twilio/rest.py",  # under its SDK
     "vca/telephony/providers/telnyx/recordings.py",

@@ -2,6 +2,7 @@
 
 import json
 import random
+import select
 import socket
 import ssl
 import struct
@@ -34,6 +35,7 @@ class OpenAIServer(ThreadingHTTPServer):
         self.requests: list[ReceivedRequest] = []
         self.accepted_count = 0
         self.release = Event()
+        self.client_disconnected = Event()
         self._open_connections: set[socket.socket] = set()
         self._changed = Condition()
         self._behaviours: list[Callable[[_Handler], None]] = [ok]
@@ -163,6 +165,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(bytes([byte]))
         self.close_connection = True
 
+    def is_disconnected(self) -> bool:
+        readable, _, _ = select.select([self.connection], [], [], 0)
+        return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
+
+    def note_disconnect(self) -> None:
+        if not self.server.release.is_set():
+            self.server.client_disconnected.set()
+        self.close_connection = True
+
     def reset_connection(self) -> None:
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.close()
@@ -262,6 +273,26 @@ def hang_after_chunk(handler: _Handler) -> None:
     handler.begin_response()
     handler.send_texts("One moment.")
     hang(handler)
+
+
+def stream_until_disconnect(handler: _Handler) -> None:
+    """Send a text every 10 ms until the client disconnects."""
+    handler.begin_response()
+    with suppress(OSError):
+        while not handler.server.release.wait(0.01):
+            handler.send_texts("and so on ")
+            if handler.is_disconnected():
+                break
+    handler.note_disconnect()
+
+
+def wait_for_disconnect(handler: _Handler) -> None:
+    """Send one text, then nothing until the client disconnects."""
+    handler.begin_response()
+    handler.send_texts("One moment.")
+    while not (handler.server.release.wait(0.01) or handler.is_disconnected()):
+        pass
+    handler.note_disconnect()
 
 
 def drip_body(handler: _Handler) -> None:

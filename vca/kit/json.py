@@ -14,6 +14,10 @@ MAX_INTEGER = 2**63 - 1
 _OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
 # An unterminated string matches up to the end of the body, so that no input takes quadratic time.
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+# Group 1 is an escape that is kept; what matches without it is half of a surrogate pair.
+_SURROGATE_ESCAPES = re.compile(
+    r"(\\(?:[^u]|ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}))|\\ud[89a-f][0-9a-f]{2}", re.IGNORECASE
+)
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -54,6 +58,23 @@ def _json_or_repr(value: Any) -> Any:
 def loads(text: str | bytes) -> Any:
     """Parse trusted JSON, such as database columns and responses of an SDK."""
     return orjson.loads(text)
+
+
+def loads_tolerant(data: bytes) -> Any:
+    """Parse JSON as careless programs write it: with NaN, invalid UTF-8 or lone surrogates.
+
+    What is not a character is left out. Raises InvalidJson.
+    """
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        text = data.decode("utf-8", "ignore")
+    try:
+        return json.loads(
+            _SURROGATE_ESCAPES.sub(lambda match: match[1] or "", text), parse_int=_parse_integer
+        )
+    except (ValueError, RecursionError):
+        raise InvalidJson("The text is not JSON.") from None
 
 
 def strict_loads(body: bytes) -> Any:

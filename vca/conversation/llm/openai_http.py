@@ -5,12 +5,10 @@ it, on first use.
 """
 
 import logging
-import re
-import ssl
 from collections.abc import Generator, Sequence
+from contextlib import closing, suppress
 from dataclasses import replace
-from time import monotonic
-from typing import Any, TypeAlias
+from typing import Any
 
 import httpx2
 import openai
@@ -19,47 +17,28 @@ from vca.conversation.llm import (
     AnswerSummary,
     Chunk,
     ModelError,
-    ModelFailure,
     ModelRequest,
+    Reasoning,
     ToolSpec,
 )
-from vca.conversation.llm.openai_stream import StreamedAnswer
-from vca.conversation.llm.transport import DeadlineTransport, NameNotResolved, ResponseTooLong
+from vca.conversation.llm.event_stream import EventReader
+from vca.conversation.llm.openai_answer import AnswerAssembler
+from vca.conversation.llm.openai_errors import REQUEST_ERRORS, reported_error, to_model_error
+from vca.conversation.llm.transport import Deadline, DeadlineTransport
 from vca.conversation.types import Message, ToolResult
-from vca.kit import deadline
-
-EventStream: TypeAlias = openai.Stream[object]
+from vca.kit import deadline as request_deadline
 
 CONNECT_TIMEOUT_S = 3.0
 _MIN_TIMEOUT_S = 0.001
-
-# The first class that occurs in an error's chain of causes determines the code.
-_CONNECTION_CODES: tuple[tuple[type[BaseException], str], ...] = (
-    (NameNotResolved, "name_not_resolved"),
-    (ssl.SSLError, "tls_failed"),
-    (ConnectionRefusedError, "connection_refused"),
-    (httpx2.ConnectError, "connect_failed"),
-)
-_ERROR_CODE = re.compile(r"[a-z0-9_]{1,40}")
+_AFTER_FINISH_S = 1.0
+"""How long to wait for the token usage once the server has said why the answer ended."""
+_DRAIN_TIMEOUT_S = 0.05
 _ALLOWED_HEADERS = ("host", "content-type", "content-length", "accept")
 
 # At level DEBUG these loggers write addresses and headers of every exchange. The content of a call
 # must not reach the log.
-for _name in ("openai", "httpx2", "httpcore2"):
+for _name in ("openai", "httpx2"):
     logging.getLogger(_name).setLevel(logging.WARNING)
-
-# What a server can make the SDK raise: the SDK's own errors, those of the transport where the SDK
-# reads an error's body without catching them, and those of parsing responses of unexpected shape.
-_SDK_ERRORS = (
-    openai.OpenAIError,
-    httpx2.HTTPError,
-    httpx2.StreamError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    LookupError,
-    RecursionError,
-)
 
 
 class Endpoint:
@@ -92,64 +71,114 @@ class Endpoint:
         """Close all connections."""
         self._http.close()
 
-    def stream(self, request: ModelRequest) -> Generator[Chunk, None, AnswerSummary]:
+    def stream(self, request: ModelRequest) -> Generator[Chunk | Reasoning, None, AnswerSummary]:
         """Yield the answer's chunks and return its summary; raises only ModelError."""
-        answer = StreamedAnswer()
+        deadline = Deadline(self._budget_s())
+        answer = AnswerAssembler()
+        failure: ModelError | None = None
         try:
-            with self._open_with_retry(request, monotonic() + self._budget_s()) as events:
-                for event in events:
-                    text = answer.add_event(event)
-                    if text:
-                        yield text
-            yield from answer.tool_calls()
-        except _SDK_ERRORS as error:
+            with closing(self._open_with_retry(request, deadline)) as response:
+                yield from _read_answer(response, answer, deadline)
+        except REQUEST_ERRORS as error:
+            failure = to_model_error(error, self._api_key)
+        if answer.error:
+            failure = reported_error(answer.error, self._api_key)
+        if failure is not None and answer.finish is None:
+            yield from answer.tool_calls.calls(only_complete=True)
             # No cause: the server's text may repeat our key and must not reach a traceback.
-            raise _to_model_error(error, self._api_key) from None
-        if answer.is_empty:
-            raise ModelError("The model server returned an empty answer.", failure="bad_answer")
-        return AnswerSummary(answer.tokens)
+            raise failure from None
+        yield from answer.tool_calls.calls()
+        return self._summarise(answer)
+
+    def _summarise(self, answer: AnswerAssembler) -> AnswerSummary:
+        if not answer.is_empty:
+            return AnswerSummary(answer.tokens, answer.finish_reason)
+        if answer.finish in ("content_filter", "refusal"):
+            raise ModelError(
+                "The model's content filter withheld the answer.",
+                failure="refused",
+                permanent=True,
+                server_code=answer.finish,
+            )
+        raise ModelError("The model server returned an empty answer.", failure="bad_answer")
 
     def _budget_s(self) -> float:
-        left_s = deadline.remaining_s()
-        return self._timeout_s if left_s is None else min(self._timeout_s, left_s)
+        left_s = request_deadline.remaining_s()
+        budget_s = self._timeout_s if left_s is None else min(self._timeout_s, left_s)
+        return max(budget_s, _MIN_TIMEOUT_S)
 
-    def _open_with_retry(self, request: ModelRequest, ends_at: float) -> EventStream:
+    def _open_with_retry(self, request: ModelRequest, deadline: Deadline) -> httpx2.Response:
         try:
-            return self._open_stream(request, ends_at)
+            return self._open_stream(request, deadline)
         except openai.APITimeoutError:
             raise
         except openai.APIConnectionError:
             # The server may just have closed a pooled connection. There was no response, so a
             # retry is safe.
-            return self._open_stream(request, ends_at)
+            return self._open_stream(request, deadline)
 
-    def _open_stream(self, request: ModelRequest, ends_at: float) -> EventStream:
+    def _open_stream(self, request: ModelRequest, deadline: Deadline) -> httpx2.Response:
         """Request usage figures too, unless this endpoint rejects requests that ask for them."""
         if self._reports_usage is False:
-            return self._post(request, ends_at, with_usage=False)
+            return self._post(request, deadline, with_usage=False)
         try:
-            stream = self._post(request, ends_at, with_usage=True)
+            response = self._post(request, deadline, with_usage=True)
         except (openai.BadRequestError, openai.UnprocessableEntityError):
             if self._reports_usage:
                 raise
-            stream = self._post(request, ends_at, with_usage=False)
+            response = self._post(request, deadline, with_usage=False)
             self._reports_usage = False
-            return stream
+            return response
         self._reports_usage = True
-        return stream
+        return response
 
-    def _post(self, request: ModelRequest, ends_at: float, *, with_usage: bool) -> EventStream:
-        left_s = max(ends_at - monotonic(), _MIN_TIMEOUT_S)
+    def _post(
+        self, request: ModelRequest, deadline: Deadline, *, with_usage: bool
+    ) -> httpx2.Response:
         # Not the SDK's `chat.completions`, which converts every message by its type and creates an
-        # object of every event. Its untyped interface takes a tenth of the time.
-        return self._sdk.post(
+        # object of every event. Of its untyped interface we only use the raw response.
+        stream = self._sdk.post(
             "/chat/completions",
             body=_request_body(request, request.model or self._model, with_usage=with_usage),
-            options={"timeout": httpx2.Timeout(left_s, connect=min(CONNECT_TIMEOUT_S, left_s))},
+            options={"timeout": httpx2.Timeout(deadline, connect=CONNECT_TIMEOUT_S)},
             cast_to=object,
             stream=True,
             stream_cls=openai.Stream[object],
         )
+        return stream.response
+
+
+def _read_answer(
+    response: httpx2.Response, answer: AnswerAssembler, deadline: Deadline
+) -> Generator[Chunk | Reasoning, None, None]:
+    """Yield the text of a response while it arrives, and collect everything else in `answer`."""
+    reader = EventReader()
+    body = response.iter_raw()
+    ends_at = deadline.ends_at
+    for data in body:
+        text = answer.add_events(reader.feed(data))
+        if text:
+            yield text
+        elif answer.has_reasoned:
+            yield Reasoning()
+        if reader.done or answer.error:
+            break
+        if answer.finish is not None:
+            deadline.ends_at = ends_at
+            # Some servers announce the end early: more text means that it was not the end.
+            if not text:
+                deadline.shorten(_AFTER_FINISH_S)
+    else:
+        text = answer.add_events(reader.finish())
+        if text:
+            yield text
+    if reader.done:
+        # A connection whose body was read to its end can be used again. A new one would cost every
+        # turn of a call two or three round trips.
+        deadline.shorten(_DRAIN_TIMEOUT_S)
+        with suppress(httpx2.HTTPError):
+            for _ in body:
+                pass
 
 
 class _HeaderFilter:
@@ -248,75 +277,3 @@ def _request_tool(spec: ToolSpec) -> dict[str, Any]:
             "parameters": dict(spec.parameters),
         },
     }
-
-
-def _to_model_error(error: Exception, api_key: str) -> ModelError:
-    cause = error.__cause__
-    if isinstance(error, ResponseTooLong) or isinstance(cause, ResponseTooLong):
-        return ModelError("The model server's answer is too long.", failure="bad_answer")
-    if isinstance(error, openai.APITimeoutError | httpx2.TimeoutException):
-        return ModelError("The model server did not respond in time.", failure="timeout")
-    if isinstance(error, openai.APIStatusError):
-        return _status_error(error, _safe_error_code(error, api_key))
-    if isinstance(error, openai.APIConnectionError | httpx2.HTTPError | httpx2.StreamError):
-        return ModelError(
-            "The model server is unreachable, or the connection was lost.",
-            failure="unavailable",
-            server_code=_connection_code(error),
-        )
-    if isinstance(error, openai.APIError):
-        return _stream_error(_safe_error_code(error, api_key))
-    return ModelError(
-        "The model server sent a response of an unknown format.", failure="bad_answer"
-    )
-
-
-def _status_error(error: openai.APIStatusError, code: str) -> ModelError:
-    status = error.status_code
-    failure, permanent = _classify_status(status, code)
-    return ModelError(
-        f"The model server responded with status {status}{code and f' ({code})'}.",
-        failure=failure,
-        permanent=permanent,
-        server_status=status,
-        server_code=code or None,
-    )
-
-
-def _classify_status(status: int, code: str) -> tuple[ModelFailure, bool]:
-    """Return the kind of failure, and whether the same request would fail again."""
-    if status == 429:
-        # A used-up quota has the same status as a short rate limit, but waiting does not help.
-        return "rate_limited", code == "insufficient_quota"
-    if status in (408, 504):
-        return "timeout", False
-    if status >= 500 or status == 409:
-        return "unavailable", False
-    return "refused", True
-
-
-def _stream_error(code: str) -> ModelError:
-    """Return the error for an error event that the server sent in the middle of an answer."""
-    return ModelError(
-        f"The model server ended the answer with an error{code and f' ({code})'}.",
-        failure="rate_limited" if "rate_limit" in code else "unavailable",
-        server_code=code or None,
-    )
-
-
-def _connection_code(error: BaseException) -> str:
-    """Return a short code for what went wrong with the connection."""
-    chain = [error]
-    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
-        chain.append(cause)
-    for error_class, code in _CONNECTION_CODES:
-        if any(isinstance(link, error_class) for link in chain):
-            return code
-    return "connection_lost"
-
-
-def _safe_error_code(error: openai.APIError, api_key: str) -> str:
-    """Return the server's error code if it looks like one; free text might contain a secret."""
-    codes = (str(code) for code in (error.code, error.type) if code)
-    well_formed = (code for code in codes if _ERROR_CODE.fullmatch(code))
-    return next((code for code in well_formed if code not in api_key and api_key not in code), "")

@@ -1,36 +1,38 @@
 """HTTP with one deadline for connecting, waiting and reading, however slowly the server sends.
 
-httpx limits each single read, so a server that sends a byte now and then can hold its client for
-ever. In this module the timeout that httpcore passes to each read is a `Deadline`, and the network
-backend asks it how much time is left.
+It takes the place of httpx's own transport, which limits each single read, so that a server that
+sends a byte now and then could hold its client for ever. Python's own client reads a streamed
+answer at a third of the CPU time.
 """
 
+import http.client
+import io
+import select
 import socket
 import ssl
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 from time import monotonic
 from typing import Any, TypeAlias
 
-import httpcore2
 import httpx2
 from typing_extensions import override
 
 from vca.conversation.llm import cancellation
+from vca.conversation.llm.transport_decoding import ResponseTooLong, decompress
 
-MAX_BYTES = 2 * 1024 * 1024
-MAX_CONNECTIONS = 200
+MAX_BYTES = 16 * 1024 * 1024
 KEEPALIVE_S = 60.0
-_DRAIN_TIMEOUT_S = 0.05
+_READ_BYTES = 64 * 1024
 
 AddressLookup: TypeAlias = Callable[[str, int], list[str]]
 
 
-class ResponseTooLong(httpx2.ReadError):
-    """A response body exceeded MAX_BYTES."""
+class NameNotResolved(httpx2.ConnectError):
+    """The name server knows no address of the host."""
 
 
 class Deadline(float):
@@ -48,41 +50,97 @@ class Deadline(float):
         """Let the deadline end within `seconds` from now."""
         self.ends_at = min(self.ends_at, monotonic() + seconds)
 
+    def remaining_s(self) -> float:
+        """Return the remaining seconds; raises TimeoutError if there are none."""
+        left_s = self.ends_at - monotonic()
+        if left_s <= 0:
+            # A timeout of 0 must not reach a socket: it would become non-blocking.
+            raise TimeoutError("the deadline has passed")
+        return left_s
 
-class DeadlineTransport(httpx2.HTTPTransport):
+
+class DeadlineTransport(httpx2.BaseTransport):
     """Uses a request's `read` timeout as the deadline of the whole exchange, body included.
 
-    Nothing is read from the environment. Bodies are bounded and never decompressed.
+    A `Deadline` can be passed as that timeout and changed while the exchange goes on. Connections
+    are reused. Nothing is read from the environment. Bodies are bounded, also after decompression.
     """
 
-    def __init__(self, *, ssl_context: ssl.SSLContext | None = None) -> None:
-        context = ssl_context or _default_ssl_context()
-        super().__init__(verify=context, trust_env=False)
-        # httpx has no argument for the network backend, so replace its pool by one with ours.
-        self._pool = httpcore2.ConnectionPool(
-            ssl_context=context,
-            max_connections=MAX_CONNECTIONS,
-            keepalive_expiry=KEEPALIVE_S,
-            network_backend=DeadlineBackend(),
-        )
+    def __init__(
+        self,
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        lookup: AddressLookup | None = None,
+    ) -> None:
+        self._ssl_context = ssl_context or _default_ssl_context()
+        self._lookup = lookup or lookup_addresses
+        self._pool = _ConnectionPool()
 
     @override
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        cancel_token = cancellation.current_token()
-        if cancel_token is not None and cancel_token.cancelled:
-            raise httpx2.ReadTimeout("stopped")
-        requested_timeouts = request.extensions["timeout"]
-        total = Deadline(requested_timeouts["read"])
-        connect = Deadline(min(requested_timeouts["connect"], total))
-        timeouts = {"connect": connect, "read": total, "write": total, "pool": total}
-        request.extensions["timeout"] = timeouts
-        response = super().handle_request(request)
-        assert isinstance(response.stream, httpx2.SyncByteStream)
-        response.stream = _BoundedBody(response.stream, total)
-        # We request identity encoding. A body that is compressed anyway is not decompressed: it
-        # could be a decompression bomb.
-        response.headers.pop("content-encoding", None)
-        return response
+        timeouts = request.extensions["timeout"]
+        read_timeout = timeouts["read"]
+        deadline = read_timeout if isinstance(read_timeout, Deadline) else Deadline(read_timeout)
+        exchange = _Exchange(deadline, self._pool)
+        try:
+            connection = self._pool.take(request.url)
+            if connection is None:
+                connection = self._connect(request.url, min(timeouts["connect"], deadline))
+            return exchange.start(connection, request)
+        except BaseException:
+            exchange.close()
+            raise
+
+    @override
+    def close(self) -> None:
+        self._pool.close()
+
+    def _connect(self, url: httpx2.URL, timeout_s: float) -> "_Connection":
+        deadline = Deadline(timeout_s)
+        try:
+            opened_socket = self._open_socket(url, deadline)
+            if url.scheme != "https":
+                return _Connection(url, opened_socket)
+            try:
+                opened_socket.settimeout(deadline.remaining_s())
+                return _Connection(
+                    url, self._ssl_context.wrap_socket(opened_socket, server_hostname=url.host)
+                )
+            except BaseException:
+                opened_socket.close()
+                raise
+        except TimeoutError as error:
+            raise httpx2.ConnectTimeout("no connection in time") from error
+        except OSError as error:
+            raise httpx2.ConnectError("no connection") from error
+
+    def _open_socket(self, url: httpx2.URL, deadline: Deadline) -> socket.socket:
+        port = url.port or (443 if url.scheme == "https" else 80)
+        failure: OSError = OSError("the name has no address")
+        for address in self._resolve(url.host, port, deadline):
+            try:
+                opened_socket = socket.create_connection((address, port), deadline.remaining_s())
+            except TimeoutError:
+                raise
+            except OSError as error:
+                failure = error
+            else:
+                opened_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return opened_socket
+        raise failure
+
+    def _resolve(self, host: str, port: int, deadline: Deadline) -> list[str]:
+        # getaddrinfo has no timeout and cannot be interrupted, so it runs in a thread that is
+        # abandoned on timeout.
+        results: SimpleQueue[list[str] | OSError] = SimpleQueue()
+        Thread(target=_run_lookup, args=(results, self._lookup, host, port), daemon=True).start()
+        try:
+            result = results.get(timeout=deadline.remaining_s())
+        except Empty:
+            raise httpx2.ConnectTimeout("the name was not resolved in time") from None
+        if isinstance(result, OSError):
+            raise NameNotResolved("the name was not resolved")
+        return result
 
 
 @cache
@@ -91,122 +149,210 @@ def _default_ssl_context() -> ssl.SSLContext:
     return httpx2.create_ssl_context(trust_env=False)
 
 
-class _BoundedBody(httpx2.SyncByteStream):
-    """A bounded body that returns its connection to the pool if it is closed at its end."""
+class _Connection(http.client.HTTPConnection):
+    """A connection to one server, whose waits end with the deadline of the current exchange."""
 
-    def __init__(self, stream: httpx2.SyncByteStream, deadline: Deadline) -> None:
-        self._stream = stream
-        self._chunks = iter(stream)
-        self._deadline = deadline
-        self._size = 0
-        self._tail = b""
+    def __init__(self, url: httpx2.URL, opened_socket: socket.socket) -> None:
+        super().__init__(url.host)
+        self.auto_open = 0
+        self.origin = _origin(url)
+        self.deadline_socket = _DeadlineSocket(opened_socket)
+        self.sock: Any = self.deadline_socket
+        self.idle_since = 0.0
 
-    def __iter__(self) -> Iterator[bytes]:
-        for chunk in self._chunks:
-            self._size += len(chunk)
-            if self._size > MAX_BYTES:
-                raise ResponseTooLong("the answer is too long")
-            self._tail = (self._tail + chunk)[-64:]
-            yield chunk
+    def disconnect(self) -> None:
+        """Close the socket."""
+        self.deadline_socket.socket.close()
 
-    def close(self) -> None:
-        # The SDK stops reading at [DONE], just before the body's end, and httpcore can only reuse a
-        # connection whose body was read to the end. Read the rest: a new connection would cost
-        # every turn of a call two or three round trips.
-        if b"[DONE]" in self._tail:
-            self._deadline.shorten(_DRAIN_TIMEOUT_S)
-            with suppress(httpx2.TransportError):
-                for _ in self:
-                    pass
-        self._stream.close()
+    def is_usable(self) -> bool:
+        """Return whether an idle connection is neither old nor closed by the server."""
+        if monotonic() - self.idle_since > KEEPALIVE_S:
+            return False
+        poll = select.poll()
+        poll.register(self.deadline_socket.socket, select.POLLIN)
+        return not poll.poll(0)
 
 
-class NameNotResolved(httpcore2.ConnectError):
-    """The name server knows no address of the host."""
+class _DeadlineSocket:
+    """The part of a socket that `http.client` uses, with a deadline for every wait."""
 
+    def __init__(self, opened_socket: socket.socket) -> None:
+        self.socket = opened_socket
+        self.deadline = Deadline(0)
 
-class DeadlineBackend(httpcore2.SyncBackend):
-    """Sockets whose waits all end with the deadline, including the wait for name resolution."""
+    def sendall(self, data: bytes) -> None:
+        self.socket.settimeout(self.deadline.remaining_s())
+        self.socket.sendall(data)
 
-    def __init__(self, lookup: AddressLookup | None = None) -> None:
-        self._lookup = lookup or lookup_addresses
+    def makefile(self, mode: str) -> io.BufferedReader:
+        return io.BufferedReader(_SocketReader(self), _READ_BYTES)
 
-    @override
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore2.NetworkStream:
-        failure: Exception = httpcore2.ConnectError("the name has no address")
-        for address in self._resolve(host, port, timeout):
-            try:
-                stream = super().connect_tcp(
-                    address,
-                    port,
-                    _remaining_s(timeout, httpcore2.ConnectTimeout),
-                    None,
-                    socket_options,
-                )
-                return _DeadlineStream(stream)
-            except httpcore2.ConnectError as error:
-                failure = error
-        raise failure
-
-    def _resolve(self, host: str, port: int, timeout: float | None) -> list[str]:
-        # getaddrinfo has no timeout and cannot be interrupted, so it runs in a thread that is
-        # abandoned on timeout.
-        results: SimpleQueue[list[str] | OSError] = SimpleQueue()
-        Thread(target=_run_lookup, args=(results, self._lookup, host, port), daemon=True).start()
-        try:
-            result = results.get(timeout=_remaining_s(timeout, httpcore2.ConnectTimeout))
-        except Empty:
-            raise httpcore2.ConnectTimeout("the name was not resolved in time") from None
-        if isinstance(result, OSError):
-            raise NameNotResolved("the name was not resolved")
-        return result
-
-
-class _DeadlineStream(httpcore2.NetworkStream):
-    def __init__(self, stream: httpcore2.NetworkStream) -> None:
-        self._stream = stream
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        left_s = _remaining_s(timeout, httpcore2.ReadTimeout)
-        cancel_token = cancellation.current_token()
-        if cancel_token is None:
-            return self._stream.read(max_bytes, left_s)
-        with cancel_token.on_cancel(self._abort_read):
-            data = self._stream.read(max_bytes, left_s)
-        if cancel_token.cancelled:
-            raise httpcore2.ReadTimeout("stopped")
-        return data
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._stream.write(buffer, _remaining_s(timeout, httpcore2.WriteTimeout))
-
-    def _abort_read(self) -> None:
+    def shut_down(self) -> None:
         """End a read that another thread is blocked in; closing the socket would not wake it."""
         # Not SSLSocket.shutdown, which would discard the TLS state while the reader uses it.
         with suppress(OSError):
-            socket.socket.shutdown(self._stream.get_extra_info("socket"), socket.SHUT_RDWR)
+            socket.socket.shutdown(self.socket, socket.SHUT_RDWR)
 
     def close(self) -> None:
-        self._stream.close()
+        """Do nothing: `http.client` calls it before the body of a last response is read."""
 
-    def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,
-    ) -> httpcore2.NetworkStream:
-        left_s = _remaining_s(timeout, httpcore2.ConnectTimeout)
-        return _DeadlineStream(self._stream.start_tls(ssl_context, server_hostname, left_s))
 
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
+class _SocketReader(io.RawIOBase):
+    def __init__(self, deadline_socket: _DeadlineSocket) -> None:
+        self._socket = deadline_socket.socket
+        self._deadline = deadline_socket.deadline
+
+    @override
+    def readable(self) -> bool:
+        return True
+
+    @override
+    def readinto(self, buffer: Any) -> int:
+        self._socket.settimeout(self._deadline.remaining_s())
+        return self._socket.recv_into(buffer)
+
+
+class _ConnectionPool:
+    """The idle connections, used again last in, first out."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._idle: list[_Connection] = []
+        self._is_closed = False
+
+    def take(self, url: httpx2.URL) -> _Connection | None:
+        """Return an idle connection to the URL's server, or None; closes those that went stale."""
+        while True:
+            with self._lock:
+                position = next(
+                    (
+                        position
+                        for position in reversed(range(len(self._idle)))
+                        if self._idle[position].origin == _origin(url)
+                    ),
+                    None,
+                )
+                if position is None:
+                    return None
+                connection = self._idle.pop(position)
+            if connection.is_usable():
+                return connection
+            connection.disconnect()
+
+    def put(self, connection: _Connection) -> None:
+        """Keep a connection for the next request."""
+        connection.idle_since = monotonic()
+        with self._lock:
+            if not self._is_closed:
+                self._idle.append(connection)
+                return
+        connection.disconnect()
+
+    def close(self) -> None:
+        """Close the idle connections, and those in use when their exchange ends."""
+        with self._lock:
+            self._is_closed = True
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.disconnect()
+
+
+class _Exchange(httpx2.SyncByteStream):
+    """One request with its response; as a stream, the body of the response.
+
+    Closing it returns the connection to the pool if the body was read to its end.
+    """
+
+    def __init__(self, deadline: Deadline, pool: _ConnectionPool) -> None:
+        self._deadline = deadline
+        self._pool = pool
+        self._cancel_token = cancellation.current_token()
+        self._cancel_callback = ExitStack()
+        self._connection: _Connection | None = None
+        self._response: http.client.HTTPResponse | None = None
+        self._encoding = "identity"
+        self._is_read = False
+        if self._cancel_token is not None and self._cancel_token.cancelled:
+            raise httpx2.ReadTimeout("cancelled")
+
+    def start(self, connection: _Connection, request: httpx2.Request) -> httpx2.Response:
+        """Send the request and return the response, whose body is not read yet."""
+        self._connection = connection
+        connection.deadline_socket.deadline = self._deadline
+        if self._cancel_token is not None:
+            self._cancel_callback.enter_context(
+                self._cancel_token.on_cancel(connection.deadline_socket.shut_down)
+            )
+        with self._translate_errors():
+            # A server may refuse a request before it has read all of it.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                connection.request(
+                    request.method,
+                    request.url.raw_path.decode("ascii"),
+                    request.read(),
+                    dict(request.headers),
+                )
+            self._response = connection.getresponse()
+        headers = httpx2.Headers(
+            [
+                (name.encode("latin-1"), value.encode("latin-1"))
+                for name, value in self._response.getheaders()
+            ]
+        )
+        # We request identity encoding; a server that compresses anyway is read here, within bounds.
+        self._encoding = headers.pop("content-encoding", "identity").strip().lower()
+        return httpx2.Response(self._response.status, headers=headers, stream=self)
+
+    def __iter__(self) -> Iterator[bytes]:
+        data = self._read_body()
+        return (
+            data
+            if self._encoding in ("", "identity")
+            else decompress(data, self._encoding, max_bytes=MAX_BYTES)
+        )
+
+    def _read_body(self) -> Iterator[bytes]:
+        assert self._response is not None
+        # A body whose length is known before it is sent is not a stream. Python 3.11 does not count
+        # what `read1` has read of it.
+        is_stream = self._response.chunked or self._response.length is None
+        read = self._response.read1 if is_stream else self._response.read
+        size = 0
+        with self._translate_errors():
+            while data := read(_READ_BYTES):
+                size += len(data)
+                if size > MAX_BYTES:
+                    raise ResponseTooLong("the answer is too long")
+                yield data
+        self._is_read = True
+
+    @override
+    def close(self) -> None:
+        self._cancel_callback.close()
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        if self._is_read and self._response is not None and not self._response.will_close:
+            self._pool.put(connection)
+        else:
+            connection.disconnect()
+
+    @contextmanager
+    def _translate_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            if self._cancel_token is not None and self._cancel_token.cancelled:
+                raise httpx2.ReadTimeout("cancelled") from error
+            if isinstance(error, TimeoutError):
+                raise httpx2.ReadTimeout("no answer in time") from error
+            if isinstance(error, http.client.HTTPException | ValueError):
+                raise httpx2.RemoteProtocolError("no valid HTTP response") from error
+            raise httpx2.ReadError("the connection was lost") from error
+
+
+def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
 
 
 def lookup_addresses(host: str, port: int) -> list[str]:
@@ -222,14 +368,3 @@ def _run_lookup(
         results.put(lookup(host, port))
     except OSError as error:
         results.put(error)
-
-
-def _remaining_s(timeout: float | None, timeout_error: type[Exception]) -> float | None:
-    if not isinstance(timeout, Deadline):
-        return timeout
-    left_s = timeout.ends_at - monotonic()
-    if left_s <= 0:
-        # A timeout of 0 must not reach the socket: it would become non-blocking and raise another
-        # error.
-        raise timeout_error("the deadline has passed")
-    return left_s

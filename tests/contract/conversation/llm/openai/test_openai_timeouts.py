@@ -18,6 +18,7 @@ from tests.fakes.openai_server import OpenAIServer
 from vca.conversation.llm import ModelError, cancellation
 from vca.conversation.llm.cancellation import CancelToken
 from vca.conversation.llm.openai import OpenAIModel
+from vca.conversation.stream_reader import StreamReader
 from vca.kit import deadline
 
 MAX_ELAPSED_S = 5.0
@@ -99,6 +100,23 @@ def test_another_thread_can_cancel_a_request_to_a_hanging_server(
     assert error_info.value.failure == "timeout"
     assert len(server.requests) == 1
     assert monotonic() - started_at < 4
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [openai_behaviours.stream_until_disconnect, openai_behaviours.wait_for_disconnect],
+)
+def test_the_server_sees_a_disconnect_when_the_reader_of_a_stream_is_closed(
+    server: OpenAIServer, model: OpenAIModel, behaviour: Any
+) -> None:
+    server.set_behaviours(behaviour)
+    reader = StreamReader(model, make_request("Hello?"))
+    assert reader.next_item(5)
+
+    assert not server.client_disconnected.is_set()
+    reader.close()
+
+    assert server.client_disconnected.wait(1)
 
 
 def test_a_cancelled_request_is_not_sent(server: OpenAIServer, model: OpenAIModel) -> None:
