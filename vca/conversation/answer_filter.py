@@ -106,8 +106,7 @@ class AnswerFilter:
         if self._withheld is not None:
             self._output += self._withheld
             self._withheld = None
-        output, self._output = self._output, []
-        return output
+        return self._take_output()
 
     def _run(self) -> list[str | Reasoning]:
         while self._buffer and self._read():
@@ -118,8 +117,16 @@ class AnswerFilter:
             and not self._buffer
             and self._withheld is None
         )
+        return self._take_output()
+
+    def _take_output(self) -> list[str | Reasoning]:
+        """Return the output so far, with its words as one text."""
         output, self._output = self._output, []
-        return output
+        if len(output) < 2:
+            return output
+        signals = [item for item in output if isinstance(item, Reasoning)]
+        words = "".join(item for item in output if isinstance(item, str))
+        return [*signals, words] if words else signals
 
     def _emit(self, text: str) -> None:
         if not text:

@@ -104,8 +104,11 @@ class SentenceChunker:
 
         Of a truncated stream it is returned only if it contains the end of a sentence.
         """
-        remainder, self._pending = self._pending, ""
-        return _clean_chunks([remainder] if not truncated or has_sentence(remainder) else [])
+        *complete, remainder = _split_chunks(self._pending)
+        self._pending = ""
+        if not truncated or has_sentence(remainder):
+            complete.append(remainder)
+        return _clean_chunks(complete)
 
 
 def _clean_chunks(spoken_chunks: Iterable[str]) -> Iterator[str]:
