@@ -62,6 +62,7 @@ class AnswerFilter:
         names = (*tool_names, "functools")
         self._call_names = (*names, *(f"functions.{name}" for name in names))
         self._buffer = ""
+        self._starts_with_words = False  # although it begins like JSON
         self._passes_words = False  # whether text without marks needs no further look
         self._read: Callable[[], bool] = self._read_opening
         self._output: list[str | Reasoning] = []
@@ -100,8 +101,6 @@ class AnswerFilter:
             # A start mark was mentioned inside the reasoning, so one end mark is missing.
             self._buffer, self._after_inner_end = self._after_inner_end, None
             self._read = self._read_words
-            while self._buffer and self._read():
-                pass
             self._finish_read()
         if self._withheld is not None:
             self._output += self._withheld
@@ -202,7 +201,8 @@ class AnswerFilter:
         self._emit(self._consume(match.start()))
         if self._buffer[0] in "`~":
             return self._read_fence()
-        json_start = _JSON_START if self.has_words else _POSSIBLE_JSON_START
+        is_start = not (self.has_words or self._starts_with_words)
+        json_start = _POSSIBLE_JSON_START if is_start else _JSON_START
         if json_start.match(self._buffer):
             self._start_block(0, WrittenBlock("", is_wrapped=False), None)
             return True
@@ -382,16 +382,20 @@ class AnswerFilter:
             return
         is_json = _JSON_START.match(text) or re.match(r"\{\s*\w+\s*:|\[", text)
         if self._block_end.is_json and not is_json:
-            self._emit(text)
+            self._starts_with_words = True
+            self._emit(text[0])
+            self._buffer = text[1:] + self._buffer
         elif len(block.text) + len(text) < MAX_ARGUMENTS_CHARS:
             self._blocks.append(replace(block, text=block.text + text))
 
     def _finish_read(self) -> None:
         """Handle the text that is incomplete at the end of the answer."""
+        while self._buffer and self._read():
+            pass
         if self._read == self._read_block:
             self._finish_block(self._consume(len(self._buffer)))
-        elif self._read in (self._read_words, self._read_opening) and not model_markup.is_cut_mark(
-            self._buffer
-        ):
+            if self._buffer:  # words after all
+                self._finish_read()
+        elif self._read != self._read_header and not model_markup.is_cut_mark(self._buffer):
             self._emit(self._buffer)
         self._buffer = ""

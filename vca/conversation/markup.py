@@ -14,12 +14,14 @@ _INLINE_END_TAG = re.compile(
 )
 _AUTOLINK = re.compile(r"<([\w.+-]+@[\w.-]+|https?://[^<>\s]{1,500})>")
 
-_URL = r"<?(?:[^()\s]|\([^()\s]{0,200}\)){0,1000}>?"
-_LINK = re.compile(
-    rf"!?\[([^\[\]\n]{{0,300}})\](?:\(\s*{_URL}(?:\s+[\"'][^\"']{{0,200}}[\"'])?\s*\)"
-    r"|\[[^\[\]]{0,100}\])"
+_PARENTHESES = r"(?:[^()\n]|\([^()\n]{0,200}\)){0,1000}+"
+_TITLE = r"(?:\s+[\"'][^\"'\n]{0,200}[\"'])?"
+_ADDRESS = rf"(?:<?[^()\s<>]{{0,1000}}+>?{_TITLE}|(?:\w+:|www\.|[#/.]){_PARENTHESES})"
+_LINK = re.compile(rf"!?\[([^\[\]\n]{{0,300}})\](?:\(\s*{_ADDRESS}\s*\)|\[[^\[\]\n]{{0,100}}\])")
+_OPEN_LINK = re.compile(
+    rf"\[[^\[\]\n]{{0,300}}(?:\](?:\({_PARENTHESES}(?:\([^()\n]{{0,200}})?"
+    r"|\[[^\[\]\n]{0,100})?)?\Z"
 )
-_OPEN_LINK = re.compile(r"\[[^\[\]\n]{0,300}(?:\](?:\([^\n]{0,1000}|\[[^\[\]]{0,100})?)?\Z")
 _FOOTNOTE = re.compile(r"\[\^[^\[\]\s]{1,40}\]:?")
 
 _PLAIN = re.compile(r"[^<>*_`~|\\#\[\]&\x00-\x1f\x7f-\uffff\U00010000-\U0010ffff-]*+")
@@ -41,7 +43,7 @@ _EMOJI = (
 )
 # An emoji with what modifies it, or another character that is shown as an emoji.
 _EMOJI_SEQUENCE = re.compile(
-    rf"\s*(?:(?:[{_EMOJI}]|(?:[^\s\w#*©®™‼⁉]|ℹ|Ⓜ)\ufe0f)"
+    rf"(?:\s*(?:[{_EMOJI}]|(?:[^\s\w#*©®™‼⁉]|ℹ|Ⓜ)\ufe0f)"
     r"[\ufe0e\ufe0f\u200d\u20e3\U000e0020-\U000e007f]*)+([.,!?;:…]?)"
 )
 _EMOJI_MODIFIERS = re.compile(r"[\ufe0e\ufe0f\u20e3]")

@@ -167,7 +167,7 @@ def _token_end(name: str) -> str:
     return rf"(?i:<[|｜]{escaped}[|｜]>)|{_END_OF_TURN}"
 
 
-_OPENERS = ("okay", "ok", "alright", "so", "now", "well", "first", "wait", "got it")
+_OPENERS = ("okay", "ok", "alright", "so", "now", "first", "got it")
 _OPENING_WORDS = re.compile(rf"(?:(?:{'|'.join(_OPENERS)}|hm+) )*")
 _NOUNS = ("user", "caller", "customer")
 _THIRD_PERSONS = (

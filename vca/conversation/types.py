@@ -76,7 +76,7 @@ class ToolCall:
 
     name: str
     arguments: str
-    call_id: str | None = None
+    call_id: str | None = field(default=None, compare=False)
     source_text: str = ""
 
 
