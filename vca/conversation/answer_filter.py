@@ -123,7 +123,7 @@ class AnswerFilter:
         output, self._output = self._output, []
         if len(output) < 2:
             return output
-        signals = [item for item in output if isinstance(item, Reasoning)]
+        signals: list[str | Reasoning] = [item for item in output if isinstance(item, Reasoning)]
         words = "".join(item for item in output if isinstance(item, str))
         return [*signals, words] if words else signals
 
