@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from vca.conversation import model_markup
 from vca.conversation.llm import MAX_ARGUMENTS_CHARS, Reasoning
-from vca.conversation.model_markup import MARK, MAX_OPEN_CHARS, OPEN_MARK, Mark
+from vca.conversation.model_markup import MARK, MAX_OPEN_CHARS, OPEN_MARK, SPOKEN_REASONING, Mark
 from vca.conversation.written_block import BlockEnd, WrittenBlock
 
 MAX_WITHHELD_CHARS = 16_000
@@ -21,7 +21,7 @@ _JSON_START = re.compile(r"\{\s*[\"'}]|\[\s*\{|\[\s*[\w.]+\(")
 # At the start of an answer, braces and brackets are JSON unless they turn out to be words.
 _POSSIBLE_JSON_START = re.compile(r"\{|\[\s*[\"'{\]]|\[\s*[\w.]+\(")
 _OPEN_JSON_START = re.compile(r"\{\s*\Z|\[\s*(?:[\w.]{1,64})?\Z")
-_FENCE = re.compile(r"(`{3,}+|~{3,}+)[ \t]*+([\w+#.-]*+)[ \t]*+(?=[^`~])")
+_CODE_FENCE = re.compile(r"(`{3,}+|~{3,}+)[ \t]*+([\w+#.-]*+)[ \t]*+(?=[^`~])")
 _OPEN_FENCE = re.compile(r"(?:`{1,2}|~{1,2})\Z|(?:`{3,}|~{3,})[ \t]*[\w+#.-]{0,40}[ \t]*\Z")
 _FENCES_WITH_WORDS = ("", "text", "txt", "plain", "plaintext", "markdown", "md")
 _CODE_STARTS = "\n{[<("
@@ -34,15 +34,6 @@ _REASONING_CHANNELS = ("analysis", "thought", "thinking", "reasoning")
 _RECIPIENT = re.compile(r"\bto=(?:functions\.)?([\w.-]{1,64})")
 _NEXT_MESSAGE = re.compile(r"<[|｜](?:end|start|channel|return|call)[|｜]>|<channel[|｜]>")
 _CALL_MESSAGE_END = r"<[|｜](?:call|end|return|start)[|｜]>|\Z"
-# Reasoning that words begin and end. The first is gpt-oss without its special tokens.
-_GRANITE_END = re.compile(r"here(?:'s| is) my response:", re.IGNORECASE)
-_SPOKEN_REASONING = {
-    "analysis": (re.compile(r"analysis(?=[A-Z])"), re.compile(r"assistant(?:commentary|final)")),
-    **{
-        start: (re.compile(start, re.IGNORECASE), _GRANITE_END)
-        for start in ("here is my thought process:", "here's my thought process:")
-    },
-}
 _CALL_AFTER_NAME = re.compile(r"\.call\s*\(|\s*[({]|\s*\[(?=[\[{A])")
 _OPEN_CALL_AFTER_NAME = re.compile(r"(?:\.(?:c(?:a(?:l(?:l\s*)?)?)?)?|\s*\[?)\Z")
 
@@ -167,7 +158,7 @@ class AnswerFilter:
         return True
 
     def _read_spoken_reasoning(self) -> bool:
-        for start, end in _SPOKEN_REASONING.values():
+        for start, end in SPOKEN_REASONING.values():
             match = start.match(self._buffer)
             if match is not None:
                 self._consume(match.end())
@@ -177,7 +168,7 @@ class AnswerFilter:
 
     def _may_become_reasoning(self) -> bool:
         text = self._buffer.lower()
-        return any(start.startswith(text) for start in _SPOKEN_REASONING)
+        return any(start.startswith(text) for start in SPOKEN_REASONING)
 
     def _call_length(self) -> int:
         """Return the length of `name(` if the answer begins so, -1 if it still may, else 0."""
@@ -219,16 +210,16 @@ class AnswerFilter:
         return True
 
     def _read_fence(self) -> bool:
-        fence = _FENCE.match(self._buffer)
-        if fence is not None:
-            is_language = fence[2].lower() not in _FENCES_WITH_WORDS
-            is_code = is_language and self._buffer[fence.end()] in _CODE_STARTS
-            self._consume(fence.end())
+        fence_mark = _CODE_FENCE.match(self._buffer)
+        if fence_mark is not None:
+            is_language = fence_mark[2].lower() not in _FENCES_WITH_WORDS
+            is_code = is_language and self._buffer[fence_mark.end()] in _CODE_STARTS
+            self._consume(fence_mark.end())
             self._emit("\n")
             if is_code:
-                self._start_block(0, WrittenBlock("", is_wrapped=False), re.escape(fence[1]))
+                self._start_block(0, WrittenBlock("", is_wrapped=False), re.escape(fence_mark[1]))
             elif is_language:
-                self._emit(f"{fence[2]} ")
+                self._emit(f"{fence_mark[2]} ")
             return True
         if _OPEN_FENCE.match(self._buffer) and len(self._buffer) <= MAX_OPEN_CHARS:
             return False

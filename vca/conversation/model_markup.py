@@ -167,6 +167,16 @@ def _token_end(name: str) -> str:
     return rf"(?i:<[|｜]{escaped}[|｜]>)|{_END_OF_TURN}"
 
 
+# Reasoning that words begin and end. The first is gpt-oss without its special tokens.
+_GRANITE_END = re.compile(r"here(?:'s| is) my response:", re.IGNORECASE)
+SPOKEN_REASONING = {
+    "analysis": (re.compile(r"analysis(?=[A-Z])"), re.compile(r"assistant(?:commentary|final)")),
+    **{
+        start: (re.compile(start, re.IGNORECASE), _GRANITE_END)
+        for start in ("here is my thought process:", "here's my thought process:")
+    },
+}
+
 _OPENERS = ("okay", "ok", "alright", "so", "now", "first", "got it")
 _OPENING_WORDS = re.compile(rf"(?:(?:{'|'.join(_OPENERS)}|hm+) )*")
 _NOUNS = ("user", "caller", "customer")
@@ -211,6 +221,7 @@ def is_cut_mark(text: str) -> bool:
     name = re.match(r"(?:</?|\[/?)([A-Za-z_]{3,20})[^<>\]]*\Z", text)
     names = ("think", "thought", "reasoning", "tool_call", "function", "INST", "TOOL_CALLS")
     return name is not None and any(
-        known.lower().startswith(name[1].lower()) or name[1].lower().startswith(known.lower())
-        for known in names
+        full_name.lower().startswith(name[1].lower())
+        or name[1].lower().startswith(full_name.lower())
+        for full_name in names
     )

@@ -11,7 +11,7 @@ from typing import Any
 from vca.conversation.llm import MAX_ARGUMENTS_CHARS
 from vca.kit import json
 
-_FENCE = re.compile(r"\s*(?:```|~~~)[\w-]*\s*(.*?)\s*(?:```|~~~)?\s*", re.DOTALL)
+_CODE_FENCE = re.compile(r"\s*(?:```|~~~)[\w-]*\s*(.*?)\s*(?:```|~~~)?\s*", re.DOTALL)
 _MAX_ENCODINGS = 3  # JSON in a JSON string in a JSON string
 _WRAPPERS = ("arguments", "parameters", "args", "params", "input", "properties", "kwargs")
 _NULL_TEXTS = ("", "null", "none")
@@ -66,7 +66,7 @@ def _decode(text: str) -> Any:
     for _ in range(_MAX_ENCODINGS):
         if not isinstance(value, str):
             break
-        fenced = _FENCE.fullmatch(value)
+        fenced = _CODE_FENCE.fullmatch(value)
         source = (fenced[1] if fenced is not None else value).strip()
         if not source:
             return None

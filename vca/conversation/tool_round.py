@@ -33,8 +33,8 @@ def add_results(
 
 def quotable_texts(request: ModelRequest) -> list[str]:
     """Return the texts in the request that a model could be made to repeat as a tool call."""
-    heard = (message.text for message in request.messages if message.speaker != "agent")
-    return [*heard, *request.quoted_texts]
+    utterances = (message.text for message in request.messages if message.speaker != "agent")
+    return [*utterances, *request.quoted_texts]
 
 
 def _with_ids(calls: Sequence[ToolCall]) -> list[ToolCall]:

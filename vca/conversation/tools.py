@@ -196,7 +196,7 @@ class ToolCallCollector:
         self._quotable_texts = quotable_texts
         self._messages: list[TakeMessage] = []
         self._final_action: Action | None = None
-        self._refused: list[RefusedTool] = []
+        self._refused_tools: list[RefusedTool] = []
         self.round_results: list[tuple[ToolCall, ToolRefusal | None]] = []
         """The calls of this answer that the model made by its API, and why they were refused."""
         self.start_round()
@@ -209,12 +209,12 @@ class ToolCallCollector:
     @property
     def refused_tools(self) -> tuple[RefusedTool, ...]:
         """The calls that were refused, and why."""
-        return tuple(self._refused)
+        return tuple(self._refused_tools)
 
     @property
     def is_full(self) -> bool:
         """Whether the model has made so many calls that no more are read."""
-        return len(self._messages) >= MAX_MESSAGES or len(self._refused) >= MAX_REFUSALS
+        return len(self._messages) >= MAX_MESSAGES or len(self._refused_tools) >= MAX_REFUSALS
 
     @property
     def has_failed_call(self) -> bool:
@@ -228,12 +228,16 @@ class ToolCallCollector:
     def start_round(self) -> None:
         """Begin another answer of the same turn."""
         self.round_results = []
-        self._before_round = (list(self._messages), self._final_action, list(self._refused))
+        self._before_round = (list(self._messages), self._final_action, list(self._refused_tools))
 
     def restart_round(self) -> None:
         """Forget the calls of this answer, because another model answers now."""
-        messages, self._final_action, refused = self._before_round
-        self._messages, self._refused, self.round_results = list(messages), list(refused), []
+        messages, self._final_action, refused_tools = self._before_round
+        self._messages, self._refused_tools, self.round_results = (
+            list(messages),
+            list(refused_tools),
+            [],
+        )
 
     def is_allowed(self, call: ToolCall) -> bool:
         """Return whether the call would be accepted if it were the only one."""
@@ -252,7 +256,7 @@ class ToolCallCollector:
         else:
             reason = "too_many"
         if reason is not None:
-            self._refused.append(RefusedTool(_clean_name(call.name), reason))
+            self._refused_tools.append(RefusedTool(_clean_name(call.name), reason))
         if not call.source_text:
             self.round_results.append((call, reason))
 

@@ -248,13 +248,13 @@ BLOCKS = [
     "<|channel|>analysis<|message|>zebra<|end|><|start|>assistant<|channel|>final<|message|>",
 ]
 answers = st.lists(st.sampled_from([*WORDS, *MARKUP, *BLOCKS]), max_size=10).map("".join)
-anything = st.text(max_size=200) | st.text(alphabet="<>/|[]{}`~\"'thinkTHINK \n.,_*", max_size=120)
+any_text = st.text(max_size=200) | st.text(alphabet="<>/|[]{}`~\"'thinkTHINK \n.,_*", max_size=120)
 
 
 @st.composite
 def split_answers(draw: st.DrawFn) -> tuple[str, list[str]]:
     """Return a text and the same text in chunks."""
-    text = draw(answers | anything)
+    text = draw(answers | any_text)
     ends = sorted(draw(st.sets(st.integers(1, max(1, len(text) - 1)), max_size=40)))
     starts = [0, *ends]
     return text, [text[start:end] for start, end in zip(starts, [*ends, len(text)], strict=True)]

@@ -10,7 +10,7 @@ from vca.conversation.llm import FinishReason
 
 CUT_OFF = "I am sorry, I have to stop here. What else can I do for you?"
 CANNOT_HELP = "I am sorry, I cannot help with that. What else can I do for you?"
-AGAIN = "Sorry, I did not catch that. Could you say it again?"
+REPEAT_REQUEST = "Sorry, I did not catch that. Could you say it again?"
 
 
 @pytest.mark.parametrize("finish", ["length", "content_filter"])
@@ -47,11 +47,11 @@ def test_a_cut_answer_ends_with_a_complete_sentence(
         ("content_filter", ["I thi"], CANNOT_HELP),
         ("refusal", [], CANNOT_HELP),
         ("refusal", ["I'm sorry, I can't help with that"], "I'm sorry, I can't help with that"),
-        ("length", [], AGAIN),
-        ("length", ["We op"], AGAIN),
-        ("length", ["<think>The user wants"], AGAIN),
+        ("length", [], REPEAT_REQUEST),
+        ("length", ["We op"], REPEAT_REQUEST),
+        ("length", ["<think>The user wants"], REPEAT_REQUEST),
         ("stop", ["We open at nine"], "We open at nine"),
-        ("stop", [], AGAIN),
+        ("stop", [], REPEAT_REQUEST),
     ],
 )
 def test_the_call_goes_on_after_an_answer_without_a_sentence(
