@@ -169,4 +169,5 @@ def build_request(
         system=prompt.build_system_prompt(profile, facts=facts, now=now),
         messages=transcript.build_messages([*turns, Turn("caller", utterance)]),
         tools=tools.available_tools(profile),
+        quoted_texts=tuple(facts.variables.values()),
     )

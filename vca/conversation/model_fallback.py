@@ -2,12 +2,20 @@
 
 from collections.abc import Callable, Generator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import TypeAlias
 
 from vca.conversation import speech_text
-from vca.conversation.llm import Chunk, ModelError, ModelRequest, Reasoning, ToolCall
+from vca.conversation.answer_filter import UnmarkedReasoning
+from vca.conversation.llm import (
+    Chunk,
+    FinishReason,
+    ModelError,
+    ModelRequest,
+    Reasoning,
+    ToolCall,
+)
 from vca.conversation.llm.models import LatencyPolicy, Models
 from vca.conversation.stream_reader import StreamEnd, StreamReader
 from vca.conversation.types import Tokens
@@ -39,13 +47,15 @@ class AnswerEnded:
     """The answer is complete.
 
     `truncated` means that it ended in the middle, after text or a tool call that can stand alone.
+    `finish` is the reason that the model gave for the end.
     """
 
     tokens: Tokens
     truncated: bool = False
+    finish: FinishReason = "stop"
 
 
-AnswerEvent: TypeAlias = ModelStarted | FillerDue | Chunk | AnswerEnded
+AnswerEvent: TypeAlias = ModelStarted | FillerDue | Chunk | UnmarkedReasoning | AnswerEnded
 
 
 def stream_answer(
@@ -61,6 +71,7 @@ def stream_answer(
     timer = _AnswerTimer(models.latency_policy)
     failure: ModelError | None = None
     failed_tokens = Tokens()
+    finish: FinishReason = "stop"
     for client, model_request in models.attempts(request):
         attempt = _ModelAttempt(model_request, timer, is_allowed)
         yield ModelStarted(model_request.model or client.name)
@@ -75,12 +86,13 @@ def stream_answer(
             else:
                 failure = None
                 if attempt.useful:
-                    yield AnswerEnded(failed_tokens + answer_end.tokens, answer_end.truncated)
+                    yield replace(answer_end, tokens=failed_tokens + answer_end.tokens)
                     return
+                finish = answer_end.finish
         failed_tokens += attempt.estimated_tokens()
     if failure is not None:
         raise failure
-    yield AnswerEnded(failed_tokens)
+    yield AnswerEnded(failed_tokens, finish=finish)
 
 
 def estimate_tokens(request: ModelRequest, text: str) -> Tokens:
@@ -162,8 +174,16 @@ class _ModelAttempt:
             if isinstance(item, StreamEnd):
                 if item.failure is not None:
                     return self._end_early(item.failure)
-                return AnswerEnded(item.summary.tokens or self.estimated_tokens())
-            if item is not None and not isinstance(item, Reasoning):
+                summary = item.summary
+                return AnswerEnded(
+                    summary.tokens or self.estimated_tokens(),
+                    summary.finish in ("length", "content_filter"),
+                    summary.finish,
+                )
+            if isinstance(item, UnmarkedReasoning):
+                self._text, self.useful = "", self._tool_call_count > 0
+                yield from self._emit(item)
+            elif item is not None and not isinstance(item, Reasoning):
                 self._add_chunk(item)
                 yield from self._emit(item)
             if item is None and self.useful:

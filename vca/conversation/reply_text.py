@@ -15,11 +15,27 @@ class ReplyText:
         self.has_model_text = False
         """Whether it contains text of a model, and not only our own phrases."""
         self.is_full = False
+        self._round_start = 0
 
     @property
     def text(self) -> str:
         """The text so far."""
         return speech_text.join_chunks(self._spoken_chunks)
+
+    @property
+    def round_text(self) -> str:
+        """The text since the last `start_round`."""
+        return speech_text.join_chunks(self._spoken_chunks[self._round_start :])
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether the text ends in the middle of a sentence."""
+        return not speech_text.ends_with_sentence(self.text)
+
+    def start_round(self) -> None:
+        """Begin another answer of the same turn."""
+        self.discard_pending()
+        self._round_start = len(self._spoken_chunks)
 
     def add_chunk(self, chunk: str) -> Iterator[str]:
         """Yield the chunks that can be spoken once the model's chunk is added."""
@@ -30,7 +46,7 @@ class ReplyText:
         yield from self._fit(self._chunker.finish(truncated=truncated))
 
     def discard_pending(self) -> None:
-        """Discard unfinished text, because another model answers now."""
+        """Discard unfinished text: another model answers now, or the text was reasoning."""
         self._chunker = speech_text.SentenceChunker()
 
     def add_phrase(self, phrase: str) -> str:

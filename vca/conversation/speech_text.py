@@ -4,6 +4,8 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 
+from vca.conversation import markup
+
 MAX_CHARS = 2_000
 
 # Joiners belong to category Cf like the characters that are dropped, but Persian, Indic scripts and
@@ -15,21 +17,16 @@ _DROPPED_CATEGORIES = {"Cc", "Cf", "Co", "Cs"}
 # The quantifiers are possessive and match only from the start of a run of marks, so that thousands
 # of commas in a row take linear time.
 _CHUNK_END = re.compile(
-    r"(?P<sentence>(?<![.!?…])[.!?…]++[\"'”’»)\]]*+(?=\s)|[。！？]+[」』”’）]*|\n)"
+    r"(?P<sentence>(?<![.!?…؟।۔])[.!?…؟।۔]++[\"'”’»)\]*_~`]*+(?=\s)|[。！？]+[」』”’）]*|\n)"
     r"|(?<![,;])[,;]++[\"'”’»)\]]*+(?=\s)|(?<=\s)[–—-](?=\s)|[，、；]"
 )
 # A model chunk without one of these completes neither a spoken chunk nor a tag.
 _COMPLETING_CHARACTER = re.compile(r"[\s>。！？」』”’），、；]")
 _TRAILING_BLANKS = re.compile(r"[ \t]{2,}\Z")
-_SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’»)\]」』）]*(\s|\Z)")
+_SENTENCE_END = re.compile(r"[.!?…。！？؟।۔][\"'”’»)\]」』）*_~`]*(\s|\Z)")
+_FINAL_SENTENCE_END = re.compile(r"[.!?…。！？؟।۔][\"'”’»)\]」』）]*\s*\Z")
 _MIN_CHUNK_WORDS = 6
 _MIN_CHUNK_CHARS_UNSPACED = 12  # in scripts without spaces between words
-
-_TAG = re.compile(r"<[/!?]?[A-Za-z][^<>]{0,300}>|<!--[^>]{0,300}-->")
-_OPEN_TAG = re.compile(r"<(?:[/!?]?(?:[A-Za-z-][^<>]{0,300})?)?\Z")
-_LINE_MARK = re.compile(r"^\s*(?:#{1,6}|[-*•]|>)\s+")
-_LINK = re.compile(r"!?\[([^\[\]]{0,300})\]\([^()\s]{0,1000}\)")
-_MARKUP_CHARACTERS = str.maketrans("", "", "<>*`~|\\")
 
 _SPACE_AFTER_CJK_MARK = re.compile(r"(?<=[。！？」』，、；]) ")
 
@@ -45,9 +42,8 @@ def clean_text(text: str) -> str:
 
 
 def strip_markup(text: str) -> str:
-    """Return a chunk of a model's text, cleaned and without markup and tags."""
-    unlinked = _LINK.sub(r"\1", _LINE_MARK.sub("", _TAG.sub(" ", text)))
-    return clean_text(unlinked.translate(_MARKUP_CHARACTERS))
+    """Return a chunk of a model's text, cleaned and without markup, tags and emoji."""
+    return markup.remove_emoji(clean_text(markup.remove_markup(text)))
 
 
 def _is_speakable(char: str) -> bool:
@@ -61,6 +57,11 @@ def _is_speakable(char: str) -> bool:
 def is_speakable(text: str) -> bool:
     """Return whether a voice can speak the text: it contains a letter or a digit."""
     return any(map(str.isalnum, text))
+
+
+def ends_with_sentence(text: str) -> bool:
+    """Return whether the text ends with a complete sentence."""
+    return _FINAL_SENTENCE_END.search(text) is not None
 
 
 def has_sentence(text: str) -> bool:
@@ -87,14 +88,13 @@ class SentenceChunker:
         self._pending += chunk
         if not _COMPLETING_CHARACTER.search(chunk) and len(self._pending) <= self._max_chars:
             return iter(())  # do not scan the pending text again
-        text = _TRAILING_BLANKS.sub(" ", _TAG.sub(" ", self._pending))
-        # The rest of an open tag is in a later chunk and may contain what looks like a chunk's end.
-        open_tag = _OPEN_TAG.search(text)
-        ready, unfinished_tag = (
-            (text[: open_tag.start()], text[open_tag.start() :]) if open_tag else (text, "")
-        )
-        *complete, remainder = _split_chunks(ready)
-        self._pending = remainder + unfinished_tag
+        text = markup.remove_links(markup.remove_tags(self._pending))
+        text = _TRAILING_BLANKS.sub(" ", text)
+        # The rest of an open tag or link is in a later chunk and may contain what looks like a
+        # chunk's end.
+        end = markup.complete_length(text)
+        *complete, remainder = _split_chunks(text[:end])
+        self._pending = remainder + text[end:]
         if len(self._pending) > self._max_chars:
             complete, self._pending = [*complete, self._pending], ""
         return _clean_chunks(complete)
@@ -104,8 +104,11 @@ class SentenceChunker:
 
         Of a truncated stream it is returned only if it contains the end of a sentence.
         """
-        remainder, self._pending = self._pending, ""
-        return _clean_chunks([remainder] if not truncated or has_sentence(remainder) else [])
+        *complete, remainder = _split_chunks(self._pending)
+        self._pending = ""
+        if not truncated or has_sentence(remainder):
+            complete.append(remainder)
+        return _clean_chunks(complete)
 
 
 def _clean_chunks(spoken_chunks: Iterable[str]) -> Iterator[str]:
@@ -114,7 +117,7 @@ def _clean_chunks(spoken_chunks: Iterable[str]) -> Iterator[str]:
 
 def split_text(text: str) -> Iterator[str]:
     """Yield the clean chunks of a text that no model wrote; joined they are the text."""
-    return filter(None, map(clean_text, _split_chunks(text)))
+    return filter(None, (markup.remove_emoji(clean_text(part)) for part in _split_chunks(text)))
 
 
 def limit_chunks(spoken_chunks: Iterable[str], *, max_chars: int = MAX_CHARS) -> Iterator[str]:

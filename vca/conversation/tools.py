@@ -6,25 +6,27 @@ phone number.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vca.conversation import json_schema, speech_text
-from vca.conversation.llm import MAX_ARGUMENTS_CHARS, ToolCall, ToolSpec
+from vca.conversation import json_schema, speech_text, tool_arguments, written_calls
+from vca.conversation.llm import ToolSpec
 from vca.conversation.types import (
     Action,
     HangUp,
     Profile,
+    RefusedTool,
     TakeMessage,
+    ToolCall,
     ToolRefusal,
     Transfer,
     TransferToFallback,
 )
-from vca.kit import json
 
 MAX_MESSAGES = 4
 MAX_REFUSALS = 4
+_MAX_NAME_CHARS = 64
 _PHONE_NUMBER = re.compile(r"[0-9+()./ -]{3,40}")
 
 
@@ -36,6 +38,7 @@ class Tool:
     description: str
     parameters: Callable[[Profile], Mapping[str, Any]]
     build_action: Callable[[Mapping[str, Any]], Action | None]
+    reads_texts: bool = False  # see `tool_arguments.read_texts`
     is_applicable: Callable[[Profile], bool] = lambda profile: True
 
 
@@ -112,6 +115,7 @@ TOOLS: Mapping[str, Tool] = {
             "Keep a message for the business. Only when the caller has said what it is about.",
             _message_parameters,
             _build_take_message,
+            reads_texts=True,
         ),
         Tool(
             "fallback",
@@ -139,42 +143,63 @@ def validate_call(call: ToolCall, profile: Profile) -> Action | ToolRefusal:
         return "unknown_tool"
     if tool.name not in profile.tools or not tool.is_applicable(profile):
         return "not_allowed"
-    arguments = _parse_arguments(call.arguments)
+    schema, arguments = _read_arguments(tool, call, profile)
     if arguments is None:
         return "bad_arguments"
     target = arguments.get("target")
     if isinstance(target, str) and target not in profile.transfer_targets:
         return "unknown_target"
-    if json_schema.find_problem(arguments, tool.parameters(profile)) is not None:
+    if json_schema.find_problem(arguments, schema) is not None:
         return "bad_arguments"
     return tool.build_action(arguments) or "bad_arguments"
 
 
-def _parse_arguments(text: str) -> dict[str, Any] | None:
-    """Parse the arguments that the model wrote; None if they are not a JSON object.
+def _read_arguments(
+    tool: Tool, call: ToolCall, profile: Profile
+) -> tuple[Mapping[str, Any], dict[str, Any] | None]:
+    """Return the tool's schema, and the call's arguments if they could be read."""
+    schema = tool.parameters(profile)
+    arguments = tool_arguments.read_arguments(call.arguments, schema)
+    if arguments is not None and tool.reads_texts:
+        arguments = tool_arguments.read_texts(arguments, schema)
+    return schema, arguments
 
-    Empty text is an empty object.
-    """
-    if len(text) >= MAX_ARGUMENTS_CHARS:  # it was cut
-        return None
-    try:
-        value = json.strict_loads((text.strip() or "{}").encode("utf-8", "surrogatepass"))
-    except json.InvalidJson:
-        return None
-    return value if isinstance(value, dict) else None
+
+def describe_result(call: ToolCall, reason: ToolRefusal | None, profile: Profile) -> str:
+    """Return what the model is told about its call, in words that it understands."""
+    match reason:
+        case None:
+            return "Accepted. It is done at the end of your answer."
+        case "unknown_tool" | "not_allowed":
+            return "Nothing was done: there is no such tool."
+        case "unknown_target":
+            names = ", ".join(profile.transfer_targets)
+            return f"Nothing was done: the target must be exactly one of these: {names}."
+        case "too_many":
+            return "Nothing was done: this call was one too many."
+    schema, arguments = _read_arguments(TOOLS[call.name], call, profile)
+    problem = None if arguments is None else json_schema.find_problem(arguments, schema)
+    detail = problem or "they must be one JSON object with what the tool needs"
+    return f"Nothing was done, because the arguments are not valid ({detail}). Call it again."
 
 
 class ToolCallCollector:
     """Collects the tool calls of one answer: the resulting actions, and why others are refused.
 
     A repeated message is refused. Of the actions that end the agent's part only the first counts.
+    A call that the model wrote as text counts only in an answer without any other call, and not if
+    it repeats `quotable_texts`: what the caller said, and data of others.
     """
 
-    def __init__(self, profile: Profile) -> None:
+    def __init__(self, profile: Profile, quotable_texts: Sequence[str] = ()) -> None:
         self._profile = profile
+        self._quotable_texts = quotable_texts
         self._messages: list[TakeMessage] = []
         self._final_action: Action | None = None
-        self._refusals: list[ToolRefusal] = []
+        self._refused_tools: list[RefusedTool] = []
+        self.round_results: list[tuple[ToolCall, ToolRefusal | None]] = []
+        """The calls of this answer that the model made by its API, and why they were refused."""
+        self.start_round()
 
     @property
     def actions(self) -> tuple[Action, ...]:
@@ -182,27 +207,66 @@ class ToolCallCollector:
         return (*self._messages, *([self._final_action] if self._final_action else []))
 
     @property
-    def refusals(self) -> tuple[ToolRefusal, ...]:
-        """The reasons why calls were refused, one for each call."""
-        return tuple(self._refusals)
+    def refused_tools(self) -> tuple[RefusedTool, ...]:
+        """The calls that were refused, and why."""
+        return tuple(self._refused_tools)
 
     @property
     def is_full(self) -> bool:
         """Whether the model has made so many calls that no more are read."""
-        return len(self._messages) >= MAX_MESSAGES or len(self._refusals) >= MAX_REFUSALS
+        return len(self._messages) >= MAX_MESSAGES or len(self._refused_tools) >= MAX_REFUSALS
+
+    @property
+    def has_failed_call(self) -> bool:
+        """Whether this answer asked for something that was not accepted in any form."""
+        return any(
+            reason not in (None, "too_many")
+            and (self._final_action is None or call.name == "take_message")
+            for call, reason in self.round_results
+        )
+
+    def start_round(self) -> None:
+        """Begin another answer of the same turn."""
+        self.round_results = []
+        self._before_round = (list(self._messages), self._final_action, list(self._refused_tools))
+
+    def restart_round(self) -> None:
+        """Forget the calls of this answer, because another model answers now."""
+        messages, self._final_action, refused_tools = self._before_round
+        self._messages, self._refused_tools, self.round_results = (
+            list(messages),
+            list(refused_tools),
+            [],
+        )
 
     def is_allowed(self, call: ToolCall) -> bool:
         """Return whether the call would be accepted if it were the only one."""
-        return not isinstance(validate_call(call, self._profile), str)
+        return not isinstance(self._judge(call), str)
 
     def add_call(self, call: ToolCall) -> None:
         """Validate the next call of the answer and store its result."""
-        result = validate_call(call, self._profile)
+        result = self._judge(call)
+        reason: ToolRefusal | None = None
         if isinstance(result, str):
-            self._refusals.append(result)
+            reason = result
         elif isinstance(result, TakeMessage) and result not in self._messages:
             self._messages.append(result)
         elif not isinstance(result, TakeMessage) and self._final_action is None:
             self._final_action = result
         else:
-            self._refusals.append("too_many")
+            reason = "too_many"
+        if reason is not None:
+            self._refused_tools.append(RefusedTool(_clean_name(call.name), reason))
+        if not call.source_text:
+            self.round_results.append((call, reason))
+
+    def _judge(self, call: ToolCall) -> Action | ToolRefusal:
+        if call.source_text and (
+            self.round_results or written_calls.is_quoted(call, self._quotable_texts)
+        ):
+            return "not_allowed"
+        return validate_call(call, self._profile)
+
+
+def _clean_name(name: str) -> str:
+    return speech_text.clean_text(name[: 4 * _MAX_NAME_CHARS])[:_MAX_NAME_CHARS]

@@ -105,11 +105,49 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class ToolCall:
+    """A tool call as the model wrote it: name and JSON arguments, not validated.
+
+    `call_id` connects the call with its result; it is the model's, or None if the model sent none.
+    `source_text` is the part of the answer's text that the call was read from, empty for a call
+    that the model made in the way that its API provides for.
+    """
+
+    name: str
+    arguments: str
+    call_id: str | None = field(default=None, compare=False)
+    source_text: str = ""
+
+
+@dataclass(frozen=True)
 class Message:
-    """One message of the conversation as the model sees it."""
+    """One message of the conversation as the model sees it.
+
+    `tool_calls` are those that the agent made after the text; each has a `call_id`, and a
+    `ToolResult` with that id follows the message.
+    """
 
     speaker: Speaker
     text: str
+    tool_calls: tuple[ToolCall, ...] = ()
+
+
+@dataclass(frozen=True)
+class ToolResult:
+    """What a tool call led to, as the model sees it. Models treat the text as data."""
+
+    call_id: str
+    name: str
+    text: str
+    speaker: Literal["tool"] = field(default="tool", init=False)
+
+
+@dataclass(frozen=True)
+class RefusedTool:
+    """A tool call that was not executed; `name` is what the model wrote, cleaned and cut."""
+
+    name: str
+    reason: ToolRefusal
 
 
 @dataclass(frozen=True)
@@ -167,12 +205,15 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Reply:
-    """What the agent says, never empty, and the actions that follow, in order.
+    """What the agent says and the actions that follow, in order.
+
+    `text` is empty only if the model said nothing and there are actions. `is_silent` means that the
+    model said nothing itself: say what `after_actions` returns once the actions are done.
 
     Messages come first among the actions, and at most one other action follows them. `latency_ms`
     holds milliseconds since the turn started: `model_first_token` (the first chunk) and `model`
-    (the last). It is empty, and `model` None, if no model was called. `refusals` are the reasons
-    why tool calls were not executed.
+    (the last). It is empty, and `model` None, if no model was called. `refused_tools` are the tool
+    calls that were not executed.
     """
 
     text: str
@@ -180,4 +221,5 @@ class Reply:
     latency_ms: Mapping[str, int] = field(default_factory=lambda: _EMPTY_MAPPING)
     tokens: Tokens = Tokens()
     model: str | None = None
-    refusals: tuple[ToolRefusal, ...] = ()
+    refused_tools: tuple[RefusedTool, ...] = ()
+    is_silent: bool = False

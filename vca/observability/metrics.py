@@ -89,6 +89,8 @@ TASKS = (
     "webhooks.tell",
     OTHER,
 )
+# The reasons of `refused_tools` in the API.
+TOOL_REFUSALS = ("unknown_tool", "not_allowed", "unknown_target", "bad_arguments", "too_many")
 MODEL_FAILURES = ("timeout", "rate_limited", "refused", "unavailable", "bad_answer")
 
 # Callers notice delays of half a second, one and two seconds, so the buckets are narrow there.
@@ -116,6 +118,11 @@ MODEL_FAILURES_TOTAL = Counter(
     "vca_model_failures_total",
     "Failed requests to the language model.",
     {"failure": MODEL_FAILURES},
+)
+TOOLS_REFUSED = Counter(
+    "vca_tools_refused_total",
+    "Tool calls of language models that were not executed, by reason.",
+    {"reason": TOOL_REFUSALS},
 )
 DIALLING_REFUSED = Counter(
     "vca_dialling_refused_total",

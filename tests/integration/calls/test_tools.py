@@ -271,7 +271,8 @@ def test_a_fallback_number_that_the_dialling_policy_rejects_ends_the_call(
 
     response = carrier_client.say("call-1", state, "A person!")
 
-    assert action_types(response) == ["say", "hang_up"]
+    assert action_types(response) == ["say", "say", "hang_up"]
+    assert "that did not work" in spoken_text(response)
     assert call_record.end_state == ("completed", "agent_hangup")
     assert _list_legs(call_record.tenant) == []
 

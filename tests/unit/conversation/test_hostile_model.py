@@ -17,7 +17,7 @@ from vca.conversation import engine, localised_phrases, speech_text, stream_read
 from vca.conversation.llm import MAX_ARGUMENTS_CHARS, ModelError, ToolCall
 from vca.conversation.llm.models import LatencyPolicy, Models
 from vca.conversation.transcript import Turn
-from vca.conversation.types import Action, CallFacts, Profile, Reply
+from vca.conversation.types import Action, CallFacts, Profile, RefusedTool, Reply, Transfer
 
 NOW = datetime(2026, 11, 22, 18, 0, tzinfo=UTC)
 FACTS = CallFacts("+14155550100", "+442079460000", NOW)
@@ -103,7 +103,6 @@ def assert_allowed(actions: tuple[Action, ...], profile: Profile) -> None:
 def assert_speakable(spoken_chunks: list[str], text: str) -> None:
     """Fail if the text is too long for speech, or has markup that would be read aloud."""
     assert speech_text.join_chunks(spoken_chunks) == text
-    assert text
     assert len(text) <= speech_text.MAX_CHARS
     assert speech_text.clean_text(text) == text
     assert not set(text) & set("<>`*\\")
@@ -123,7 +122,8 @@ def test_no_behaviour_leads_to_an_action_that_the_profile_forbids(
 
         assert_allowed(reply.actions, profile)
         assert_speakable(spoken_chunks, reply.text)
-        assert len(reply.refusals) <= tools.MAX_REFUSALS
+        assert reply.text or reply.is_silent
+        assert len(reply.refused_tools) <= tools.MAX_REFUSALS
 
 
 @pytest.mark.parametrize("target", hostile.TARGETS)
@@ -131,8 +131,16 @@ def test_a_transfer_to_an_unknown_target_is_rejected(target: str) -> None:
     _, reply = stream_reply([transfer(target)], PROFILES["all tools"])
 
     assert reply.actions == ()
-    assert reply.refusals == ("unknown_target",)
-    assert reply.text == localised_phrases.phrase("again", "en")
+    assert reply.refused_tools == (RefusedTool("transfer", "unknown_target"),)
+    assert reply.text == localised_phrases.phrase("not_done", "en")
+
+
+@pytest.mark.parametrize("target", hostile.TARGETS)
+def test_a_refused_transfer_is_refused_again_if_the_model_repeats_it(target: str) -> None:
+    _, reply = stream_reply([transfer(target)], PROFILES["all tools"], latency_policy=LONG_TIMEOUTS)
+
+    assert reply.actions == ()
+    assert reply.refused_tools == (RefusedTool("transfer", "unknown_target"),) * 2
 
 
 @pytest.mark.parametrize("arguments", hostile.ARGUMENTS, ids=range(len(hostile.ARGUMENTS)))
@@ -140,14 +148,26 @@ def test_invalid_arguments_are_rejected(arguments: str) -> None:
     _, reply = stream_reply([truncated_call("transfer", arguments)], PROFILES["all tools"])
 
     assert reply.actions == ()
-    assert reply.refusals in (("bad_arguments",), ("unknown_target",))
+    assert reply.refused_tools in (
+        (RefusedTool("transfer", "bad_arguments"),),
+        (RefusedTool("transfer", "unknown_target"),),
+    )
+
+
+@pytest.mark.parametrize("arguments", hostile.ARGUMENTS_WITH_MORE)
+def test_of_a_transfers_arguments_only_the_target_counts(arguments: str) -> None:
+    _, reply = stream_reply([truncated_call("transfer", arguments)], PROFILES["all tools"])
+
+    assert reply.actions == (Transfer("sales"),)
+    assert reply.refused_tools == ()
 
 
 @pytest.mark.parametrize("arguments", hostile.MESSAGES, ids=range(len(hostile.MESSAGES)))
 def test_an_invalid_message_is_rejected(arguments: str) -> None:
     _, reply = stream_reply([truncated_call("take_message", arguments)], PROFILES["all tools"])
 
-    assert (reply.actions, reply.refusals) == ((), ("bad_arguments",))
+    assert reply.actions == ()
+    assert reply.refused_tools == (RefusedTool("take_message", "bad_arguments"),)
 
 
 def test_a_model_that_repeats_forbidden_calls_is_stopped() -> None:
@@ -158,7 +178,7 @@ def test_a_model_that_repeats_forbidden_calls_is_stopped() -> None:
     )
 
     assert reply.actions == ()
-    assert reply.refusals == ("unknown_target",) * tools.MAX_REFUSALS
+    assert reply.refused_tools == (RefusedTool("transfer", "unknown_target"),) * tools.MAX_REFUSALS
 
 
 def stream_endless_reply(chunks: tuple[str, ...]) -> tuple[list[str], Reply]:

@@ -109,17 +109,49 @@ def test_the_joined_chunks_are_the_text_for_every_model_chunk_size(text: str, si
         ("**Bold** and `code`.", "Bold and code."),
         ("# A title\n- one\n* two\n> three", "A title one two three"),
         ("See [our page](https://example.com/x?y=1) now.", "See our page now."),
-        ("Is 3 < 4? Yes.", "Is 3 4? Yes."),
+        ("Is 3 < 4? Yes.", "Is 3 < 4? Yes."),
         ("A tag that never <b", "A tag that never b"),
         ("<!-- say this. and that -->Hello.", "Hello."),
         ("<" * 50 + "b>Hi.", "Hi."),
+        ("<b>Bold</b>. One<br/>two.", "Bold. One two."),
+        ("Fish &amp; chips &lt;3 &#39;now&#39;.", "Fish & chips 3 'now'."),
+        ("Write to <info@acme.example>.", "Write to info@acme.example."),
+        ("_it_ and __bold__ and *it* and ***both***.", "it and bold and it and both."),
+        ("~~no~~ yes ``code`` \\*", "no yes code"),
+        ("## A title ##\n- [x] one\n  - two\n> > three", "A title one two three"),
+        ("| Day | Hours |\n|:--|--:|\n| Monday | 9 to 5 |", "Day, Hours Monday, 9 to 5"),
+        ("One.\n\n---\n\n***\nTwo.", "One. Two."),
+        ("![our logo](logo.png) and [page][1] and [^2].", "our logo and page and ."),
+        ('See [it. Now](https://a.example/b_(c)?d=1 "A title") please.', "See it. Now please."),
+        ("See [it](https://a.example/b c) please.", "See it please."),
+        ("Great 😀! See you 👋🏽.", "Great! See you."),
+        ("Fly 🇩🇪🏴󠁧󠁢󠁿 now ✈️ 👩‍🚒❤️‍🔥!", "Fly now!"),
+        ("Press 1️⃣ or #️⃣ or 2.", "Press 1 or # or 2."),
+        ("Acme™ © 2026 ®, 20° C, № 5.", "Acme™ © 2026 ®, 20° C, № 5."),
+        ("می‌خواهم، क्‍ष।", "می‌خواهم، क्‍ष।"),
+        ("2 < 3 and 5*3 and 4>2 and 6 * 7 = 42.", "2 < 3 and 5*3 and 4>2 and 6 * 7 = 42."),
+        (
+            "snake_case, a_b@c_d.example [sic] #1 C# 5 - 3.",
+            "snake_case, a_b@c_d.example [sic] #1 C# 5 - 3.",
+        ),
+        ("He said [softly] yes (no).", "He said [softly] yes (no)."),
     ],
 )
-@pytest.mark.parametrize("size", [1, 4, 1000])
+@pytest.mark.parametrize("size", [1, 2, 4, 1000])
 def test_markup_is_removed_from_spoken_text(text: str, spoken_text: str, size: int) -> None:
     model_chunks = [text[start : start + size] for start in range(0, len(text), size)]
 
     assert speech_text.join_chunks(split_into_chunks(*model_chunks)) == spoken_text
+
+
+def test_emoji_of_a_text_that_no_model_wrote_are_not_spoken() -> None:
+    assert list(speech_text.split_text("Hello 👋! Acme 🏢 here.")) == ["Hello!", "Acme here."]
+
+
+def test_a_sentence_in_emphasis_is_returned_as_soon_as_it_is_complete() -> None:
+    chunker = speech_text.SentenceChunker()
+
+    assert list(chunker.add_chunk("**We are open.** Shall")) == ["We are open."]
 
 
 def test_text_without_a_letter_is_not_spoken() -> None:

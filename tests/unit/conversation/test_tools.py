@@ -10,6 +10,7 @@ from vca.conversation.types import (
     Action,
     HangUp,
     Profile,
+    RefusedTool,
     TakeMessage,
     Transfer,
     TransferToFallback,
@@ -95,14 +96,17 @@ def test_messages_come_first_and_only_one_other_action_is_accepted() -> None:
         TakeMessage("Ada", None, "Two."),
         Transfer("sales"),
     )
-    assert collector.refusals == ("too_many", "too_many")
+    assert collector.refused_tools == (
+        RefusedTool("transfer", "too_many"),
+        RefusedTool("end_call", "too_many"),
+    )
 
 
 def test_the_same_message_is_accepted_once() -> None:
     collector = collect(take_message("One."), take_message("One."))
 
     assert collector.actions == (TakeMessage("Ada", None, "One."),)
-    assert collector.refusals == ("too_many",)
+    assert collector.refused_tools == (RefusedTool("take_message", "too_many"),)
 
 
 def test_a_collector_is_full_after_too_many_messages_or_refusals() -> None:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import Any, ClassVar, Literal, TypeAlias
 
-from vca.conversation.types import Message, Profile, Tokens
+from vca.conversation.types import Message, Profile, Tokens, ToolResult
+from vca.conversation.types import ToolCall as ToolCall  # part of the client contract
 from vca.kit.errors import DomainError
 
 MODEL_CLIENTS = {
@@ -74,14 +75,6 @@ class ToolSpec:
 
 
 @dataclass(frozen=True)
-class ToolCall:
-    """A tool call as the model wrote it: name and JSON arguments, not validated."""
-
-    name: str
-    arguments: str
-
-
-@dataclass(frozen=True)
 class Reasoning:
     """The model is working on its answer: it reasons, and there is nothing to say yet."""
 
@@ -109,17 +102,20 @@ class ModelRequest:
 
     `system` is the whole system prompt and contains none of the caller's words. `messages` are the
     conversation, oldest first, with alternating speakers; the last one is what the caller just
-    said. `model` None means the client's default model. `must_call` requires the model to call the
+    said, or the results of the tool calls in the message before. `quoted_texts` are data of others
+    inside `system`, such as values of variables: what a model repeats of them is no decision of the
+    model. `model` None means the client's default model. `must_call` requires the model to call the
     only tool in `tools` and to say nothing. `profile` provides what is not part of the prompt: the
     temperature, and the role that the scripted model plays.
     """
 
     profile: Profile
     system: str
-    messages: tuple[Message, ...]
+    messages: tuple[Message | ToolResult, ...]
     model: str | None = None
     tools: tuple[ToolSpec, ...] = ()
     must_call: bool = False
+    quoted_texts: tuple[str, ...] = ()
 
 
 class ModelClient(ABC):

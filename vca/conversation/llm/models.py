@@ -1,7 +1,7 @@
 """The models of a deployment, their order and how long to wait for each."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from vca.conversation.llm import ModelClient, ModelRequest, create_client
 
@@ -23,12 +23,16 @@ class LatencyPolicy:
 
 @dataclass(frozen=True)
 class Models:
-    """The primary model, its fallback, and the model names that profiles may use."""
+    """The primary model, its fallback, and the model names that profiles may use.
+
+    `unmarked_reasoners` is the memory of `conversation.speech_only_model`.
+    """
 
     primary: ModelClient
     fallback: ModelClient | None = None
     allowed_models: frozenset[str] = frozenset()
     latency_policy: LatencyPolicy = LatencyPolicy()
+    unmarked_reasoners: set[str] = field(default_factory=set, compare=False)
 
     def attempts(self, request: ModelRequest) -> list[tuple[ModelClient, ModelRequest]]:
         """Return the clients to try in order, each with its request.

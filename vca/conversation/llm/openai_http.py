@@ -5,8 +5,9 @@ it, on first use.
 """
 
 import logging
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing, suppress
+from dataclasses import replace
 from typing import Any
 
 import httpx2
@@ -24,7 +25,7 @@ from vca.conversation.llm.event_stream import EventReader
 from vca.conversation.llm.openai_answer import AnswerAssembler
 from vca.conversation.llm.openai_errors import REQUEST_ERRORS, reported_error, to_model_error
 from vca.conversation.llm.transport import Deadline, DeadlineTransport
-from vca.conversation.types import Message
+from vca.conversation.types import Message, ToolResult
 from vca.kit import deadline as request_deadline
 
 CONNECT_TIMEOUT_S = 3.0
@@ -212,8 +213,14 @@ def _request_body(request: ModelRequest, model: str, *, with_usage: bool) -> dic
     return body
 
 
-def _request_messages(request: ModelRequest) -> list[dict[str, str]]:
-    messages = list(request.messages)
+def _request_messages(request: ModelRequest, *, tool_role: bool = True) -> list[dict[str, Any]]:
+    """Return the messages of the request.
+
+    Without `tool_role`, calls and results become text, for endpoints that reject the role `tool`.
+    """
+    messages: list[Message | ToolResult] = list(request.messages)
+    if not tool_role:
+        messages = _without_tool_role(messages)
     if messages and messages[0].speaker == "agent":
         # The chat templates of Mistral and Gemma reject a conversation that the assistant starts.
         messages.insert(0, Message("caller", "(The call is connected.)"))
@@ -221,9 +228,39 @@ def _request_messages(request: ModelRequest) -> list[dict[str, str]]:
     return [system, *map(_request_message, messages)]
 
 
-def _request_message(message: Message) -> dict[str, str]:
-    role = "assistant" if message.speaker == "agent" else "user"
-    return {"role": role, "content": _replace_surrogates(message.text)}
+def _request_message(message: Message | ToolResult) -> dict[str, Any]:
+    text = _replace_surrogates(message.text)
+    if isinstance(message, ToolResult):
+        return {"role": "tool", "tool_call_id": message.call_id, "content": text}
+    if not message.tool_calls:
+        return {"role": "assistant" if message.speaker == "agent" else "user", "content": text}
+    tool_calls = [
+        {
+            "id": call.call_id,
+            "type": "function",
+            "function": {
+                "name": _replace_surrogates(call.name),
+                "arguments": _replace_surrogates(call.arguments),
+            },
+        }
+        for call in message.tool_calls
+    ]
+    return {"role": "assistant", "content": text or None, "tool_calls": tool_calls}
+
+
+def _without_tool_role(messages: Sequence[Message | ToolResult]) -> list[Message | ToolResult]:
+    """Return the messages with calls and results as text, and speakers that alternate."""
+    texts: list[Message | ToolResult] = []
+    for message in messages:
+        if isinstance(message, ToolResult):
+            message = Message("caller", f"(Result of the tool {message.name}: {message.text})")
+        elif message.tool_calls:
+            names = ", ".join(call.name for call in message.tool_calls)
+            message = Message("agent", f"{message.text} (Tools called: {names}.)".strip())
+        if texts and texts[-1].speaker == message.speaker:
+            message = replace(message, text=f"{texts.pop().text} {message.text}")
+        texts.append(message)
+    return texts
 
 
 def _replace_surrogates(text: str) -> str:

@@ -66,7 +66,7 @@ class ToolCallAssembler:
         """Yield the calls in order; optionally only those whose arguments are a JSON object."""
         for draft in self._drafts:
             if draft.is_complete or not only_complete:
-                yield ToolCall(draft.name, draft.arguments)
+                yield ToolCall(draft.name, draft.arguments, draft.call_id or None)
 
     def _add_part(self, part: dict[str, Any]) -> None:
         function = part.get("function", part)

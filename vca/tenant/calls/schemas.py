@@ -4,6 +4,7 @@ from typing import Any, get_args
 
 from marshmallow import fields, validate
 
+from vca.conversation.types import ToolRefusal
 from vca.kit.web import PageQuery, Schema
 from vca.kit.web.schema import (
     DateTime,
@@ -169,6 +170,19 @@ class CallEventSchema(Schema):
     details = fields.Dict(dump_only=True)
 
 
+class RefusedToolSchema(Schema):
+    """A tool call of the model that was not executed: the name as it wrote it, and the reason."""
+
+    name = fields.String(dump_only=True, metadata={"description": "Cleaned and cut."})
+    reason = string(
+        1,
+        20,
+        one_of=get_args(ToolRefusal),
+        dump_only=True,
+        metadata={"description": "`not_allowed`: by the profile, or the caller dictated the call."},
+    )
+
+
 class TurnSchema(Schema):
     """One utterance of the caller or the agent."""
 
@@ -198,6 +212,11 @@ class TurnSchema(Schema):
             "`transfer`, `take_message` or `to_fallback`.",
             "example": [{"kind": "transfer", "target": "front desk"}],
         },
+    )
+    refused_tools = fields.List(
+        fields.Nested(RefusedToolSchema),
+        dump_only=True,
+        metadata={"description": "Tool calls of the model that were not executed."},
     )
 
 

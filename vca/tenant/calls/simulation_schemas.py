@@ -10,7 +10,7 @@ from vca.kit.web.schema import string as string
 from vca.tenant.calls.core.models import DIRECTIONS
 from vca.tenant.calls.core.simulations import TransferOutcome
 from vca.tenant.calls.core.state_machine import END_REASONS, STATUS_RANKS
-from vca.tenant.calls.schemas import VARIABLE_NAME
+from vca.tenant.calls.schemas import VARIABLE_NAME, RefusedToolSchema
 
 
 class SimulationOptionsSchema(Schema):
@@ -222,6 +222,7 @@ class ReplayAnswerSchema(Schema):
     latency_ms = fields.Dict(keys=fields.String(), values=fields.Integer())
     tokens = fields.Nested(TokensSchema)
     actions = fields.List(fields.Dict())
+    refused_tools = fields.List(fields.Nested(RefusedToolSchema))
 
 
 class ReplayTurnSchema(Schema):

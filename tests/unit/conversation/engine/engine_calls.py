@@ -1,12 +1,13 @@
 """Calls of the engine with a profile, the facts of a call and a fixed time."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
 from vca.conversation import engine
 from vca.conversation.llm import ModelClient
-from vca.conversation.llm.models import Models
+from vca.conversation.llm.models import LatencyPolicy, Models
 from vca.conversation.transcript import Turn
 from vca.conversation.types import CallFacts, Limits, Profile, Reply
 
@@ -30,14 +31,16 @@ def generate_reply(
     after_s: float = 60,
     limits: Limits = engine.NO_LIMITS,
     tokens_spent: int = 0,
+    variables: Mapping[str, str] | None = None,
+    latency_policy: LatencyPolicy | None = None,
 ) -> Reply:
     clock_seconds = count()
     return engine.generate_reply(
         profile,
         turns,
         utterance,
-        models=Models(model),
-        facts=replace(FACTS, tokens_spent=tokens_spent),
+        models=Models(model, latency_policy=latency_policy or LatencyPolicy()),
+        facts=replace(FACTS, tokens_spent=tokens_spent, variables=variables or {}),
         now=ANSWERED_AT + timedelta(seconds=after_s),
         limits=limits,
         clock=lambda: float(next(clock_seconds)),

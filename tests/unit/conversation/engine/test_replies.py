@@ -91,8 +91,7 @@ def test_the_model_receives_no_request_for_an_empty_utterance(utterance: str) ->
 
 def test_characters_that_cannot_be_spoken_are_removed_from_the_reply() -> None:
     assert (
-        generate_reply("Hi", model=StepModel("A\x00 \ud83d", "\ude00 b\x1b\udfff.")).text
-        == "A 😀 b."
+        generate_reply("Hi", model=StepModel("A\x00 \ud83d", "\ude00 b\x1b\udfff.")).text == "A b."
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 from tests.fakes.models import StepModel
 from tests.unit.conversation.engine.engine_calls import PROFILE, generate_reply
 from vca.conversation.llm import ToolCall
-from vca.conversation.types import HangUp, TakeMessage, Transfer, TransferToFallback
+from vca.conversation.types import HangUp, RefusedTool, TakeMessage, Transfer, TransferToFallback
 
 PROFILE_WITH_TOOLS = replace(
     PROFILE,
@@ -48,47 +48,27 @@ def test_an_answer_may_contain_text_and_tool_calls() -> None:
 
     assert reply.text == "I put you through."
     assert reply.actions == (Transfer("sales"),)
-    assert reply.refusals == ()
-
-
-CONNECTING_TEXT = "One moment, I am connecting you."
-THANKS_TEXT = "Thank you, I have noted that."
+    assert reply.refused_tools == ()
 
 
 @pytest.mark.parametrize(
-    ("calls", "text", "actions"),
+    ("calls", "actions"),
     [
-        ((END_CALL,), "Thank you for calling. Goodbye.", (HangUp("agent_hangup"),)),
-        ((ToolCall("end_call", ""),), "Thank you for calling. Goodbye.", (HangUp("agent_hangup"),)),
-        ((TRANSFER_TO_SALES,), CONNECTING_TEXT, (Transfer("sales"),)),
-        ((ToolCall("fallback", "{}"),), CONNECTING_TEXT, (TransferToFallback(),)),
-        ((TAKE_MESSAGE,), f"{THANKS_TEXT} Is there anything else I can do for you?", (MESSAGE,)),
-        (
-            (END_CALL, TAKE_MESSAGE),
-            f"{THANKS_TEXT} Thank you for calling. Goodbye.",
-            (MESSAGE, HangUp("agent_hangup")),
-        ),
-        (
-            (TAKE_MESSAGE, TRANSFER_TO_SALES),
-            f"{THANKS_TEXT} {CONNECTING_TEXT}",
-            (MESSAGE, Transfer("sales")),
-        ),
+        ((END_CALL,), (HangUp("agent_hangup"),)),
+        ((ToolCall("end_call", ""),), (HangUp("agent_hangup"),)),
+        ((TRANSFER_TO_SALES,), (Transfer("sales"),)),
+        ((ToolCall("fallback", "{}"),), (TransferToFallback(),)),
+        ((TAKE_MESSAGE,), (MESSAGE,)),
+        ((END_CALL, TAKE_MESSAGE), (MESSAGE, HangUp("agent_hangup"))),
+        ((TAKE_MESSAGE, TRANSFER_TO_SALES), (MESSAGE, Transfer("sales"))),
     ],
 )
-def test_an_answer_of_only_tool_calls_gets_a_phrase(
-    calls: tuple[ToolCall, ...], text: str, actions: tuple[object, ...]
+def test_nothing_is_said_about_an_action_before_it_is_done(
+    calls: tuple[ToolCall, ...], actions: tuple[object, ...]
 ) -> None:
     reply = generate_reply("Do it", model=StepModel(*calls), profile=PROFILE_WITH_TOOLS)
 
-    assert (reply.text, reply.actions) == (text, actions)
-
-
-def test_the_phrase_for_a_tool_call_is_in_the_profiles_language() -> None:
-    german = replace(PROFILE_WITH_TOOLS, language="de-DE")
-
-    assert generate_reply("Los", model=StepModel(TRANSFER_TO_SALES), profile=german).text == (
-        "Einen Moment, ich verbinde Sie."
-    )
+    assert (reply.text, reply.actions, reply.is_silent) == ("", actions, True)
 
 
 def test_a_rejected_tool_call_is_recorded_and_the_text_is_spoken() -> None:
@@ -96,6 +76,6 @@ def test_a_rejected_tool_call_is_recorded_and_the_text_is_spoken() -> None:
         "Sales, please", model=StepModel("I put you through.", TRANSFER_TO_SALES)
     )
 
-    assert reply.text == "I put you through."
+    assert reply.text == "I put you through. I put you through. I am sorry, that did not work."
     assert reply.actions == ()
-    assert reply.refusals == ("not_allowed",)
+    assert reply.refused_tools == (RefusedTool("transfer", "not_allowed"),) * 2

@@ -134,7 +134,8 @@ class Turn(TenantBase):
     """One utterance of the caller or the agent.
 
     `heard_text` is what the caller heard of it before they interrupted it. For an agent's turn,
-    `answers` is the sequence of the caller's turn that it answers.
+    `answers` is the sequence of the caller's turn that it answers, and `refused_tools` are the
+    tool calls of the model that were not executed.
     """
 
     __tablename__ = "turns"
@@ -150,6 +151,7 @@ class Turn(TenantBase):
     answers: Mapped[int | None]
     actions: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default="[]")
     tokens: Mapped[dict[str, int]] = mapped_column(JSONB, server_default="{}")
+    refused_tools: Mapped[list[dict[str, str]]] = mapped_column(JSONB, server_default="[]")
 
 
 @dataclass(frozen=True)

@@ -188,6 +188,7 @@ def insert_turn(
     answers: int | None = None,
     actions: Sequence[Mapping[str, Any]] = (),
     tokens: Mapping[str, Any] | None = None,
+    refused_tools: Sequence[Mapping[str, Any]] = (),
     at_commit: bool = False,
 ) -> None:
     """Insert a turn. The caller locks the call's row.
@@ -205,6 +206,8 @@ def insert_turn(
         "actions": _json_text(list(actions)),
         "tokens": _json_text(dict(tokens or {})),
     }
+    if refused_tools:  # rare: most turns leave the column to its default
+        row["refused_tools"] = _json_text(list(refused_tools))
     context.record_change(session, "call", call_id)
     statement = (
         f"INSERT INTO turns (tenant_id, {', '.join(row)})"

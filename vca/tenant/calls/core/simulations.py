@@ -76,7 +76,9 @@ class HasSimulation(Protocol):
     """A call with what its simulation asked for, None for a real call."""
 
     @property
-    def simulation(self) -> Any: ...
+    def simulation(self) -> Any:
+        """Return the request as JSON, or None."""
+        ...
 
 
 def call_time(call: HasSimulation, now: datetime) -> datetime:

@@ -98,6 +98,7 @@ def _summarise_answer(turns: Sequence[Turn]) -> dict[str, Any] | None:
         "latency_ms": next((turn.latency_ms for turn in turns if turn.latency_ms), {}),
         "tokens": _sum_tokens(turns),
         "actions": [action for turn in turns for action in turn.actions],
+        "refused_tools": [refused_tool for turn in turns for refused_tool in turn.refused_tools],
     }
 
 

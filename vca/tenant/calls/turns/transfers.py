@@ -151,13 +151,6 @@ def revert_transfer(session: Session, ref: CallRef, call_context: CallContext) -
         _set_transfer_status(session, ref, call_context, "carrier_error")
 
 
-def say_not_connected(
-    session: Session, ref: CallRef, call_context: CallContext, *, now: datetime
-) -> tuple[Action, ...]:
-    """Have the agent say that it cannot connect the caller, and listen."""
-    return _say_sentence(session, ref, call_context, "not_connected", now=now).actions
-
-
 def tenant_number(call_context: CallContext) -> str:
     """Return the tenant's number in the call: the called number, or the one that we call from."""
     number = (

@@ -10,7 +10,14 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy.orm import Session
 
-from vca.conversation import engine, redaction, speech_text, transcript
+from vca.conversation import (
+    action_phrases,
+    engine,
+    localised_phrases,
+    redaction,
+    speech_text,
+    transcript,
+)
 from vca.conversation import types as agent_actions
 from vca.conversation.llm import ModelError
 from vca.conversation.llm.models import Models
@@ -18,7 +25,7 @@ from vca.conversation.redaction import Redaction
 from vca.conversation.types import Reply
 from vca.kit import clock, failpoints
 from vca.observability import log, metrics
-from vca.telephony.types import Action, CallEvent, Forward, HangUp, Say
+from vca.telephony.types import CallEvent, Forward, HangUp, Say
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core import (
     call_services,
@@ -35,9 +42,8 @@ from vca.tenant.calls.core.call_types import (
     TurnStream,
 )
 from vca.tenant.calls.core.models import TurnRecord
-from vca.tenant.calls.core.outbound_legs import DiallingRefused
-from vca.tenant.calls.turns import conversation_inputs, greeting, transfers
-from vca.tenant.messages import service as messages
+from vca.tenant.calls.turns import conversation_inputs, greeting, reply_actions, transfers
+from vca.tenant.calls.turns.reply_actions import AppliedActions
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,10 @@ class _PendingTurn:
         return SpokenChunk(
             text, self.call_context.profile["language"], self.call_context.profile["voice"]
         )
+
+    def to_say_actions(self, text: str) -> tuple[Say, ...]:
+        profile = self.call_context.profile
+        return (Say(text, profile["language"], profile["voice"]),) if text else ()
 
 
 def handle_keys(ref: CallRef, *, keys: str, models: Models, after: int | None = None) -> TurnStream:
@@ -282,13 +292,46 @@ def _store_reply(pending: _PendingTurn, reply: Reply, *, to_fallback: bool = Fal
             return _replay_reply(session, ref, call_context, existing_replies[0], turns).result
         if call_context.status in state_machine.TERMINAL:
             return TurnResult(ref, (HangUp(),))
-        _insert_agent_turn(session, pending, reply, sequence=turns + 1, started_at=now)
-        actions = _apply_actions(
-            session, pending, call_context, reply, now=now, to_fallback=to_fallback
+        applied = reply_actions.apply_actions(
+            session,
+            ref,
+            call_context,
+            reply.actions,
+            redaction=pending.redaction,
+            now=now,
+            to_fallback=to_fallback,
         )
+        phrases = _phrases_after_actions(pending, reply, applied)
+        text = speech_text.join_chunks(filter(None, (reply.text, phrases)))
+        stored_reply = replace(reply, text=text)
+        _insert_agent_turn(session, pending, stored_reply, sequence=turns + 1, started_at=now)
+        if applied.end_reason is not None:
+            _end_call(session, ref, applied.end_reason, now=now)
     failpoints.kill_if_armed("calls.turn.committed")
-    # If a transfer was refused at once, the agent says so in one more turn.
-    return TurnResult(ref, actions, turns + 1 + isinstance(actions[0], Say))
+    _report_refused_tools(ref, reply)
+    carrier_actions = (*pending.to_say_actions(phrases), *applied.carrier_actions)
+    return TurnResult(ref, carrier_actions, turns + 1)
+
+
+def _phrases_after_actions(pending: _PendingTurn, reply: Reply, applied: AppliedActions) -> str:
+    """Return what the agent says about its actions now that they are done, or have failed."""
+    keys = action_phrases.select_phrases(applied.results, is_silent=reply.is_silent)
+    if not keys:
+        return ""
+    language = pending.call_context.profile["language"] or "en"
+    overrides = localised_phrases.select_overrides(pending.call_context.phrases, language)
+    return speech_text.join_chunks(
+        localised_phrases.phrase(key, language, overrides) for key in keys
+    )
+
+
+def _report_refused_tools(ref: CallRef, reply: Reply) -> None:
+    for refused_tool in reply.refused_tools:
+        metrics.TOOLS_REFUSED.inc(reason=refused_tool.reason)
+        # Not the name: a model may write there what the caller said.
+        log.get_logger().warning(
+            "call.tool_refused", call_id=str(ref.call_id), reason=refused_tool.reason
+        )
 
 
 def _insert_agent_turn(
@@ -308,83 +351,14 @@ def _insert_agent_turn(
         answers=pending.answers,
         actions=[pending.redaction.redact_value(asdict(action)) for action in reply.actions],
         tokens=tokens,
+        refused_tools=[
+            pending.redaction.redact_value(asdict(refused_tool))
+            for refused_tool in reply.refused_tools
+        ],
         at_commit=not reply.actions,
     )
 
 
-def _apply_actions(
-    session: Session,
-    pending: _PendingTurn,
-    call_context: CallContext,
-    reply: Reply,
-    *,
-    now: datetime,
-    to_fallback: bool,
-) -> tuple[Action, ...]:
-    """Apply the agent's actions: messages first, then the one action that affects the call."""
-    ref = pending.ref
-    for action in reply.actions:
-        match action:
-            # The caller of a replay left the message in the original call.
-            case agent_actions.TakeMessage() if not simulations.is_replay(call_context):
-                message = pending.redaction.redact_value(asdict(action))
-                messages.create(
-                    session,
-                    call_id=ref.call_id,
-                    kind="message",
-                    caller_number=call_context.caller_number,
-                    callback_number=message["number"],
-                    name=message["name"],
-                    reason=message["reason"],
-                    simulated=call_context.simulated,
-                )
-            case agent_actions.Transfer():
-                return _start_transfer(session, ref, call_context, action.target, now=now)
-            case agent_actions.TransferToFallback():
-                return _forward_to_fallback(
-                    session, ref, call_context, now=now, end_reason="agent_hangup"
-                )
-            case agent_actions.HangUp():
-                if to_fallback:
-                    return _forward_to_fallback(
-                        session, ref, call_context, now=now, end_reason=action.end_reason
-                    )
-                return _end_call(session, ref, action.end_reason, now=now)
-    return (greeting.listen_action(call_context.profile),)
-
-
-def _start_transfer(
-    session: Session, ref: CallRef, call_context: CallContext, target: str, *, now: datetime
-) -> tuple[Action, ...]:
-    try:
-        return (transfers.start_transfer(session, ref, call_context, target=target, now=now),)
-    except DiallingRefused:
-        return transfers.say_not_connected(session, ref, call_context, now=now)
-
-
-def _forward_to_fallback(
-    session: Session, ref: CallRef, call_context: CallContext, *, now: datetime, end_reason: str
-) -> tuple[Action, ...]:
-    """Forward the caller to the number's fallback, or end the call if it may not be dialled."""
-    number = call_context.fallback_number
-    if number is None:
-        return _end_call(session, ref, end_reason, now=now)
-    if not call_context.simulated:
-        from_number = transfers.tenant_number(call_context)
-        try:
-            outbound_legs.authorise_leg(
-                session, number, kind="forward", call_id=ref.call_id, from_number=from_number
-            )
-        except DiallingRefused:
-            return _end_call(session, ref, end_reason, now=now)
-    reason = end_reason if end_reason == "model_error" else "transferred"
-    _end_call(session, ref, reason, now=now)
-    return (Forward(number),)
-
-
-def _end_call(
-    session: Session, ref: CallRef, end_reason: str, *, now: datetime
-) -> tuple[Action, ...]:
+def _end_call(session: Session, ref: CallRef, end_reason: str, *, now: datetime) -> None:
     event = CallEvent("ENDED", ref.call_id.hex, now, "agent", end_reason=end_reason)
     record.apply_event(session, ref.call_id, event)
-    return (HangUp(),)

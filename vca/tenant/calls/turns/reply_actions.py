@@ -1,0 +1,123 @@
+"""Apply the actions of an agent's reply: messages, transfers, the fallback number and hang-ups."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from vca.conversation import types as agent_actions
+from vca.conversation.action_phrases import ActionResult
+from vca.conversation.redaction import Redaction
+from vca.telephony.types import Action, Forward, HangUp
+from vca.tenant.calls.core import outbound_legs, simulations
+from vca.tenant.calls.core.call_types import CallContext, CallRef
+from vca.tenant.calls.core.outbound_legs import DiallingRefused
+from vca.tenant.calls.turns import greeting, transfers
+from vca.tenant.messages import service as messages
+
+
+@dataclass(frozen=True)
+class AppliedActions:
+    """What the agent's actions led to.
+
+    End the call with `end_reason`, if it is set, once the turn is stored: the end of a call reads
+    its turns.
+    """
+
+    results: Sequence[ActionResult]
+    carrier_actions: tuple[Action, ...]
+    end_reason: str | None = None
+
+
+def apply_actions(
+    session: Session,
+    ref: CallRef,
+    call_context: CallContext,
+    actions: Sequence[agent_actions.Action],
+    *,
+    redaction: Redaction,
+    now: datetime,
+    to_fallback: bool,
+) -> AppliedActions:
+    """Apply the actions: messages first, then the one action that affects the call.
+
+    `to_fallback` forwards a caller whose call the agent ends to the number's fallback, if there is
+    one. The caller of this function locks the call's row.
+    """
+    results: list[ActionResult] = []
+    for action in actions:
+        match action:
+            case agent_actions.TakeMessage():
+                # The caller of a replay left the message in the original call.
+                if not simulations.is_replay(call_context):
+                    _store_message(
+                        session, ref, call_context, redaction.redact_value(asdict(action))
+                    )
+                results.append(ActionResult(action))
+            case agent_actions.Transfer():
+                return _start_transfer(session, ref, call_context, action, results, now=now)
+            case agent_actions.TransferToFallback():
+                number = _authorise_fallback(session, ref, call_context)
+                results.append(ActionResult(action, number is not None))
+                end_reason = "agent_hangup" if number is None else "transferred"
+                return AppliedActions(results, (_end_action(number),), end_reason)
+            case agent_actions.HangUp():
+                number = _authorise_fallback(session, ref, call_context) if to_fallback else None
+                results.append(ActionResult(action))
+                return AppliedActions(results, (_end_action(number),), action.end_reason)
+    return AppliedActions(results, (greeting.listen_action(call_context.profile),))
+
+
+def _store_message(
+    session: Session, ref: CallRef, call_context: CallContext, message: dict[str, Any]
+) -> None:
+    messages.create(
+        session,
+        call_id=ref.call_id,
+        kind="message",
+        caller_number=call_context.caller_number,
+        callback_number=message["number"],
+        name=message["name"],
+        reason=message["reason"],
+        simulated=call_context.simulated,
+    )
+
+
+def _start_transfer(
+    session: Session,
+    ref: CallRef,
+    call_context: CallContext,
+    action: agent_actions.Transfer,
+    results: Sequence[ActionResult],
+    *,
+    now: datetime,
+) -> AppliedActions:
+    """Start the transfer; if the target may not be dialled, the agent says so and listens."""
+    try:
+        carrier_action: Action = transfers.start_transfer(
+            session, ref, call_context, target=action.target, now=now
+        )
+    except DiallingRefused:
+        listen_action = greeting.listen_action(call_context.profile)
+        return AppliedActions([*results, ActionResult(action, is_done=False)], (listen_action,))
+    return AppliedActions([*results, ActionResult(action)], (carrier_action,))
+
+
+def _authorise_fallback(session: Session, ref: CallRef, call_context: CallContext) -> str | None:
+    """Return the number's fallback if there is one and it may be dialled."""
+    number: str | None = call_context.fallback_number
+    if number is not None and not call_context.simulated:
+        from_number = transfers.tenant_number(call_context)
+        try:
+            outbound_legs.authorise_leg(
+                session, number, kind="forward", call_id=ref.call_id, from_number=from_number
+            )
+        except DiallingRefused:
+            return None
+    return number
+
+
+def _end_action(number: str | None) -> Action:
+    return HangUp() if number is None else Forward(number)
