@@ -1,5 +1,6 @@
 """A busy model is asked once more, and a model that reasons is waited for."""
 
+from collections.abc import Generator
 from dataclasses import replace
 from threading import Event, Timer
 from time import monotonic
@@ -14,7 +15,7 @@ from tests.contract.conversation.test_model_timeouts import (
 )
 from tests.fakes.models import SequenceModel, Step, StepModel
 from vca.conversation import localised_phrases
-from vca.conversation.llm import ModelError, Reasoning
+from vca.conversation.llm import AnswerSummary, Chunk, ModelError, ModelRequest, Reasoning
 from vca.conversation.llm.models import Models, create_models
 
 BUSY = ModelError("Busy.", failure="rate_limited", server_status=429, server_retry_after_s=0.0)
@@ -32,7 +33,7 @@ class TimedModel(StepModel):
             spaced_steps += [pause, step]
         super().__init__(*spaced_steps)
 
-    def stream(self, request):  # type: ignore[no-untyped-def]
+    def stream(self, request: ModelRequest) -> Generator[Chunk | Reasoning, None, AnswerSummary]:
         pauses = [step for step in self.steps if isinstance(step, Event)]
         for number, pause in enumerate(pauses):
             Timer(0.1 * number, pause.set).start()
