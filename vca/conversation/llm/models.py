@@ -27,6 +27,11 @@ class LatencyPolicy:
     refill_s: float = 5.0
     first_s_of: Mapping[str, float] = field(default_factory=lambda: _NO_EXCEPTIONS)
 
+    @property
+    def turn_budget_s(self) -> float:
+        """The time for a whole turn, with the database before and after the models."""
+        return max(20.0, self.whole_s + 10.0)
+
     def first_chunk_s(self, model: str) -> float:
         """Return the wait for the first useful chunk of a model."""
         return self.first_s_of.get(model, self.first_s)
