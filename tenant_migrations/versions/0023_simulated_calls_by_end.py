@@ -5,8 +5,8 @@ It is in its own revision: the code needs the column of the revision before, and
 
 from alembic import op
 
-revision = "0022"
-down_revision = "0021"
+revision = "0023"
+down_revision = "0022"
 
 
 def upgrade() -> None:

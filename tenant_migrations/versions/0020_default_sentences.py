@@ -7,7 +7,7 @@ the revision before its head.
 
 from alembic import op
 
-revision = "00191"
+revision = "0020"
 down_revision = "0019"
 
 REMOVE_DEFAULTS = """
