@@ -49,6 +49,7 @@ from vca.telephony import providers
 from vca.telephony.providers import ADAPTERS, Carriers
 from vca.tenancy import citus
 from vca.tenant import encrypted_columns
+from vca.tenant.ai_profiles import profile_check
 from vca.tenant.ai_profiles import routes as ai_profiles
 from vca.tenant.audit import routes as audit
 from vca.tenant.calls import routes as calls
@@ -57,7 +58,7 @@ from vca.tenant.calls.core.call_services import CallServices
 from vca.tenant.calls.simulation import stream_limit
 from vca.tenant.messages import routes as messages
 from vca.tenant.models import metadata as tenant_tables
-from vca.tenant.phone_numbers import ownership
+from vca.tenant.phone_numbers import ownership, provider_compatibility
 from vca.tenant.phone_numbers import routes as phone_numbers
 from vca.tenant.privacy import erasure_ledger
 from vca.tenant.privacy import routes as privacy
@@ -224,6 +225,7 @@ def _configure_services(app: Flask, config: Settings) -> None:
         )
     )
     cap.set_live_call_counter(record.live_usage)
+    profile_check.set_current_check(provider_compatibility.check_numbers_of_profile)
     accounts.set_account_use_finder(account_usage.describe_account_usage)
     watchdog.set_silence_limit(timedelta(seconds=config.call_silence_s))
     stream_limit.set_max_streams(config.simulation_streams)

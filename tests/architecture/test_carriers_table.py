@@ -1,11 +1,15 @@
-"""README's table of carriers lists the capabilities that the adapters declare."""
+"""README's tables of carriers list the capabilities that the adapters declare."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import fields
+from functools import partial
 from importlib import import_module
+from operator import attrgetter
 
 from tests.support.ast_index import ROOT
 from vca.telephony.adapter import TelephonyAdapter
 from vca.telephony.providers import ADAPTERS
+from vca.telephony.turn_settings import TurnSettings
 from vca.telephony.types import Capabilities
 
 # The title in README of each field of `Capabilities`.
@@ -26,18 +30,30 @@ def _adapter_class(path: str) -> type[TelephonyAdapter]:
     return adapter
 
 
-def _readme_table() -> str:
+CAPABILITIES = {name: _adapter_class(path).capabilities for name, path in ADAPTERS.items()}
+
+
+def _readme_table(rows: Mapping[str, Callable[[Capabilities], bool]]) -> str:
     """Return the table that README must contain."""
-    carriers = {name: _adapter_class(path).capabilities for name, path in ADAPTERS.items()}
-    lines = [f"| | {' | '.join(carriers)} |", f"| --- |{' :-: |' * len(carriers)}"]
-    for field in fields(Capabilities):
-        marks = [
-            "yes" if getattr(capabilities, field.name) else "–"
-            for capabilities in carriers.values()
-        ]
-        lines.append(f"| {CAPABILITY_TITLES[field.name]} | {' | '.join(marks)} |")
+    lines = [f"| | {' | '.join(CAPABILITIES)} |", f"| --- |{' :-: |' * len(CAPABILITIES)}"]
+    for title, is_supported in rows.items():
+        marks = ["yes" if is_supported(item) else "–" for item in CAPABILITIES.values()]
+        lines.append(f"| {title} | {' | '.join(marks)} |")
     return "\n".join(lines)
 
 
 def test_the_readme_table_matches_the_adapters() -> None:
-    assert _readme_table() in (ROOT / "README.md").read_text()
+    names = [field.name for field in fields(Capabilities) if field.name != "turn"]
+    table = _readme_table({CAPABILITY_TITLES[name]: attrgetter(name) for name in names})
+
+    assert table in (ROOT / "README.md").read_text()
+
+
+def test_the_readme_table_of_turn_fields_matches_the_adapters() -> None:
+    def supports(name: str, capabilities: Capabilities) -> bool:
+        return name in capabilities.turn
+
+    names = [field.name for field in fields(TurnSettings)]
+    table = _readme_table({f"`{name}`": partial(supports, name) for name in names})
+
+    assert table in (ROOT / "README.md").read_text()

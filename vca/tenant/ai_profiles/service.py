@@ -15,6 +15,7 @@ from vca.kit import db
 from vca.kit.errors import Conflict, FieldError, InvalidInput, NotFound
 from vca.kit.json import escape_pointer_step
 from vca.kit.paging import Listing, Page, PageRequest
+from vca.tenant.ai_profiles import profile_check
 from vca.tenant.ai_profiles.models import VERSIONED_FIELDS, AiProfile, AiProfileVersion
 from vca.tenant.settings import service as settings
 
@@ -29,6 +30,7 @@ DEFAULT_FIELDS: dict[str, Any] = {
     "transfer_targets": {},
     "recording": False,
     "redaction": {},
+    "turn": {},
 }
 
 
@@ -48,7 +50,8 @@ def create(session: Session, *, is_default: bool = False, **content: Any) -> AiP
     """Create a profile at version 1.
 
     The tenant's first profile becomes the default even if `is_default` is false. Raise InvalidInput
-    for a transfer target that the tenant could never dial.
+    for a transfer target that the tenant could never dial, and Conflict if the carrier of a number
+    that the profile answers cannot do what it needs.
     """
     _lock_settings(session)
     _check_transfer_targets(session, content.get("transfer_targets", {}))
@@ -61,6 +64,7 @@ def create(session: Session, *, is_default: bool = False, **content: Any) -> AiP
     if is_first or is_default:
         _make_default(session, profile)
     session.flush()
+    profile_check.run_check(session, profile)
     return profile
 
 
@@ -82,9 +86,10 @@ def change(
 ) -> AiProfile:
     """Update the given fields; a change of content creates a new version.
 
-    Raise NotFound, InvalidInput for a transfer target that the tenant could never dial, and
+    Raise NotFound, InvalidInput for a transfer target that the tenant could never dial,
     DefaultProfileNeeded if `is_default` is set to false on the default profile: make another
-    profile the default instead.
+    profile the default instead. Raise Conflict if the carrier of a number that the profile answers
+    cannot do what it needs.
     """
     _lock_settings(session)
     profile = get(session, ai_profile_id=ai_profile_id, for_update=True)
@@ -104,6 +109,7 @@ def change(
     elif changes:
         _set_updated_at(session, profile)
     session.flush()
+    profile_check.run_check(session, profile)
     return profile
 
 

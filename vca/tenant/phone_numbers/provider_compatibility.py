@@ -2,6 +2,7 @@
 
 from uuid import uuid4
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from vca.kit.errors import Conflict, InvalidInput, NotFound
@@ -34,9 +35,37 @@ def check_carrier(session: Session, number: PhoneNumber) -> None:
         raise InvalidInput.field("provider_type", "This carrier is not configured.")
 
 
-def check_profile(session: Session, number: PhoneNumber, profile: AiProfile) -> None:
-    """Raise CarrierLacksCapability if the profile needs what the number's carrier cannot do."""
-    carrier = adapter_lookup.adapter_for_number(session, provider_assignment.current_ref(number))
+def check_number(session: Session, number: PhoneNumber) -> None:
+    """Raise CarrierLacksCapability if the number's carrier cannot do what its profile needs.
+
+    The tenant's default profile answers a number without a profile of its own.
+    """
+    profile = (
+        session.get_one(AiProfile, number.ai_profile_id)
+        if number.ai_profile_id is not None
+        else session.scalars(select(AiProfile).where(AiProfile.is_default)).one_or_none()
+    )
+    if profile is not None:
+        _check_profile(session, provider_assignment.current_ref(number), profile)
+
+
+def check_numbers_of_profile(session: Session, profile: AiProfile) -> None:
+    """Raise CarrierLacksCapability if a number that the profile answers has an unsuitable carrier.
+
+    A profile that needs only speech is compared with no carrier.
+    """
+    if not (profile.recording or profile.transfer_targets or _used_turn_fields(profile)):
+        return
+    answers = PhoneNumber.ai_profile_id == profile.id
+    if profile.is_default:
+        answers |= PhoneNumber.ai_profile_id.is_(None)
+    refs = select(PhoneNumber.provider_type, PhoneNumber.telephony_account_id).where(answers)
+    for row in session.execute(refs.distinct()):
+        _check_profile(session, ProviderAccountRef(*row), profile)
+
+
+def _check_profile(session: Session, ref: ProviderAccountRef, profile: AiProfile) -> None:
+    carrier = adapter_lookup.adapter_for_number(session, ref)
     if carrier is None:
         return
     if profile.recording and not carrier.capabilities.recording:
@@ -47,6 +76,17 @@ def check_profile(session: Session, number: PhoneNumber, profile: AiProfile) -> 
         raise CarrierLacksCapability(
             "The profile transfers calls, which the number's carrier does not support."
         )
+    if lacking := sorted(_used_turn_fields(profile) - carrier.capabilities.turn):
+        field_names = ", ".join(f"turn.{name}" for name in lacking)
+        raise CarrierLacksCapability(
+            f"The profile sets {field_names}, which the number's carrier, {carrier.name}, does not "
+            "support."
+        )
+
+
+def _used_turn_fields(profile: AiProfile) -> set[str]:
+    """Return the fields of `turn` that are set. null and an empty list need nothing."""
+    return {name for name, value in profile.turn.items() if value not in (None, [])}
 
 
 def is_on_own_account(tenant: TenantRef, *, did_number: str, ref: ProviderAccountRef) -> bool:

@@ -15,7 +15,6 @@ from vca.registry.number_registry import service as dids
 from vca.registry.number_registry.service import ClaimPolicy
 from vca.telephony import providers
 from vca.telephony.types import ProviderAccountRef
-from vca.tenant.ai_profiles.models import AiProfile
 from vca.tenant.phone_numbers import (
     number_metering,
     porting,
@@ -182,9 +181,7 @@ def _validate(session: Session, number: PhoneNumber, *, changed_fields: Collecti
         raise
     for name in {"forward_to", "fallback_number"}.intersection(changed_fields):
         _check_target_number(session, number, name)
-    if number.ai_profile_id is not None:
-        profile = session.get_one(AiProfile, number.ai_profile_id)
-        provider_compatibility.check_profile(session, number, profile)
+    provider_compatibility.check_number(session, number)
 
 
 def _check_target_number(session: Session, number: PhoneNumber, field_name: str) -> None:

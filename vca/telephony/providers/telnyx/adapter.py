@@ -61,7 +61,9 @@ class TelnyxAdapter(TelephonyAdapter):
     """A Telnyx account: an API key, the public key for signatures, and the application."""
 
     name: ClassVar[str] = "telnyx"
-    capabilities: ClassVar[Capabilities] = Capabilities(relay=True, webrtc=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        relay=True, webrtc=True, turn=frozenset({"interruptible", "greeting_interruptible"})
+    )
     websocket_format: ClassVar[WebSocketFormat | None] = WebSocketFormat(
         call_id_field="callControlId"
     )

@@ -32,6 +32,7 @@ from vca.telephony.providers.twilio.settings import (
     deployment_api_key,
     deployment_credentials,
 )
+from vca.telephony.turn_settings import TURN_FIELDS
 from vca.telephony.types import (
     Account,
     AccountField,
@@ -65,8 +66,10 @@ class TwilioAdapter(TelephonyAdapter):
     """
 
     name: ClassVar[str] = NAME
-    capabilities: ClassVar[Capabilities] = Capabilities(relay=True, webrtc=True)
-    websocket_format: ClassVar[WebSocketFormat | None] = WebSocketFormat(call_id_field="callSid")
+    capabilities: ClassVar[Capabilities] = Capabilities(relay=True, webrtc=True, turn=TURN_FIELDS)
+    websocket_format: ClassVar[WebSocketFormat | None] = WebSocketFormat(
+        call_id_field="callSid", reconnects=True
+    )
     actions: ClassVar[frozenset[str]] = webhooks.ACTIONS
     account_fields: ClassVar[tuple[AccountField, ...]] = ACCOUNT_FIELDS
 
@@ -145,6 +148,10 @@ class TwilioAdapter(TelephonyAdapter):
     @override
     def verify_websocket(self, request: CarrierRequest) -> None:
         webhooks.verify_websocket(request, self._credentials)
+
+    @override
+    def websocket_language(self, language: str) -> str:
+        return twiml.language_code(language)
 
     @override
     def on_inbound_call(self, call_metadata: CallMetadata) -> CallEvent:

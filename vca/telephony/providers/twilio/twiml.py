@@ -11,6 +11,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from vca.kit.text import sanitize
 from vca.telephony.providers.twilio.callback_urls import build_callback_url
+from vca.telephony.turn_settings import SpokenLanguage, TurnSettings
 from vca.telephony.types import (
     Action,
     CallReply,
@@ -129,24 +130,56 @@ def _gather(action: Listen, context: _RenderContext, prompt_xml: str) -> str:
 def _relay(action: Relay, context: _RenderContext) -> str:
     """Return the verb that connects the voice WebSocket.
 
-    ConversationRelay needs the provider of a voice. Without a known one, the language selects a
-    voice.
+    The attributes are those of Twilio's reference and of its SDK. A dropped WebSocket is opened
+    again (`applicationReconnect`).
     """
-    vendor, _, voice = (action.voice or "").partition(".")
-    tts_provider = _TTS_PROVIDERS.get(vendor)
+    turn = action.turn
     token = f'<Parameter name="token" value={quoteattr(sanitize(action.token))}/>'
     relay = _element(
         "ConversationRelay",
-        token,
+        "".join([*map(_relay_language, turn.languages), token]),
         url=action.url,
         welcomeGreeting=sanitize(action.greeting, max_length=MAX_TEXT_CHARS) or None,
+        welcomeGreetingInterruptible=turn.greeting_interruptible,
         language=_language(action.language),
-        ttsProvider=tts_provider,
-        voice=_clean_name(voice) if tts_provider else None,
-        interruptible="any" if action.interruptible else "none",
+        **_relay_recognition(turn),
+        **_relay_voice(action.voice),
+        interruptible=turn.interruptible or "any",
+        interruptSensitivity=turn.interrupt_sensitivity,
+        ignoreBackchannel=_boolean(turn.ignore_backchannel),
+        turnDetection=_boolean(turn.turn_detection),
+        echoPromptFiltering=_boolean(turn.echo_filter),
+        speechTimeout=turn.end_ms,
         dtmfDetection="true",
+        applicationReconnect="true",
     )
     return _element("Connect", relay, action=context.turn_url("connect"))
+
+
+def _relay_language(spoken: SpokenLanguage) -> str:
+    """Return the element with the voice of a language that the call may change to."""
+    return _element("Language", code=_language(spoken.language), **_relay_voice(spoken.voice))
+
+
+def _relay_recognition(turn: TurnSettings) -> dict[str, str]:
+    """Return the attributes with which Twilio reports the language of each utterance.
+
+    Twilio detects languages with Deepgram only (changelog of 7 October 2025).
+    """
+    if not turn.languages:
+        return {}
+    return {"transcriptionProvider": "Deepgram", "transcriptionLanguage": "multi"}
+
+
+def _relay_voice(name: str | None) -> dict[str, str | None]:
+    """Return the attributes of a voice.
+
+    ConversationRelay needs the provider of a voice. Without a known one, the language selects a
+    voice.
+    """
+    vendor, _, voice = (name or "").partition(".")
+    tts_provider = _TTS_PROVIDERS.get(vendor)
+    return {"ttsProvider": tts_provider, "voice": _clean_name(voice)} if tts_provider else {}
 
 
 def _forward(action: Forward, context: _RenderContext) -> str:
@@ -225,8 +258,17 @@ def _xml_text(text: str) -> str:
     return min(entities, f"<![CDATA[{inner}]]>", key=len)
 
 
+def language_code(tag: str) -> str:
+    """Return Twilio's name of a BCP 47 language."""
+    return sanitize(_LOCALES.get(tag, tag), max_length=_MAX_NAME_CHARS)
+
+
 def _language(tag: str | None) -> str | None:
-    return _clean_name(tag if tag is None else _LOCALES.get(tag, tag))
+    return None if tag is None else language_code(tag)
+
+
+def _boolean(value: bool | None) -> str | None:
+    return None if value is None else str(value).lower()
 
 
 def _clean_name(text: str | None) -> str | None:

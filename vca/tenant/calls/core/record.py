@@ -126,7 +126,12 @@ _LOCK_CALL_CONTEXT = (
         Call.transfer,
         Call.tokens,
         Call.call_metadata,
-        AiProfileVersion.profile,
+        Call.websocket_offer,
+        Call.websocket_slot,
+        # With the language that the caller speaks, if it is not the profile's own.
+        AiProfileVersion.profile.concat(
+            func.coalesce(Call.spoken_language, text("'{}'::jsonb"))
+        ).label("profile"),
         PhoneNumber.fallback_number,
         Settings.sentences,
         Settings.time_zone,

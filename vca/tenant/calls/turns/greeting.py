@@ -11,7 +11,7 @@ from sqlalchemy import Row
 from vca.conversation import engine
 from vca.conversation.types import CallFacts
 from vca.telephony.types import Action, CallMetadata, Listen, Record, Say
-from vca.tenant.calls.turns import conversation_inputs
+from vca.tenant.calls.turns import conversation_inputs, spoken_language
 
 DEFAULT_CONSENT = "This call is recorded."
 
@@ -75,7 +75,9 @@ def _consent_sentence(profile: Mapping[str, Any]) -> str:
 
 
 def listen_action(profile: Mapping[str, Any]) -> Listen:
-    """Return a Listen action with the profile's silence timeout."""
+    """Return a Listen action with the profile's silence timeout and turn settings."""
     return Listen(
-        profile["silence_seconds"] or conversation_inputs.DEFAULT_SILENCE_S, profile["language"]
+        profile["silence_seconds"] or conversation_inputs.DEFAULT_SILENCE_S,
+        profile["language"],
+        spoken_language.turn_settings(profile),
     )
