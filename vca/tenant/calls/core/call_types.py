@@ -11,6 +11,10 @@ from vca.telephony.types import Action, Caller, CallEvent, CallMetadata, Provide
 from vca.tenancy.schema import TenantRef
 
 
+class ConnectionReplaced(Exception):
+    """The carrier has replaced the connection of a voice WebSocket by another one."""
+
+
 @dataclass(frozen=True)
 class CallRef:
     """A reference to a call: its tenant and its id."""
