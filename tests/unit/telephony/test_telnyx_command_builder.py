@@ -1,12 +1,14 @@
 """Tests of Telnyx commands for a reply: order, deferred commands, voices and languages."""
 
 import pytest
+from telnyx.types.calls import ActionStartConversationRelayParams
 
 from vca.kit import json
 from vca.telephony.providers.telnyx import client_state, command_builder, speech
 from vca.telephony.providers.telnyx.adapter import TelnyxAdapter
 from vca.telephony.providers.telnyx.api import ApiClient
 from vca.telephony.providers.telnyx.client_state import LegState
+from vca.telephony.turn_settings import TurnSettings
 from vca.telephony.types import (
     Action,
     CallReply,
@@ -16,6 +18,7 @@ from vca.telephony.types import (
     Poll,
     Record,
     Reject,
+    Relay,
     Say,
     SendKeys,
     TakeVoicemail,
@@ -178,3 +181,26 @@ def test_a_voice_is_supported_by_telnyx_and_speaks_the_language(
 )
 def test_the_recognition_language_is_supported(language: str | None, expected: str) -> None:
     assert speech.recognition_language(language) == expected
+
+
+@pytest.mark.parametrize(
+    ("turn", "expected"),
+    [
+        (TurnSettings(), {"interruptible": "any"}),
+        (TurnSettings(interruptible="speech"), {"interruptible": "speech"}),
+        (
+            TurnSettings(greeting_interruptible="none"),
+            {"interruptible": "any", "interruptible_greeting": "none"},
+        ),
+    ],
+)
+def test_a_voice_websocket_has_the_interruptions_of_the_turn_settings(
+    turn: TurnSettings, expected: dict[str, str]
+) -> None:
+    relay = Relay("wss://voice.example.com/relay", "token", turn=turn)
+
+    [command] = command_builder.build_plan(CallReply((relay,))).commands
+
+    assert {name: command[name] for name in command if "interruptible" in name} == expected
+    known_parameters = set(ActionStartConversationRelayParams.__annotations__)
+    assert set(command) - {"command"} <= known_parameters
