@@ -263,31 +263,37 @@ def test_a_new_connection_waits_until_the_process_of_the_lost_one_has_finished(
     script_model: ScriptModel,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(voice_websockets, "REPLACEMENT_TIMEOUT_S", 20.0)
     script_model(["At nine."])
-    may_finish, store = Event(), conversation.Conversation._store_utterance
+    new_connection_waits, is_open = Event(), voice_websockets._is_open
+    store = conversation.Conversation._store_utterance
+
+    def notice_waiting(slot: UUID) -> bool:
+        new_connection_waits.set()
+        return is_open(slot)
 
     def store_later(self: conversation.Conversation, text: str) -> None:
-        may_finish.wait(20)
+        new_connection_waits.wait(20)
         store(self, text)
 
+    monkeypatch.setattr(voice_websockets, "REPLACEMENT_TIMEOUT_S", 20.0)
+    monkeypatch.setattr(voice_websockets, "_is_open", notice_waiting)
     monkeypatch.setattr(conversation.Conversation, "_store_utterance", store_later)
-    monkeypatch.setattr(conversation.Conversation, "_should_stop", _stop_with_an_unread_frame)
+    monkeypatch.setattr(conversation.Conversation, "_should_stop", _stop_first_connection)
     session = open_session(relay_url, call)
     session.send("prompt", voicePrompt="When?", last=True)
     session.socket.wait_for_drop()
-    session.reconnect()
-    monkeypatch.undo()
 
-    may_finish.set()
+    session.reconnect()
 
     assert session.receive_answer() == "At nine."
     wait_until(lambda: len(call_record.transcript) == 3)
     session.hang_up()
 
 
-def _stop_with_an_unread_frame(self: conversation.Conversation) -> bool:
-    """Stop as a draining process does, once a frame has arrived."""
+def _stop_first_connection(self: conversation.Conversation) -> bool:
+    """Stop the first connection as a draining process does, once a frame has arrived."""
+    if self._admission.is_reconnected:
+        return False
     wait_until(lambda: self._connection._ws.input_buffer)
     return True
 
@@ -342,6 +348,7 @@ def test_what_a_replaced_connection_still_brings_is_not_answered(
     assert call.twiml is not None
     socket = open_twilio_socket(relay_url, call.twiml.find("ConversationRelay"), call.sid)
     assert socket.say("When?") == "At nine."
+    assert count_slots() == 1
 
     lost_socket.send("prompt", voicePrompt="And on Sundays?", last=True)
 
