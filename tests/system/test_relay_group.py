@@ -215,8 +215,8 @@ def test_a_restart_loses_no_call_and_no_utterance(
     assert {(call["status"], call["end_reason"]) for call in listed_calls} == {
         ("completed", "caller_hangup")
     }
-    said = sorted(_callers_turns(acme, call["id"]) for call in listed_calls)
-    assert said == sorted(call.utterances for call in calls)
+    stored_utterances = sorted(_callers_turns(acme, call["id"]) for call in listed_calls)
+    assert stored_utterances == sorted(call.utterances for call in calls)
 
 
 def _callers_turns(tenant: Tenant, call_id: str) -> list[str]:

@@ -13,7 +13,7 @@ from vca.telephony import providers
 from vca.telephony.providers.telnyx.adapter import TelnyxAdapter
 from vca.telephony.providers.twilio.adapter import TwilioAdapter
 
-DEFAULT_TURN = {
+DEFAULT_TURN: dict[str, Any] = {
     "end_ms": None,
     "interruptible": None,
     "greeting_interruptible": None,
@@ -24,7 +24,7 @@ DEFAULT_TURN = {
     "languages": [],
 }
 # Telnyx has none of these.
-TWILIO_ONLY = {
+TWILIO_ONLY: dict[str, Any] = {
     "end_ms": 1200,
     "interrupt_sensitivity": "low",
     "ignore_backchannel": True,

@@ -29,7 +29,8 @@ PROFILE_URL = f"{URL}/<uuid:ai_profile_id>"
 def create_profile(body: dict[str, Any], tenant_id: UUID) -> Any:
     """Create an AI profile
 
-    The tenant's first profile becomes its default profile.
+    The tenant's first profile becomes its default profile. The response is 409 `carrier-cannot` if
+    the carrier of a number that the profile answers does not support what it sets.
     """
     profile = service.create(request_session(), **body)
     path = f"/api/tenants/{tenant_id}/ai-profiles/{profile.id}"
@@ -66,7 +67,8 @@ def change_profile(body: dict[str, Any], tenant_id: UUID, ai_profile_id: UUID) -
 
     Every change of the profile's content creates a new version. A call in progress keeps the
     version that answered it. Making a profile the default removes the flag from the previous
-    default.
+    default. The response is 409 `carrier-cannot` if the carrier of a number that the profile
+    answers does not support what it sets.
     """
     return service.change(request_session(), ai_profile_id=ai_profile_id, **body)
 

@@ -153,12 +153,14 @@ def test_the_language_is_kept_by_another_websocket_and_over_http(
 
 
 def test_the_summary_is_in_the_profiles_own_language(
-    relay_url: str, call: TwilioCall, call_record: CallRecord, script_model: ScriptModel
+    relay_url: str,
+    call: TwilioCall,
+    call_record: CallRecord,
+    script_model: ScriptModel,
 ) -> None:
     arguments = {"summary": "Asked for the hours.", "outcome": "resolved"}
     analysis = ToolCall("note_call", json.dumps(arguments).decode())
     model = script_model(["A las nueve."], [analysis])
-    model.for_real_callers = True
     socket = open_socket(relay_url, call)
     _say(socket, "¿A qué hora abren?", "es")
     socket.receive_frame()
