@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from time import monotonic
 
 from simple_websocket import ConnectionClosed
@@ -91,7 +92,7 @@ class Conversation:
         handoff = None
         try:
             handoff = self._run_turns()
-        except ConnectionReplaced:  # its end did not reach us
+        except ConnectionReplaced:  # the end of this connection did not reach us
             handoff = REPLACED
         except DomainError as error:  # database unavailable, tenant being migrated, or call erased
             log.get_logger().error("relay.turn_failed", exc_info=error)
@@ -120,7 +121,7 @@ class Conversation:
     def _store_last_frames(self, last_frames: Iterator[Frame]) -> None:
         """Store what the caller says until the connection has ended."""
         try:
-            for frame in (*self._queued_frames, *last_frames):
+            for frame in chain(self._queued_frames, last_frames):
                 match frame:
                     case Prompt(text, last=True):
                         self._store_utterance(text)
