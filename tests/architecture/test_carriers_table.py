@@ -1,12 +1,16 @@
-"""README's table of carriers lists the capabilities that the adapters declare."""
+"""README's tables of carriers list the capabilities that the adapters declare."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import fields
+from functools import partial
 from importlib import import_module
+from operator import attrgetter
 
 from tests.support.ast_index import ROOT
 from vca.telephony.adapter import TelephonyAdapter
 from vca.telephony.languages import LanguageTable
 from vca.telephony.providers import ADAPTERS
+from vca.telephony.turn_settings import TurnSettings
 from vca.telephony.types import Capabilities
 
 # The title in README of each field of `Capabilities`.
@@ -28,6 +32,9 @@ def _adapter_class(path: str) -> type[TelephonyAdapter]:
     return adapter
 
 
+CAPABILITIES = {name: _adapter_class(path).capabilities for name, path in ADAPTERS.items()}
+
+
 def _mark(value: bool | LanguageTable | None) -> str:
     match value:
         case LanguageTable():
@@ -38,15 +45,29 @@ def _mark(value: bool | LanguageTable | None) -> str:
             return "yes" if value else "–"
 
 
-def _readme_table() -> str:
+def _readme_table(
+    rows: Mapping[str, Callable[[Capabilities], bool | LanguageTable | None]],
+) -> str:
     """Return the table that README must contain."""
-    carriers = {name: _adapter_class(path).capabilities for name, path in ADAPTERS.items()}
-    lines = [f"| | {' | '.join(carriers)} |", f"| --- |{' :-: |' * len(carriers)}"]
-    for field in fields(Capabilities):
-        marks = [_mark(getattr(capabilities, field.name)) for capabilities in carriers.values()]
-        lines.append(f"| {CAPABILITY_TITLES[field.name]} | {' | '.join(marks)} |")
+    lines = [f"| | {' | '.join(CAPABILITIES)} |", f"| --- |{' :-: |' * len(CAPABILITIES)}"]
+    for title, read_value in rows.items():
+        marks = [_mark(read_value(item)) for item in CAPABILITIES.values()]
+        lines.append(f"| {title} | {' | '.join(marks)} |")
     return "\n".join(lines)
 
 
 def test_the_readme_table_matches_the_adapters() -> None:
-    assert _readme_table() in (ROOT / "README.md").read_text()
+    names = [field.name for field in fields(Capabilities) if field.name != "turn"]
+    table = _readme_table({CAPABILITY_TITLES[name]: attrgetter(name) for name in names})
+
+    assert table in (ROOT / "README.md").read_text()
+
+
+def test_the_readme_table_of_turn_fields_matches_the_adapters() -> None:
+    def supports(name: str, capabilities: Capabilities) -> bool:
+        return name in capabilities.turn
+
+    names = [field.name for field in fields(TurnSettings)]
+    table = _readme_table({f"`{name}`": partial(supports, name) for name in names})
+
+    assert table in (ROOT / "README.md").read_text()

@@ -12,6 +12,7 @@ from vca.kit import clock
 from vca.settings import Settings
 from vca.telephony import providers
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
+from vca.telephony.turn_settings import TURN_FIELDS
 from vca.telephony.types import Account, Capabilities, WebRtcCredential
 
 OTHER_CARRIER = "other"
@@ -32,7 +33,7 @@ class OtherCarrier(FakeTelephonyAdapter):
 class WebRtcCarrier(FakeTelephonyAdapter):
     """The fake carrier with WebRTC support."""
 
-    capabilities: ClassVar[Capabilities] = Capabilities(webrtc=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(webrtc=True, turn=TURN_FIELDS)
 
     def create_webrtc_credential(
         self, did_number: str, *, identity: str, ttl_s: int

@@ -44,4 +44,5 @@ def profile_fields(marker: str) -> dict[str, Any]:
         "transfer_targets": {marker[:40]: target},
         "extract": {"type": "object", "title": marker},
         "consent_sentence": f"{marker} records this call.",
+        "turn": {"languages": [{"language": "es-US", "voice": marker}]},
     }

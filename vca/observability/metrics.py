@@ -139,6 +139,11 @@ RELAY_REFUSED = Counter(
     "Voice WebSockets that were rejected because they belong to no live call.",
     {"carrier": CARRIERS},
 )
+RELAY_RECONNECTS = Counter(
+    "vca_relay_reconnects_total",
+    "Connections with which a carrier replaced a lost one of a live call.",
+    {"carrier": CARRIERS},
+)
 RELAY_FRAMES_IGNORED = Counter(
     "vca_relay_frames_ignored_total",
     "Frames of voice WebSockets that were ignored as unknown.",

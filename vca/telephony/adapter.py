@@ -141,6 +141,10 @@ class TelephonyAdapter(ABC):
         """
         raise InvalidCarrierSignature("this carrier does not open WebSockets")
 
+    def websocket_language(self, language: str) -> str:
+        """Return the name of a BCP 47 language in WebSocket frames; `Relay` uses the same name."""
+        return language
+
     @abstractmethod
     def on_inbound_call(self, call_metadata: CallMetadata) -> CallEvent:
         """Return the first event of a routed inbound call: INITIATED or RINGING.

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from vca.telephony.languages import LanguageTable
+from vca.telephony.turn_settings import DEFAULT_TURN_SETTINGS, TurnSettings
 
 # About 20 hours of compressed speech, or nearly 4 hours of 8 kHz PCM. More is an error.
 MAX_RECORDING_BYTES = 200 * 1024 * 1024
@@ -150,6 +151,7 @@ class Listen:
 
     silence_s: int = 10
     language: str | None = None
+    turn: TurnSettings = DEFAULT_TURN_SETTINGS
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ class Relay:
     """Connect the caller to our voice WebSocket at `url`, after speaking the `greeting`, if any.
 
     From then on the conversation uses the WebSocket, whose `setup` frame contains the `token`. The
-    carrier reports `relayed` when it has ended. `interruptible`: the caller may barge in.
+    carrier reports `relayed` when it has ended.
     """
 
     url: str
@@ -165,7 +167,7 @@ class Relay:
     greeting: str = ""
     language: str | None = None
     voice: str | None = None
-    interruptible: bool = True
+    turn: TurnSettings = DEFAULT_TURN_SETTINGS
 
 
 @dataclass(frozen=True)
@@ -298,7 +300,7 @@ class Capabilities:
 
     `relay`: the carrier speaks text that we stream over a WebSocket. `webrtc`: browsers can call
     through the carrier. `languages`: what it understands and speaks; None means every language,
-    with any voice.
+    with any voice. `turn`: the fields of a profile's `turn` that the carrier applies.
     """
 
     transfer: bool = True
@@ -309,6 +311,7 @@ class Capabilities:
     relay: bool = False
     webrtc: bool = False
     languages: LanguageTable | None = None
+    turn: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -328,9 +331,12 @@ class WebSocketFormat:
     """The differences between carriers in the frames of their WebSockets.
 
     `call_id_field` is the field of the `setup` frame that contains the carrier's id of the call.
+    `reconnects`: after a lost connection the carrier opens another one for the same call, and sends
+    what it could not deliver. Such a carrier signs its handshakes.
     """
 
     call_id_field: str
+    reconnects: bool = False
 
 
 @dataclass(frozen=True)

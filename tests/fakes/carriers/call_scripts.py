@@ -159,7 +159,9 @@ class OnTwilioRelay(OnSocket):
 
 def open_twilio_socket(base_url: str, relay: Element, call_sid: str) -> CarrierWebSocket:
     """Open the WebSocket that a TwiML document names, as Twilio does."""
-    parameters = {parameter.get("name"): parameter.get("value") for parameter in relay}
+    parameters = {
+        parameter.get("name"): parameter.get("value") for parameter in relay.iter("Parameter")
+    }
     setup = {"callSid": call_sid, "sessionId": "VX1", "customParameters": parameters}
     signature = socket_signature(ACCOUNT_LOGIN, relay.get("url") or "")
     return CarrierWebSocket(

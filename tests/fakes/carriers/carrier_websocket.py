@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.client import HTTPConnection
+from socket import SHUT_RDWR
 from threading import Thread
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
@@ -16,6 +17,8 @@ from vca.kit import json
 from vca.servers import relay
 
 TIMEOUT_S = 10.0
+# simple-websocket's close reason of a connection without a close frame.
+NO_CLOSE_FRAME = 1005
 
 
 class CarrierWebSocket:
@@ -73,6 +76,20 @@ class CarrierWebSocket:
             return int(self.client.close_reason)
         self.close()
         raise AssertionError(f"received {data!r} instead of a close")
+
+    def wait_for_drop(self) -> None:
+        """Wait until the product ends the connection without a close frame."""
+        frame = "a frame"
+        with suppress(ConnectionClosed):
+            while frame := self.client.receive(timeout=TIMEOUT_S):
+                pass
+        assert frame is not None, f"the connection is open after {TIMEOUT_S} s"
+        assert self.client.close_reason == NO_CLOSE_FRAME
+
+    def break_connection(self) -> None:
+        """End the connection without a close frame."""
+        with suppress(OSError):
+            self.client.sock.shutdown(SHUT_RDWR)
 
     def close(self) -> None:
         """Close the WebSocket."""

@@ -31,6 +31,8 @@ from vca.kit import crypto
 from vca.servers.relay import route
 from vca.settings import Settings
 from vca.telephony import providers
+from vca.telephony.providers.telnyx.adapter import TelnyxAdapter
+from vca.telephony.types import WebSocketFormat
 from vca.tenant.calls.core import call_services
 
 RELAY_PATH = "/telephony/twilio/relay"
@@ -223,21 +225,63 @@ def test_a_websocket_without_a_setup_frame_is_closed(
     assert socket.receive_close_code() == POLICY_VIOLATION
 
 
-def test_a_token_opens_only_one_websocket(
-    two_calls: TwoCalls, acme: Tenant, database_url: str
+@pytest.mark.parametrize("reconnects", [True, False], ids=["reconnects", "does not"])
+def test_a_used_token_opens_a_websocket_only_if_the_carrier_reconnects(
+    two_calls: TwoCalls,
+    twilio: ConnectedTwilio,
+    acme: Tenant,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    reconnects: bool,
 ) -> None:
+    monkeypatch.setattr(
+        twilio.adapter, "websocket_format", WebSocketFormat("callSid", reconnects=reconnects)
+    )
     first = two_calls.open()
     snapshot_checker = SnapshotChecker(database_url)
     open_slots = "SELECT 1 FROM public.relay_slots WHERE opened"
     wait_until(lambda: snapshot_checker.rows(open_slots))
     before = snapshot_checker.checksum(acme.id)
-
-    assert two_calls.open().receive_close_code() == POLICY_VIOLATION
+    if not reconnects:
+        assert two_calls.open().receive_close_code() == POLICY_VIOLATION
     first.close()
     wait_until(lambda: not snapshot_checker.rows(open_slots))
-    assert two_calls.open().receive_close_code() == POLICY_VIOLATION
+
+    second = two_calls.open()
+
+    if reconnects:
+        assert second.say("Hello?")
+        second.close()
+    else:
+        assert second.receive_close_code() == POLICY_VIOLATION
+        assert snapshot_checker.checksum(acme.id) == before
+    snapshot_checker.close()
+
+
+@pytest.mark.parametrize("forge_setup", FORGERIES.values(), ids=FORGERIES)
+def test_a_forged_setup_frame_replaces_no_connection(
+    two_calls: TwoCalls,
+    acme: Tenant,
+    database_url: str,
+    forge_setup: Callable[[TwoCalls], Mapping[str, Any]],
+) -> None:
+    snapshot_checker = SnapshotChecker(database_url)
+    first = two_calls.open()
+    wait_until(lambda: snapshot_checker.rows("SELECT 1 FROM public.relay_slots WHERE opened"))
+    first.close()
+    wait_until(lambda: not snapshot_checker.rows("SELECT 1 FROM public.relay_slots WHERE opened"))
+    before = snapshot_checker.checksum(acme.id)
+
+    socket = two_calls.open(**forge_setup(two_calls))
+
+    assert socket.receive_close_code() == POLICY_VIOLATION
     assert snapshot_checker.checksum(acme.id) == before
     snapshot_checker.close()
+
+
+def test_telnyx_which_signs_no_handshake_does_not_reconnect() -> None:
+    assert TelnyxAdapter.websocket_format == WebSocketFormat("callControlId", reconnects=False)
 
 
 def _database_time() -> datetime:

@@ -3,6 +3,7 @@
 from typing import get_args
 
 import pytest
+from telnyx.types.calls import ActionStartConversationRelayParams
 from telnyx.types.calls.google_transcription_language import GoogleTranscriptionLanguage
 
 from vca.kit import json
@@ -10,6 +11,7 @@ from vca.telephony.providers.telnyx import client_state, command_builder, langua
 from vca.telephony.providers.telnyx.adapter import TelnyxAdapter
 from vca.telephony.providers.telnyx.api import ApiClient
 from vca.telephony.providers.telnyx.client_state import LegState
+from vca.telephony.turn_settings import TurnSettings
 from vca.telephony.types import (
     Action,
     CallReply,
@@ -19,6 +21,7 @@ from vca.telephony.types import (
     Poll,
     Record,
     Reject,
+    Relay,
     Say,
     SendKeys,
     TakeVoicemail,
@@ -233,3 +236,26 @@ def test_the_relay_language_is_supported(language: str | None, expected: str) ->
 )
 def test_a_voice_is_known_by_its_provider(name: str, language: str, is_known: bool) -> None:
     assert languages.TABLE.has_voice(name, language) is is_known
+
+
+@pytest.mark.parametrize(
+    ("turn", "expected"),
+    [
+        (TurnSettings(), {"interruptible": "any"}),
+        (TurnSettings(interruptible="speech"), {"interruptible": "speech"}),
+        (
+            TurnSettings(greeting_interruptible="none"),
+            {"interruptible": "any", "interruptible_greeting": "none"},
+        ),
+    ],
+)
+def test_a_voice_websocket_has_the_interruptions_of_the_turn_settings(
+    turn: TurnSettings, expected: dict[str, str]
+) -> None:
+    relay = Relay("wss://voice.example.com/relay", "token", turn=turn)
+
+    [command] = command_builder.build_plan(CallReply((relay,))).commands
+
+    assert {name: command[name] for name in command if "interruptible" in name} == expected
+    known_parameters = set(ActionStartConversationRelayParams.__annotations__)
+    assert set(command) - {"command"} <= known_parameters

@@ -1,9 +1,12 @@
 """Tests of the TwiML for a reply: verbs, attributes and the limits of Twilio."""
 
+from inspect import signature
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from twilio.twiml import lower_camel
+from twilio.twiml.voice_response import Connect, ConversationRelay
 
 from tests.contract.suites.telephony import CALLBACK, CALLER, NUMBER, STATE
 from tests.fakes.carriers.twilio import twiml
@@ -11,6 +14,7 @@ from tests.fakes.carriers.twilio.connected_twilio import ACCOUNT_LOGIN
 from vca.telephony.providers.twilio.adapter import TwilioAdapter
 from vca.telephony.providers.twilio.settings import TwilioUrls
 from vca.telephony.providers.twilio.twiml import MAX_TEXT_CHARS, MAX_UPDATE_CHARS, render
+from vca.telephony.turn_settings import SpokenLanguage, TurnSettings
 from vca.telephony.types import (
     Action,
     CallReply,
@@ -230,3 +234,89 @@ def test_a_text_with_a_cdata_end_is_escaped() -> None:
     text = "&&&&]]>&&&&<Hangup/>&&\r&&"
 
     assert _render_and_parse(Say(text)).spoken_text == text
+
+
+def _render_relay(**turn: Any) -> Any:
+    relay = Relay(
+        "wss://voice.example.com/relay",
+        "token",
+        language="en",
+        voice="Polly.Joanna",
+        turn=TurnSettings(**turn),
+    )
+    return _render_and_parse(relay).find("ConversationRelay")
+
+
+def test_a_voice_websocket_without_turn_settings_has_twilios_defaults() -> None:
+    relay = _render_relay()
+
+    assert dict(relay.items()) == {
+        "url": "wss://voice.example.com/relay",
+        "language": "en-US",
+        "ttsProvider": "Amazon",
+        "voice": "Joanna",
+        "interruptible": "any",
+        "dtmfDetection": "true",
+        "applicationReconnect": "true",
+    }
+    assert [element.tag for element in relay] == ["Parameter"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "attribute", "expected"),
+    [
+        ("end_ms", 1200, "speechTimeout", "1200"),
+        ("interruptible", "none", "interruptible", "none"),
+        ("greeting_interruptible", "dtmf", "welcomeGreetingInterruptible", "dtmf"),
+        ("interrupt_sensitivity", "low", "interruptSensitivity", "low"),
+        ("ignore_backchannel", True, "ignoreBackchannel", "true"),
+        ("ignore_backchannel", False, "ignoreBackchannel", "false"),
+        ("turn_detection", True, "turnDetection", "true"),
+        ("echo_filter", True, "echoPromptFiltering", "true"),
+    ],
+)
+def test_each_turn_setting_is_an_attribute_of_the_voice_websocket(
+    field: str, value: Any, attribute: str, expected: str
+) -> None:
+    default_attributes = dict(_render_relay().items())
+
+    attributes = dict(_render_relay(**{field: value}).items())
+
+    assert attributes == {**default_attributes, attribute: expected}
+
+
+def test_a_voice_websocket_with_languages_reports_and_speaks_each_of_them() -> None:
+    languages = (SpokenLanguage("en", "Polly.Joanna"), SpokenLanguage("es"))
+
+    relay = _render_relay(languages=languages)
+
+    assert relay.get("transcriptionProvider") == "Deepgram"
+    assert relay.get("transcriptionLanguage") == "multi"
+    assert [dict(element.items()) for element in relay.iter("Language")] == [
+        {"code": "en-US", "ttsProvider": "Amazon", "voice": "Joanna"},
+        {"code": "es-ES"},
+    ]
+    assert ADAPTER.websocket_language("es") == "es-ES"
+
+
+def test_every_attribute_of_the_voice_websocket_is_known_to_twilios_sdk() -> None:
+    parameters = set(signature(Connect.conversation_relay).parameters)
+    known_attributes = {lower_camel(name) for name in parameters}
+    languages = (SpokenLanguage("en", "Polly.Joanna"),)
+
+    relay = _render_relay(
+        end_ms=900,
+        interruptible="speech",
+        greeting_interruptible="none",
+        interrupt_sensitivity="high",
+        ignore_backchannel=True,
+        turn_detection=True,
+        echo_filter=True,
+        languages=languages,
+    )
+
+    assert set(relay.keys()) <= known_attributes
+    [language] = relay.iter("Language")
+    assert set(language.keys()) <= {
+        lower_camel(name) for name in signature(ConversationRelay.language).parameters
+    }

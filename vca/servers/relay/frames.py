@@ -11,6 +11,7 @@ from vca.kit import json
 MAX_FRAME_BYTES = 64 * 1024
 _MAX_PROMPT_CHARS = 10_000
 _MAX_CHARS = 2_000
+_MAX_LANGUAGE_CHARS = 35
 _KEY = re.compile(r"[0-9*#]", re.ASCII)
 
 
@@ -28,10 +29,14 @@ class Setup:
 
 @dataclass(frozen=True)
 class Prompt:
-    """What the caller says. It is complete with the `last` one."""
+    """What the caller says. It is complete with the `last` one.
+
+    `language` is the language that the carrier recognized, as it names it, or empty.
+    """
 
     text: str
     last: bool
+    language: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,11 +61,16 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class ConfigUpdated:
+    """The carrier has changed the language, as we asked it to."""
+
+
+@dataclass(frozen=True)
 class UnknownFrame:
     """A frame that we ignore."""
 
 
-Frame = Setup | Prompt | Interrupt | Key | Failure | UnknownFrame
+Frame = Setup | Prompt | Interrupt | Key | Failure | ConfigUpdated | UnknownFrame
 
 
 def parse_frame(data: str | bytes) -> Frame:
@@ -84,6 +94,15 @@ def text_frame(content: str, *, last: bool) -> str:
     return _encode({"type": "text", "token": content, "last": last})
 
 
+def language_frame(tts_language: str) -> str:
+    """Return the frame that changes the language that is spoken.
+
+    The recognized languages stay the same. Twilio describes it in "Update configuration during a
+    call" (30 October 2026).
+    """
+    return _encode({"type": "language", "ttsLanguage": tts_language})
+
+
 def end_frame(handoff: str) -> str:
     """Return the frame that ends the WebSocket.
 
@@ -97,8 +116,7 @@ def _parse_document(document: dict[str, Any]) -> Frame | None:
         case "setup":
             return _parse_setup(document)
         case "prompt":
-            utterance = (_text_field(document, "voicePrompt", _MAX_PROMPT_CHARS) or "").strip()
-            return Prompt(utterance, document.get("last") is not False) if utterance else None
+            return _parse_prompt(document)
         case "interrupt":
             spoken_text = _text_field(document, "utteranceUntilInterrupt", _MAX_PROMPT_CHARS)
             return None if spoken_text is None else Interrupt(spoken_text)
@@ -107,7 +125,15 @@ def _parse_document(document: dict[str, Any]) -> Frame | None:
             return Key(key) if _KEY.fullmatch(key) else None
         case "error":
             return Failure(_text_field(document, "description", _MAX_CHARS) or "")
+        case "configUpdated":
+            return ConfigUpdated()
     return None
+
+
+def _parse_prompt(document: dict[str, Any]) -> Prompt | None:
+    utterance = (_text_field(document, "voicePrompt", _MAX_PROMPT_CHARS) or "").strip()
+    language = _text_field(document, "lang", _MAX_LANGUAGE_CHARS) or ""
+    return Prompt(utterance, document.get("last") is not False, language) if utterance else None
 
 
 def _parse_setup(document: dict[str, Any]) -> Setup:

@@ -1,5 +1,6 @@
 """The route of voice WebSockets, `/telephony/<provider>/relay`, served by separate processes."""
 
+from collections import deque
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -20,7 +21,11 @@ from vca.servers.relay.frames import Setup
 from vca.telephony.adapter import InvalidCarrierSignature, TelephonyAdapter
 from vca.telephony.types import CarrierRequest, ProviderAccountRef
 from vca.tenant.calls.carrier_webhooks import voice_websockets
-from vca.tenant.calls.carrier_webhooks.voice_websockets import AcceptedWebSocket, WebSocketRejected
+from vca.tenant.calls.carrier_webhooks.voice_websockets import (
+    AcceptedWebSocket,
+    NoFreeSlot,
+    WebSocketRejected,
+)
 from vca.tenant.calls.core import call_services
 
 _PATH = f"/telephony/<provider>/{voice_websockets.ACTION}"
@@ -68,10 +73,17 @@ def _serve_connection(ws: Server, provider: str, account_token: str | None = Non
         log.get_logger().warning("relay.refused", provider=provider, why=str(error))
         connection.close(POLICY_VIOLATION)
         return
+    except NoFreeSlot:  # the carrier asks what to do next, and the call continues over HTTP
+        log.get_logger().warning("relay.no_slot", provider=provider)
+        deque(connection.send_end(voice_websockets.RESUME), maxlen=0)
+        return
     ref = admission.ref
     bind_contextvars(call_id=str(ref.call_id), tenant_id=str(ref.tenant.id))
+    if admission.is_reconnected:
+        metrics.RELAY_RECONNECTS.inc(carrier=provider)
+        log.get_logger().info("relay.reconnected", provider=provider)
     with slot_lease.lease_slot(admission.slot) as lease:
-        Conversation(connection, admission, lease, services).converse()
+        Conversation(connection, admission, lease, services, adapter).converse()
 
 
 def _admit(
@@ -80,7 +92,10 @@ def _admit(
     account_ref: ProviderAccountRef,
     services: call_services.CallServices,
 ) -> AcceptedWebSocket:
-    """Return the call of the WebSocket, from its first frame. Raises WebSocketRejected."""
+    """Return the call of the WebSocket, from its first frame.
+
+    Raises WebSocketRejected and NoFreeSlot.
+    """
     setup = connection.receive_frame(_SETUP_S)
     if not isinstance(setup, Setup):
         raise WebSocketRejected("the first frame is late or is not a setup frame")
@@ -88,7 +103,11 @@ def _admit(
     call_id = setup.fields.get(adapter.websocket_format.call_id_field, "")
     with deadline.within(_SETUP_S):
         return voice_websockets.accept_websocket(
-            services, token=setup.token, account=account_ref, provider_call_id=call_id
+            services,
+            token=setup.token,
+            account=account_ref,
+            provider_call_id=call_id,
+            reconnects=adapter.websocket_format.reconnects,
         )
 
 

@@ -53,6 +53,7 @@ class AiProfile(TenantBase):
     recording: Mapped[bool]
     consent_sentence: Mapped[str | None] = mapped_column(Text)
     redaction: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
+    turn: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
     created_at: Mapped[datetime] = timestamp_column()
     updated_at: Mapped[datetime] = timestamp_column()
 
@@ -89,4 +90,5 @@ VERSIONED_FIELDS = (
     "recording",
     "consent_sentence",
     "redaction",
+    "turn",
 )

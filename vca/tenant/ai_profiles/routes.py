@@ -34,9 +34,9 @@ def create_profile(body: dict[str, Any], tenant_id: UUID) -> Any:
     """Create an AI profile
 
     The tenant's first profile becomes its default profile. A language or a voice that no
-    configured carrier has is refused with `carrier-cannot`; `possible` lists what they have. The
-    response has the header `X-Vca-Warning` if the profile has tools but its model does not support
-    them.
+    configured carrier has is refused with `carrier-cannot`; `possible` lists what they have. So is
+    a profile that sets what the carrier of a number that it answers does not support. The response
+    has the header `X-Vca-Warning` if the profile has tools but its model does not support them.
     """
     profile = service.create(request_session(), **body)
     _warn_about_tools(profile)

@@ -20,6 +20,7 @@ from vca.kit.web.schema import (
     not_blank,
     string,
 )
+from vca.telephony.turn_settings import INTERRUPT_SENSITIVITIES, INTERRUPTION_SOURCES
 from vca.tenant.ai_profiles.models import ROLES, TOOLS
 
 _TARGET_NAME = Pattern("^[a-z0-9][a-z0-9_ -]{0,39}$", error="Not a valid target name.")
@@ -95,6 +96,96 @@ _SYSTEM_PROMPT = {
     "words. A variable `hours` of your own takes precedence.",
     "example": "You answer the telephone of Acme Dental in Springfield.",
 }
+
+
+class SpokenLanguageSchema(Schema):
+    """A language that the agent may change to."""
+
+    language = fields.String(
+        required=True,
+        validate=[validate.Length(2, 35), LANGUAGE],
+        metadata={"description": "BCP 47 tag.", "example": "es-ES"},
+    )
+    voice = string(
+        1,
+        100,
+        load_default=None,
+        allow_none=True,
+        metadata={
+            "description": "Voice for this language, in the format of the profile's `voice`. null "
+            "selects the carrier's default."
+        },
+    )
+
+
+def _validate_languages(value: list[dict[str, Any]]) -> None:
+    tags = [item["language"].lower() for item in value]
+    if len(set(tags)) != len(tags):
+        raise ValidationError("Contains a language twice.")
+
+
+def _interruption_source(description: str) -> fields.String:
+    return string(
+        1,
+        10,
+        one_of=INTERRUPTION_SOURCES,
+        load_default=None,
+        allow_none=True,
+        metadata={"description": description},
+    )
+
+
+def _optional_boolean(description: str) -> StrictBoolean:
+    return StrictBoolean(load_default=None, allow_none=True, metadata={"description": description})
+
+
+class TurnSettingsSchema(Schema):
+    """How the carrier takes turns with the caller during a voice WebSocket."""
+
+    end_ms = integer(
+        600,
+        5_000,
+        load_default=None,
+        allow_none=True,
+        metadata={
+            "description": "Silence in milliseconds after which the caller has finished. Twilio.",
+            "example": 1200,
+        },
+    )
+    interruptible = _interruption_source(
+        "What interrupts the agent: `speech`, keys (`dtmf`), `any` of them, or `none`. Twilio and "
+        "Telnyx; null is `any`."
+    )
+    greeting_interruptible = _interruption_source(
+        "What interrupts the greeting. Twilio and Telnyx."
+    )
+    interrupt_sensitivity = string(
+        1,
+        10,
+        one_of=INTERRUPT_SENSITIVITIES,
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "How easily speech interrupts the agent. Twilio."},
+    )
+    ignore_backchannel = _optional_boolean(
+        'Whether short acknowledgements such as "yeah" are ignored while the agent speaks. Twilio.'
+    )
+    turn_detection = _optional_boolean(
+        "Whether Twilio Turn Detection decides when the caller has finished. Twilio says that it "
+        "is not PCI compliant and not HIPAA eligible."
+    )
+    echo_filter = _optional_boolean(
+        "Whether recognized speech that repeats the agent's own words is dropped. Twilio."
+    )
+    languages = fields.List(
+        fields.Nested(SpokenLanguageSchema),
+        load_default=list,
+        validate=[validate.Length(max=10), _validate_languages],
+        metadata={
+            "description": "Languages besides the profile's own that the agent changes to when the "
+            "caller speaks them. Twilio, which recognizes them with Deepgram."
+        },
+    )
 
 
 class AiProfileFields(Schema):
@@ -187,6 +278,15 @@ class AiProfileFields(Schema):
             "description": "Text to redact before turns, messages and summaries are stored, both "
             "of the caller and of the agent. The current turn is sent to the model unredacted; "
             "its history is redacted. A number that spans several turns is not recognized."
+        },
+    )
+    turn = fields.Nested(
+        TurnSettingsSchema,
+        metadata={
+            "description": "How the carrier takes turns with the caller, for calls over a voice "
+            "WebSocket. null leaves the carrier's default. A change replaces the whole object. "
+            "A field that a carrier does not support is refused for its numbers with 409 "
+            "`carrier-cannot`."
         },
     )
 

@@ -31,6 +31,7 @@ DEFAULT_FIELDS: dict[str, Any] = {
     "transfer_targets": {},
     "recording": False,
     "redaction": {},
+    "turn": {},
 }
 
 

@@ -19,7 +19,7 @@ from vca.tenant.telephony_accounts import adapter_lookup
 from vca.tenant.telephony_accounts import service as accounts
 from vca.tenant.telephony_accounts.models import TelephonyAccount
 
-_SPEECH_FIELDS = frozenset({"language", "voice"})
+_SPEECH_FIELDS = frozenset({"language", "voice", "turn"})
 
 
 class CarrierLacksCapability(Conflict):
@@ -89,11 +89,13 @@ def _configured_carriers(session: Session) -> list[type[TelephonyAdapter]]:
 
 
 def _check_speech(carriers: Sequence[type[TelephonyAdapter]], profile: AiProfile) -> None:
-    missing = carrier_languages.find_missing_speech(
-        carriers, language=profile.language, voice=profile.voice
-    )
-    if missing is not None:
-        raise CarrierLacksCapability(missing.reason, members={"possible": missing.possible})
+    other_languages = profile.turn.get("languages", ())
+    spoken = [(profile.language, profile.voice)]
+    spoken += [(language["language"], language["voice"]) for language in other_languages]
+    for language, voice in spoken:
+        missing = carrier_languages.find_missing_speech(carriers, language=language, voice=voice)
+        if missing is not None:
+            raise CarrierLacksCapability(missing.reason, members={"possible": missing.possible})
 
 
 def _check_profile(
@@ -112,6 +114,17 @@ def _check_profile(
         raise CarrierLacksCapability(
             "The profile transfers calls, which the number's carrier does not support."
         )
+    if lacking := sorted(_used_turn_fields(profile) - carrier.capabilities.turn):
+        field_names = ", ".join(f"turn.{name}" for name in lacking)
+        raise CarrierLacksCapability(
+            f"The profile sets {field_names}, which the number's carrier, {carrier.name}, does not "
+            "support."
+        )
+
+
+def _used_turn_fields(profile: AiProfile) -> set[str]:
+    """Return the fields of `turn` that are set. null and an empty list need nothing."""
+    return {name for name, value in profile.turn.items() if value not in (None, [])}
 
 
 def is_on_own_account(tenant: TenantRef, *, did_number: str, ref: ProviderAccountRef) -> bool:

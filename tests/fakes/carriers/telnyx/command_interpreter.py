@@ -5,6 +5,7 @@ from typing import Any
 
 from vca.telephony.providers.telnyx import client_state
 from vca.telephony.providers.telnyx.client_state import LegState
+from vca.telephony.turn_settings import TurnSettings
 from vca.telephony.types import (
     Action,
     Forward,
@@ -91,5 +92,8 @@ def _relay(fields: Mapping[str, Any]) -> Relay:
         fields.get("greeting", ""),
         fields["language"],
         fields["voice"],
-        fields["interruptible"] == "any",
+        TurnSettings(
+            interruptible=None if fields["interruptible"] == "any" else fields["interruptible"],
+            greeting_interruptible=fields.get("interruptible_greeting"),
+        ),
     )

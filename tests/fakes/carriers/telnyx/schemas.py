@@ -93,6 +93,7 @@ COMMANDS = {
         language=TEXT,
         voice=SPEECH["voice"],
         interruptible={"enum": ["any", "none", "speech", "dtmf"]},
+        interruptible_greeting={"enum": ["any", "none", "speech", "dtmf"]},
         dtmf_detection={"type": "boolean"},
         custom_parameters=closed_object("token", token=TEXT),
     ),

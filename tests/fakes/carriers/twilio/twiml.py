@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from tests.contract.suites.telephony import RenderedReply
+from vca.telephony.turn_settings import SpokenLanguage, TurnSettings
 from vca.telephony.types import (
     Action,
     Forward,
@@ -46,10 +47,12 @@ _VERBS: dict[str, tuple[set[str], set[str]]] = {
         {
             *("url", "welcomeGreeting", "language", "ttsProvider", "voice", "interruptible"),
             *("dtmfDetection", "transcriptionProvider", "welcomeGreetingInterruptible"),
-            *("ttsLanguage", "transcriptionLanguage"),
+            *("ttsLanguage", "transcriptionLanguage", "interruptSensitivity", "ignoreBackchannel"),
+            *("turnDetection", "echoPromptFiltering", "speechTimeout", "applicationReconnect"),
         },
-        {"Parameter"},
+        {"Parameter", "Language"},
     ),
+    "Language": ({"code", "ttsProvider", "voice"}, set()),
     "Parameter": ({"name", "value"}, set()),
     "Dial": ({"action", "method", "timeout", "callerId", "answerOnBridge"}, {"Number"}),
     "Record": ({"action", "method", "maxLength", "timeout", "playBeep", "finishOnKey"}, set()),
@@ -149,7 +152,8 @@ def _interpret_verbs(verbs: list[Element]) -> Iterator[Action]:
 
 def _interpret_relay(verb: Element) -> Relay:
     assert verb.get("url", "").startswith(("wss://", "/telephony/"))
-    [parameter] = verb
+    parameter = verb.find("Parameter")
+    assert parameter is not None
     assert parameter.get("name") == "token"
     return Relay(
         verb.get("url") or "",
@@ -157,8 +161,37 @@ def _interpret_relay(verb: Element) -> Relay:
         verb.get("welcomeGreeting") or "",
         verb.get("language"),
         verb.get("voice"),
-        verb.get("interruptible") == "any",
+        _interpret_turn(verb),
     )
+
+
+def _interpret_turn(verb: Element) -> TurnSettings:
+    """Return the turn settings of the attributes; each must have a value that Twilio knows."""
+    end_ms = verb.get("speechTimeout")
+    assert end_ms is None or 600 <= int(end_ms) <= 5_000
+    sources = [verb.get("interruptible"), verb.get("welcomeGreetingInterruptible")]
+    assert set(sources) <= {"none", "dtmf", "speech", "any", None}
+    sensitivity = verb.get("interruptSensitivity")
+    assert sensitivity in ("low", "medium", "high", None)
+    languages = tuple(
+        SpokenLanguage(element.get("code") or "", element.get("voice"))
+        for element in verb.iter("Language")
+    )
+    assert bool(languages) is (verb.get("transcriptionLanguage") == "multi")
+    return TurnSettings(
+        end_ms=int(end_ms) if end_ms else None,
+        interruptible=None if sources[0] == "any" else sources[0],  # type: ignore[arg-type]
+        greeting_interruptible=sources[1],  # type: ignore[arg-type]
+        interrupt_sensitivity=sensitivity,  # type: ignore[arg-type]
+        ignore_backchannel=_interpret_boolean(verb.get("ignoreBackchannel")),
+        turn_detection=_interpret_boolean(verb.get("turnDetection")),
+        echo_filter=_interpret_boolean(verb.get("echoPromptFiltering")),
+        languages=languages,
+    )
+
+
+def _interpret_boolean(value: str | None) -> bool | None:
+    return {"true": True, "false": False, None: None}[value]
 
 
 def _callback_urls(root: Element) -> Iterator[str]:

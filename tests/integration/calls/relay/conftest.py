@@ -11,6 +11,7 @@ from tests.fakes.carriers.call_scripts import open_twilio_socket
 from tests.fakes.carriers.carrier_websocket import CarrierWebSocket, run_relay
 from tests.fakes.carriers.twilio.call import TwilioCall
 from tests.fakes.carriers.twilio.connected_twilio import ConnectedTwilio, connected_twilio
+from tests.fakes.carriers.twilio.relay_session import TwilioRelaySession
 from tests.fakes.carriers.twilio.twiml import TwimlDocument
 from tests.fakes.models import SequenceModel
 from tests.support import admin_db
@@ -81,6 +82,13 @@ def open_socket(
     socket = open_twilio_socket(url, twiml.find("ConversationRelay"), call.sid)
     wait_until(lambda: count_slots(only_open=True))
     return socket
+
+
+def open_session(url: str, call: TwilioCall) -> TwilioRelaySession:
+    """Ring, and open a session that connects again after an unexpected end of its connection."""
+    session = TwilioRelaySession(lambda: url, call.ring().find("ConversationRelay"), call.sid)
+    wait_until(lambda: count_slots(only_open=True))
+    return session
 
 
 def count_slots(*, only_open: bool = False) -> int:

@@ -8,16 +8,25 @@ import pytest
 from flask import Flask
 
 from tests.fakes.carriers.twilio.call import TwilioCall
+from tests.fakes.carriers.twilio.connected_twilio import ConnectedTwilio
+from tests.fakes.carriers.twilio.relay_session import SessionEnded
 from tests.fakes.hostile_model import transfer
 from tests.fakes.models import StepModel, hanging_step
 from tests.integration.calls.conftest import CallRecord, use_model
-from tests.integration.calls.relay.conftest import ScriptModel, count_slots, open_socket
+from tests.integration.calls.relay.conftest import (
+    ScriptModel,
+    count_slots,
+    open_session,
+    open_socket,
+)
 from tests.support.factories import Tenant
 from tests.support.processes import wait_until
 from vca.conversation.llm import ModelError
 from vca.kit import clock, db
 from vca.kit.db import Database
 from vca.servers.relay import conversation, draining
+from vca.servers.relay.conversation import Conversation
+from vca.telephony.types import WebSocketFormat
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core import call_services
 from vca.tenant.calls.core import record as records
@@ -175,25 +184,22 @@ def test_a_model_that_never_answers_ends_the_call_in_time(
 # --- Draining ---
 
 
-def test_a_draining_process_hands_over_a_call_in_silence(
+def test_a_draining_process_drops_a_connection_in_silence(
     relay_url: str, call: TwilioCall, call_record: CallRecord, script_model: ScriptModel
 ) -> None:
     script_model(["At nine."])
-    socket = open_socket(relay_url, call)
-    socket.say("When?")
+    session = open_session(relay_url, call)
+    session.say("When?")
 
     draining.start_draining()
 
-    handoff = socket.receive_end()
-    draining.stop_draining()
+    session.socket.wait_for_drop()
     wait_until(lambda: count_slots() == 0)
-    twiml = call.end_relay(handoff)
-    assert twiml.verbs == ["Connect"]
-    assert twiml.find("ConversationRelay").get("welcomeGreeting") is None
-    next_socket = open_socket(relay_url, call, twiml)
-    assert next_socket.say("And on Sundays?") == "At nine."
+    draining.stop_draining()
+    assert session.say("And on Sundays?") == "At nine."
+    assert session.connection_count == 2
     wait_until(lambda: len(call_record.transcript) == 5)
-    next_socket.close()
+    session.hang_up()
 
 
 def test_a_draining_process_finishes_the_current_answer(
@@ -209,7 +215,7 @@ def test_a_draining_process_finishes_the_current_answer(
     model_may_continue.set()
 
     assert socket.receive_answer() == "At nine."
-    assert socket.receive_end() == "resume"
+    socket.wait_for_drop()
 
 
 def test_a_draining_process_stops_waiting_at_its_deadline(
@@ -223,17 +229,88 @@ def test_a_draining_process_stops_waiting_at_its_deadline(
 
     draining.start_draining()
 
-    assert socket.receive_end() == "resume"
+    socket.wait_for_drop()
 
 
-def test_a_call_handed_over_without_a_free_slot_continues_over_http(
+def test_a_carrier_that_does_not_reconnect_is_handed_over_a_call(
+    relay_url: str,
+    twilio: ConnectedTwilio,
+    call: TwilioCall,
+    script_model: ScriptModel,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    script_model(["At nine."])
+    monkeypatch.setattr(twilio.adapter, "websocket_format", WebSocketFormat("callSid"))
+    socket = open_socket(relay_url, call)
+    socket.say("When?")
+
+    draining.start_draining()
+
+    handoff = socket.receive_end()
+    draining.stop_draining()
+    wait_until(lambda: count_slots() == 0)
+    twiml = call.end_relay(handoff)
+    assert (handoff, twiml.verbs) == ("resume", ["Connect"])
+    assert twiml.find("ConversationRelay").get("welcomeGreeting") is None
+    next_socket = open_socket(relay_url, call, twiml)
+    assert next_socket.say("And on Sundays?") == "At nine."
+    next_socket.close()
+
+
+@pytest.mark.parametrize("reconnects", [True, False], ids=["reconnects", "is handed over"])
+def test_what_the_caller_says_while_the_connection_ends_is_answered(
+    relay_url: str,
+    twilio: ConnectedTwilio,
+    call: TwilioCall,
+    call_record: CallRecord,
+    script_model: ScriptModel,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    reconnects: bool,
+) -> None:
+    script_model(["At nine."])
+    monkeypatch.setattr(
+        twilio.adapter, "websocket_format", WebSocketFormat("callSid", reconnects=reconnects)
+    )
+    monkeypatch.setattr(Conversation, "_should_stop", _stop_with_two_unread_frames)
+    socket = open_socket(relay_url, call)
+
+    socket.send("interrupt", utteranceUntilInterrupt="Acme")
+    socket.send("prompt", voicePrompt="When?", last=True)
+
+    if reconnects:
+        socket.wait_for_drop()
+    else:
+        assert socket.receive_end() == "resume"
+    wait_until(lambda: count_slots() == 0)
+    monkeypatch.undo()
+    assert call_record.transcript == ["agent: Acme here.", "caller: When?"]
+    assert call_record.turns[0]["heard_text"] == "Acme"
+    assert call.twiml is not None
+    if reconnects:
+        next_socket = open_socket(relay_url, call, call.twiml)
+        assert next_socket.receive_answer() == "At nine."
+        next_socket.close()
+    else:
+        twiml = call.end_relay("resume")
+        assert twiml.find("ConversationRelay").get("welcomeGreeting") == "At nine."
+
+
+def _stop_with_two_unread_frames(self: Conversation) -> bool:
+    """Stop as a draining process does, once two frames have arrived."""
+    wait_until(lambda: len(self._connection._ws.input_buffer) == 2)
+    return True
+
+
+def test_a_connection_without_a_free_slot_ends_and_the_call_continues_over_http(
     relay_url: str, call: TwilioCall
 ) -> None:
-    socket = open_socket(relay_url, call)
-    draining.start_draining()
-    handoff = socket.receive_end()
+    session = open_session(relay_url, call)
+    session.socket.break_connection()
     call_services.set_current_services(replace(call_services.current_services(), relay_slots=0))
 
-    twiml = call.end_relay(handoff)
+    with pytest.raises(SessionEnded) as end:
+        session.receive_frame()
 
+    twiml = call.end_relay(end.value.handoff)
     assert (twiml.verbs, twiml.spoken_text) == (["Gather"], "")

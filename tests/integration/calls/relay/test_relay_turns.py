@@ -113,6 +113,25 @@ def test_a_barge_in_after_the_last_chunk_stores_the_heard_text(
     socket.close()
 
 
+def test_keys_pressed_before_the_answer_are_answered_after_it(
+    relay_url: str, call: TwilioCall, call_record: CallRecord, script_model: ScriptModel
+) -> None:
+    model_may_continue = Event()
+    script_model([model_may_continue, "At nine."], ["You pressed it."])
+    socket = open_socket(relay_url, call)
+    socket.send("prompt", voicePrompt="When?", last=True)
+    wait_until(lambda: "caller: When?" in call_record.transcript)
+
+    socket.press("42")
+    model_may_continue.set()
+
+    assert socket.receive_answer() == "At nine."
+    assert socket.receive_answer() == "You pressed it."
+    wait_until(lambda: len(call_record.transcript) == 5)
+    assert call_record.transcript[3] == "caller: (pressed 4 2)"
+    socket.close()
+
+
 def test_irrelevant_and_incomplete_frames_are_ignored(
     relay_url: str, call: TwilioCall, script_model: ScriptModel
 ) -> None:

@@ -40,6 +40,7 @@ from vca.telephony.providers.fake.fields_parser import (
     parse_status,
     text_field,
 )
+from vca.telephony.turn_settings import TURN_FIELDS
 from vca.telephony.types import (
     Account,
     AccountField,
@@ -108,7 +109,7 @@ class FakeTelephonyAdapter(TelephonyAdapter):
     """
 
     name: ClassVar[str] = "fake"
-    capabilities: ClassVar[Capabilities] = Capabilities()
+    capabilities: ClassVar[Capabilities] = Capabilities(turn=TURN_FIELDS)
     actions: ClassVar[frozenset[str]] = frozenset(_KINDS_BY_ACTION)
     account_fields: ClassVar[tuple[AccountField, ...]] = (
         AccountField("account_id", _ACCOUNT_ID, "Name of the account. Any text.", secret=False),
@@ -357,4 +358,5 @@ def _render_action(action: Action) -> dict[str, Any]:
     fields = {"type": _ACTION_TYPES[type(action)], **vars(action)}
     if isinstance(action, Say):
         fields["text"] = sanitize(action.text, max_length=_MAX_TEXT_CHARS)
+    fields.pop("turn", None)  # a text telephone has nothing to apply it to
     return fields

@@ -63,7 +63,10 @@ class TelnyxAdapter(TelephonyAdapter):
 
     name: ClassVar[str] = "telnyx"
     capabilities: ClassVar[Capabilities] = Capabilities(
-        relay=True, webrtc=True, languages=languages.TABLE
+        relay=True,
+        webrtc=True,
+        languages=languages.TABLE,
+        turn=frozenset({"interruptible", "greeting_interruptible"}),
     )
     websocket_format: ClassVar[WebSocketFormat | None] = WebSocketFormat(
         call_id_field="callControlId"

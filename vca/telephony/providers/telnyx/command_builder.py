@@ -150,13 +150,15 @@ def _speak(say: Say) -> dict[str, Any]:
 
 def _start_relay(relay: Relay) -> dict[str, Any]:
     greeting = sanitize(relay.greeting, max_length=MAX_TEXT_CHARS)
+    greeting_source = relay.turn.greeting_interruptible
     return {
         "command": "start_conversation_relay",
         "url": relay.url,
         **({"greeting": greeting} if greeting.strip() else {}),
         "language": languages.relay_language(relay.language),
         "voice": languages.choose_voice(relay.voice, relay.language),
-        "interruptible": "any" if relay.interruptible else "none",
+        "interruptible": relay.turn.interruptible or "any",
+        **({"interruptible_greeting": greeting_source} if greeting_source else {}),
         "dtmf_detection": True,
         "custom_parameters": {"token": relay.token},
     }

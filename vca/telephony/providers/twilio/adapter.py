@@ -33,6 +33,7 @@ from vca.telephony.providers.twilio.settings import (
     deployment_api_key,
     deployment_credentials,
 )
+from vca.telephony.turn_settings import TURN_FIELDS
 from vca.telephony.types import (
     Account,
     AccountField,
@@ -67,9 +68,11 @@ class TwilioAdapter(TelephonyAdapter):
 
     name: ClassVar[str] = NAME
     capabilities: ClassVar[Capabilities] = Capabilities(
-        relay=True, webrtc=True, languages=languages.TABLE
+        relay=True, webrtc=True, languages=languages.TABLE, turn=TURN_FIELDS
     )
-    websocket_format: ClassVar[WebSocketFormat | None] = WebSocketFormat(call_id_field="callSid")
+    websocket_format: ClassVar[WebSocketFormat | None] = WebSocketFormat(
+        call_id_field="callSid", reconnects=True
+    )
     actions: ClassVar[frozenset[str]] = webhooks.ACTIONS
     account_fields: ClassVar[tuple[AccountField, ...]] = ACCOUNT_FIELDS
 
@@ -148,6 +151,10 @@ class TwilioAdapter(TelephonyAdapter):
     @override
     def verify_websocket(self, request: CarrierRequest) -> None:
         webhooks.verify_websocket(request, self._credentials)
+
+    @override
+    def websocket_language(self, language: str) -> str:
+        return languages.choose_speech(None, language)[0]
 
     @override
     def on_inbound_call(self, call_metadata: CallMetadata) -> CallEvent:

@@ -12,6 +12,7 @@ from xml.sax.saxutils import escape, quoteattr
 from vca.kit.text import sanitize
 from vca.telephony.providers.twilio import languages
 from vca.telephony.providers.twilio.callback_urls import build_callback_url
+from vca.telephony.turn_settings import SpokenLanguage
 from vca.telephony.types import (
     Action,
     CallReply,
@@ -114,31 +115,62 @@ def _gather_language(language: str | None) -> str | None:
 def _relay(action: Relay, context: _RenderContext) -> str:
     """Return the verb that connects the voice WebSocket.
 
-    ConversationRelay needs the provider of a voice. Without a voice, the language selects one.
+    The attributes are those of Twilio's reference and of its SDK. A dropped WebSocket is opened
+    again (`applicationReconnect`).
     """
-    voice = languages.choose_relay_voice(action.voice, action.language)
+    turn = action.turn
     token = f'<Parameter name="token" value={quoteattr(sanitize(action.token))}/>'
     relay = _element(
         "ConversationRelay",
-        token,
+        "".join([*map(_relay_language, turn.languages), token]),
         url=action.url,
         welcomeGreeting=sanitize(action.greeting, max_length=MAX_TEXT_CHARS) or None,
+        welcomeGreetingInterruptible=turn.greeting_interruptible,
         **_relay_languages(action),
-        ttsProvider=voice and voice.provider,
-        voice=voice and voice.name,
-        interruptible="any" if action.interruptible else "none",
+        **_relay_voice(action.voice, action.language),
+        interruptible=turn.interruptible or "any",
+        interruptSensitivity=turn.interrupt_sensitivity,
+        ignoreBackchannel=_boolean(turn.ignore_backchannel),
+        turnDetection=_boolean(turn.turn_detection),
+        echoPromptFiltering=_boolean(turn.echo_filter),
+        speechTimeout=turn.end_ms,
         dtmfDetection="true",
+        applicationReconnect="true",
     )
     return _element("Connect", relay, action=context.turn_url("connect"))
 
 
 def _relay_languages(action: Relay) -> dict[str, str]:
-    """Return one language for both directions, or two if Twilio's values for them differ."""
+    """Return the language, or one for each direction if Twilio's values for them differ.
+
+    Twilio reports the language of each utterance with Deepgram only (changelog of 7 October 2025).
+    """
     spoken, _ = languages.choose_speech(action.voice, action.language)
+    if action.turn.languages:
+        return {
+            "language": spoken,
+            "transcriptionProvider": "Deepgram",
+            "transcriptionLanguage": "multi",
+        }
     recognition_language = languages.TABLE.recognition.choose(action.language)
     if spoken == recognition_language:
         return {"language": spoken}
     return {"ttsLanguage": spoken, "transcriptionLanguage": recognition_language}
+
+
+def _relay_language(spoken: SpokenLanguage) -> str:
+    """Return the element with the voice of a language that the call may change to."""
+    code, _ = languages.choose_speech(spoken.voice, spoken.language)
+    return _element("Language", code=code, **_relay_voice(spoken.voice, spoken.language))
+
+
+def _relay_voice(name: str | None, language: str | None) -> dict[str, str]:
+    """Return the attributes of a voice, none if Twilio selects one for the language.
+
+    ConversationRelay needs the provider of a voice.
+    """
+    voice = languages.choose_relay_voice(name, language)
+    return {} if voice is None else {"ttsProvider": voice.provider, "voice": voice.name}
 
 
 def _forward(action: Forward, context: _RenderContext) -> str:
@@ -215,3 +247,7 @@ def _xml_text(text: str) -> str:
         return entities
     inner = text.replace("]]>", "]]]]><![CDATA[>").replace("\r", "]]>&#13;<![CDATA[")
     return min(entities, f"<![CDATA[{inner}]]>", key=len)
+
+
+def _boolean(value: bool | None) -> str | None:
+    return None if value is None else str(value).lower()

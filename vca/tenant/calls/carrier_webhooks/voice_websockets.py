@@ -4,7 +4,8 @@ A WebSocket occupies a thread for the whole call, so one is offered only if a sl
 one each turn is an HTTP request; the caller notices nothing but longer pauses.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from time import monotonic, sleep
 from uuid import UUID
 
 from vca.kit import crypto
@@ -14,6 +15,7 @@ from vca.registry.relay_slots import service as slots
 from vca.registry.tenants import service as tenants
 from vca.telephony import providers
 from vca.telephony.adapter import InvalidCarrierRequest, TelephonyAdapter
+from vca.telephony.turn_settings import SpokenLanguage
 from vca.telephony.types import (
     CallReply,
     CarrierEvent,
@@ -29,6 +31,7 @@ from vca.tenant.calls.carrier_webhooks.authentication import AuthenticatedReques
 from vca.tenant.calls.core import record, state_machine
 from vca.tenant.calls.core.call_services import CallServices
 from vca.tenant.calls.core.call_types import CallRef, account_of
+from vca.tenant.calls.turns import spoken_language
 from vca.tenant.telephony_accounts import adapter_lookup
 
 ACTION = "relay"
@@ -36,6 +39,9 @@ ACTION = "relay"
 # WebSocket, or we failed. Carriers that can return it do so as `handoff`.
 RESUME, DONE, FAILED = "resume", "done", "failed"
 _PURPOSE = "relay"
+# How long a new connection waits for the process of the lost one.
+REPLACEMENT_TIMEOUT_S = 1.0
+_POLL_INTERVAL_S = 0.05
 _OFFER_KINDS: tuple[CarrierEventKind, ...] = ("call", "answered", "leg", "relayed")
 
 
@@ -43,19 +49,38 @@ class WebSocketRejected(Exception):
     """The WebSocket does not belong to a live call. The reason is for our log only."""
 
 
+class NoFreeSlot(Exception):
+    """The call is live, but no slot is left for the carrier's new connection."""
+
+
+@dataclass(frozen=True)
+class _Token:
+    """The content of a token: a call, the slot that was acquired for it, and two lengths."""
+
+    ref: CallRef
+    slot: UUID
+    silence_s: int
+    greeting_chars: int
+
+
 @dataclass(frozen=True)
 class AcceptedWebSocket:
     """An open WebSocket's call and slot.
 
     `silence_s` is the silence timeout. `greeting_chars` is the length of the text that the carrier
-    speaks when it opens the WebSocket. `apology` is what to say after a failure.
+    speaks when it opens the WebSocket. `is_reconnected`: the carrier has lost an earlier connection
+    of this WebSocket. The call uses `language`, and may change to one of `languages`. `apology` is
+    what to say after a failure.
     """
 
     ref: CallRef
     slot: UUID
     silence_s: int
     greeting_chars: int
-    apology: str = ""
+    is_reconnected: bool
+    language: SpokenLanguage
+    languages: tuple[SpokenLanguage, ...]
+    apology: str
 
 
 def offer_websocket(
@@ -88,6 +113,7 @@ def offer_websocket(
         greeting.text,
         greeting.language,
         greeting.voice,
+        listen.turn,
     )
     return CallReply((*earlier_actions, relay), reply.state)
 
@@ -135,27 +161,84 @@ def expected_signer(
 
 
 def accept_websocket(
-    services: CallServices, *, token: str, account: ProviderAccountRef, provider_call_id: str
+    services: CallServices,
+    *,
+    token: str,
+    account: ProviderAccountRef,
+    provider_call_id: str,
+    reconnects: bool,
 ) -> AcceptedWebSocket:
-    """Use the token's slot, once, for the live call that it was issued for.
+    """Use the token's slot for the live call that it was issued for.
 
-    Raises WebSocketRejected, and then has written nothing, as well as TenantUpgrading and
+    A token opens one WebSocket. If the carrier `reconnects`, the token of the call's last WebSocket
+    also opens the connections that replace a lost one, with a new slot each.
+
+    Raises WebSocketRejected, and then has written nothing, NoFreeSlot, TenantUpgrading and
     DatabaseFailure.
     """
-    accepted = _verify_token(services, token)
-    tenants.require_supported_schema(accepted.ref.tenant.id)
-    with tenant_session(accepted.ref.tenant) as session:
-        call_context = record.lock_call_context(session, accepted.ref.call_id)
+    claims = _verify_token(services, token)
+    tenants.require_supported_schema(claims.ref.tenant.id)
+    with tenant_session(claims.ref.tenant) as session:
+        call_context = record.lock_call_context(session, claims.ref.call_id)
     if (account_of(call_context), call_context.provider_call_id) != (account, provider_call_id):
         raise WebSocketRejected("the token belongs to another call")
     if call_context.status in state_machine.TERMINAL:
         raise WebSocketRejected("the call has ended")
     with public_connection() as connection:
-        if not slots.open_once(connection, accepted.slot):
-            raise WebSocketRejected("the token was used or has expired")
-    language = (call_context.profile or {}).get("language")
-    apology = record.sentence_or_default(call_context, "fallback", language=language)
-    return replace(accepted, apology=apology)
+        is_first = slots.open_once(connection, claims.slot)
+    is_current = call_context.websocket_offer == claims.slot
+    if not is_first and not (reconnects and is_current):
+        raise WebSocketRejected("the token was used or has expired")
+    slot = claims.slot if is_first else _replace_slot(services, call_context.websocket_slot)
+    _store_connection(claims, slot, replaced=None if is_first else call_context.websocket_slot)
+    profile = call_context.profile
+    return AcceptedWebSocket(
+        claims.ref,
+        slot,
+        claims.silence_s,
+        claims.greeting_chars,
+        is_reconnected=not is_first,
+        language=spoken_language.current_language(profile),
+        languages=spoken_language.allowed_languages(profile),
+        apology=record.sentence_or_default(call_context, "fallback", language=profile["language"]),
+    )
+
+
+def _replace_slot(services: CallServices, old_slot: UUID) -> UUID:
+    """Return an open slot for a connection that replaces another one. Raises NoFreeSlot.
+
+    The process of the old connection releases its slot after it has stored what the caller said
+    last. One that has died, or has not noticed the end of the connection, is not waited for longer.
+    """
+    deadline = monotonic() + REPLACEMENT_TIMEOUT_S
+    while _is_open(old_slot) and monotonic() < deadline:
+        sleep(_POLL_INTERVAL_S)
+    with public_connection() as connection:
+        slots.release_slot(connection, old_slot)
+        slot = slots.acquire_slot(connection, max_slots=services.relay_slots)
+        if slot is None or not slots.open_once(connection, slot):
+            raise NoFreeSlot
+    return slot
+
+
+def _is_open(slot: UUID) -> bool:
+    with public_connection() as connection:
+        return slots.renew(connection, slot)
+
+
+def _store_connection(claims: _Token, slot: UUID, *, replaced: UUID | None) -> None:
+    """Store which connection the call uses. Raises WebSocketRejected if another one was faster."""
+    with tenant_session(claims.ref.tenant) as session:
+        call_context = record.lock_call_context(session, claims.ref.call_id)
+        is_expected = replaced is None or call_context.websocket_slot == replaced
+        if is_expected:
+            record.update_call(
+                session, claims.ref.call_id, websocket_offer=claims.slot, websocket_slot=slot
+            )
+    if not is_expected:
+        with public_connection() as connection:
+            slots.release_slot(connection, slot)
+        raise WebSocketRejected("another connection has replaced the lost one")
 
 
 def _can_offer(
@@ -215,11 +298,9 @@ def _sign_token(
     return crypto.sign(services.secret, values, purpose=_PURPOSE)
 
 
-def _verify_token(services: CallServices, token: str) -> AcceptedWebSocket:
+def _verify_token(services: CallServices, token: str) -> _Token:
     try:
         tenant_id, call_id, slot, *lengths = crypto.unsign(services.secret, token, purpose=_PURPOSE)
     except (crypto.BadSignature, ValueError):
         raise WebSocketRejected("the token is not valid") from None
-    return AcceptedWebSocket(
-        CallRef(TenantRef(UUID(tenant_id)), UUID(call_id)), UUID(slot), *lengths
-    )
+    return _Token(CallRef(TenantRef(UUID(tenant_id)), UUID(call_id)), UUID(slot), *lengths)

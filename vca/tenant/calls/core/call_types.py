@@ -13,6 +13,10 @@ from vca.tenancy.schema import TenantRef
 from vca.tenant.calls.core.simulations import Simulation
 
 
+class ConnectionReplaced(Exception):
+    """The carrier has replaced the connection of a voice WebSocket by another one."""
+
+
 @dataclass(frozen=True)
 class CallRef:
     """A reference to a call: its tenant and its id."""
@@ -95,6 +99,9 @@ class CallContext:
     """The latest transfer as JSON, or None."""
     tokens: int
     call_metadata: Mapping[str, Any]
+    websocket_offer: UUID | None
+    websocket_slot: Any
+    """The slot of the current connection, or None."""
     profile: Any
     """The profile's version as JSON, or None."""
     fallback_number: str | None

@@ -1,8 +1,22 @@
-"""Summarise how long each stage of a call's turns took."""
+"""Measure how long each stage of a turn took, and summarise it for a call."""
 
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from statistics import quantiles
 from typing import Any
+
+from vca.observability import metrics
+
+
+def measure_turn(
+    model_ms: Mapping[str, int], *, database_s: float, total: timedelta
+) -> dict[str, int]:
+    """Return the milliseconds per stage of a turn, model, database and total, and count them."""
+    total_ms = round(total.total_seconds() * 1000)
+    latency_ms = {**model_ms, "database": round(database_s * 1000), "total": total_ms}
+    for stage, took_ms in latency_ms.items():
+        metrics.TURN_SECONDS.observe(took_ms / 1000, stage=stage)
+    return latency_ms
 
 
 def summarise_latency(turns: Iterable[Mapping[str, int]]) -> dict[str, Any] | None:

@@ -35,7 +35,9 @@ class Call(TenantBase):
 
     `tokens` counts all tokens that its models used, `output_tokens` the part that they generated.
     `reserved` counts against the spend cap while the call is live, in millionths of the currency's
-    minor unit. `simulation` is how a simulated call differs from a real one.
+    minor unit. `simulation` is how a simulated call differs from a real one. `spoken_language` are
+    fields of the profile that the caller's language replaces. `websocket_offer` is the slot in the
+    token of the last voice WebSocket, `websocket_slot` the slot of its current connection.
     """
 
     __tablename__ = "calls"
@@ -86,6 +88,9 @@ class Call(TenantBase):
     reserved: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     dialled_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     analysed_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    spoken_language: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    websocket_offer: Mapped[UUID | None]
+    websocket_slot: Mapped[UUID | None]
     created_at: Mapped[datetime] = timestamp_column()
 
     @property

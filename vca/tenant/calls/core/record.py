@@ -83,8 +83,10 @@ SELECT FROM calls WHERE id = %(call_id)s FOR UPDATE;
 SELECT c.id, c.status, c.started_at, c.caller_number, c.called_number, c.answered_at,
     c.ai_profile_id, c.direction, c.simulated, c.provider_type, c.provider_call_id,
     c.telephony_account_id, c.recording_status, c.simulation, c.transfer, c.tokens,
-    c.call_metadata, v.profile, n.fallback_number, s.sentences, s.phrases, s.time_zone, s.variables,
-    coalesce(n.hours, s.hours)::text
+    c.call_metadata, c.websocket_offer, c.websocket_slot,
+    -- With the language that the caller speaks, if it is not the profile's own.
+    v.profile || coalesce(c.spoken_language, '{}'), n.fallback_number, s.sentences, s.phrases,
+    s.time_zone, s.variables, coalesce(n.hours, s.hours)::text
 """
 _FROM_CALL = """
 FROM calls c

@@ -45,6 +45,7 @@ def _select_config(profile_condition: ColumnElement[bool]) -> Select[Any]:
             AiProfile.silence_seconds,
             AiProfile.recording,
             AiProfile.consent_sentence,
+            AiProfile.turn,
         )
         .select_from(Settings)
         .outerjoin(PhoneNumber, PhoneNumber.id == bindparam("phone_number_id"))

@@ -8,6 +8,8 @@ stored turns.
 
 from dataclasses import dataclass
 
+from vca.conversation import redaction
+from vca.conversation.redaction import Redaction
 from vca.kit import clock, failpoints
 from vca.observability import log
 from vca.telephony.types import CallEvent, HangUp, LegOutcome, Say
@@ -22,10 +24,18 @@ from vca.tenant.calls.turns import greeting, transfers, turn_handler
 
 @dataclass(frozen=True)
 class UnansweredUtterance:
-    """The caller's last utterance, which has no reply. `after` is the number of turns before it."""
+    """The caller's last utterance, which has no reply. `after` is the number of turns before it.
+
+    `redaction` is how the utterance was redacted before it was stored.
+    """
 
     utterance: str
     after: int
+    redaction: Redaction
+
+    def is_repeated_by(self, utterance: str) -> bool:
+        """Return whether the carrier has sent the same utterance again."""
+        return self.redaction.redact_text(utterance) == self.utterance
 
 
 def record_interruption(ref: CallRef, *, heard_text: str) -> None:
@@ -44,8 +54,8 @@ def resume_call(ref: CallRef, *, repeat_last: bool) -> TurnResult | UnansweredUt
     A WebSocket closes with its process, with a deployment, or because the call does something that
     needs none. Any process can then continue from the stored turns.
 
-    `repeat_last`: say the agent's last turn again, because it may not have been heard. Read-only
-    and repeatable. Raises NotFound.
+    `repeat_last`: say the agent's last turn again, because it may not have been heard. A turn of
+    which nothing was heard is always said again. Read-only and repeatable. Raises NotFound.
     """
     with tenant_session(ref.tenant) as session:
         call_context = record.lock_call_context(session, ref.call_id)
@@ -59,10 +69,14 @@ def resume_call(ref: CallRef, *, repeat_last: bool) -> TurnResult | UnansweredUt
         return TurnResult(ref, (HangUp(),))
     last_turn = turns[-1]
     if last_turn.speaker == "caller":
-        return UnansweredUtterance(last_turn.text, len(turns) - 1)
+        return UnansweredUtterance(
+            last_turn.text,
+            len(turns) - 1,
+            redaction.from_profile(call_context.profile.get("redaction")),
+        )
     # An empty Say tells another WebSocket which language and voice to use.
     say = Say(
-        last_turn.text if repeat_last else "",
+        last_turn.text if repeat_last or last_turn.heard_text == "" else "",
         call_context.profile["language"],
         call_context.profile["voice"],
     )

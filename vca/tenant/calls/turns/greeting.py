@@ -12,7 +12,7 @@ from vca.conversation import engine, localised_phrases, speech_text
 from vca.conversation.types import CallFacts
 from vca.kit import json
 from vca.telephony.types import Action, CallMetadata, Listen, Record, Say
-from vca.tenant.calls.turns import conversation_inputs
+from vca.tenant.calls.turns import conversation_inputs, spoken_language
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,9 @@ def _consent_sentence(profile: Mapping[str, Any], phrases: Mapping[str, Any]) ->
 
 
 def listen_action(profile: Mapping[str, Any]) -> Listen:
-    """Return a Listen action with the profile's silence timeout."""
+    """Return a Listen action with the profile's silence timeout and turn settings."""
     return Listen(
-        profile["silence_seconds"] or conversation_inputs.DEFAULT_SILENCE_S, profile["language"]
+        profile["silence_seconds"] or conversation_inputs.DEFAULT_SILENCE_S,
+        profile["language"],
+        spoken_language.turn_settings(profile),
     )

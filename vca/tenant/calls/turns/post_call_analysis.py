@@ -8,7 +8,7 @@ from vca.observability import log, metrics
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core import call_events, call_services, record, state_machine
 from vca.tenant.calls.core.call_types import CallRef
-from vca.tenant.calls.turns import conversation_inputs
+from vca.tenant.calls.turns import conversation_inputs, spoken_language
 
 
 def analyse_call(ref: CallRef) -> None:
@@ -29,7 +29,9 @@ def analyse_call(ref: CallRef) -> None:
         or not transcript
     ):
         return  # no turns: retention deleted them before the analysis
-    profile = conversation_inputs.to_conversation_profile(call_context.profile)
+    profile = conversation_inputs.to_conversation_profile(
+        spoken_language.in_main_language(call_context.profile)
+    )
     try:
         analysis = conversation_analysis.analyse_call(
             profile, transcript, models=models, extract=call_context.profile.get("extract")

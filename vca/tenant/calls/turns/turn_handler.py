@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from time import monotonic
 from typing import Any
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from sqlalchemy.orm import Session
@@ -29,6 +30,7 @@ from vca.telephony.types import CallEvent, Forward, HangUp, Say
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core import (
     call_services,
+    latency,
     outbound_legs,
     record,
     simulations,
@@ -37,6 +39,7 @@ from vca.tenant.calls.core import (
 from vca.tenant.calls.core.call_types import (
     CallContext,
     CallRef,
+    ConnectionReplaced,
     SpokenChunk,
     TurnResult,
     TurnStream,
@@ -77,19 +80,26 @@ def handle_keys(ref: CallRef, *, keys: str, models: Models, after: int | None = 
 
 
 def handle_utterance(
-    ref: CallRef, *, utterance: str, models: Models, after: int | None = None
+    ref: CallRef,
+    *,
+    utterance: str,
+    models: Models,
+    after: int | None = None,
+    connection: UUID | None = None,
 ) -> TurnStream:
     """Yield the agent's reply to an utterance chunk by chunk; return the actions that follow.
 
     `after` is the number of stored turns when the carrier began to listen. If the carrier repeats
     an utterance because our reply got lost, it gets the same reply. A turn that another process
     stored but did not answer is answered now. To stop early, close the generator: the text that it
-    has yielded is stored. If the models fail, the call ends with the tenant's sentence. Raises
-    NotFound.
+    has yielded is stored. If the models fail, the call ends with the tenant's sentence.
+
+    `connection` is the slot of the utterance's voice WebSocket. Raises NotFound, and
+    ConnectionReplaced if the call uses another one by now; then nothing is stored.
     """
     started_s = monotonic()
     with tenant_session(ref.tenant) as session:
-        pending = _store_caller_turn(session, ref, utterance, after)
+        pending = _store_caller_turn(session, ref, utterance, after, connection)
     database_s = monotonic() - started_s
     failpoints.kill_if_armed("calls.turn.heard")
     if isinstance(pending, TurnResult):
@@ -107,8 +117,17 @@ def handle_utterance(
         if texts:
             _store_reply(pending, Reply(speech_text.join_chunks(texts)))
         raise
-    reply = replace(reply, latency_ms=_measure_latency(pending, reply, database_s))
+    latency_ms = latency.measure_turn(
+        reply.latency_ms, database_s=database_s, total=clock.now() - pending.started_at
+    )
+    reply = replace(reply, latency_ms=latency_ms)
     return _store_reply(pending, reply)
+
+
+def store_utterance(ref: CallRef, *, utterance: str, connection: UUID) -> None:
+    """Store an utterance that another process will answer. Raises as `handle_utterance` does."""
+    with tenant_session(ref.tenant) as session:
+        _store_caller_turn(session, ref, utterance, None, connection)
 
 
 @dataclass(frozen=True)
@@ -120,11 +139,13 @@ class _AnsweredTurn:
 
 
 def _store_caller_turn(
-    session: Session, ref: CallRef, utterance: str, after: int | None
+    session: Session, ref: CallRef, utterance: str, after: int | None, connection: UUID | None
 ) -> "_PendingTurn | _AnsweredTurn | TurnResult":
     """Store the caller's turn unless it is stored already; return the pending or answered turn."""
     started_at = clock.now()
     call_context, turns = record.lock_call_and_turns(session, ref.call_id)
+    if connection not in (None, call_context.websocket_slot):
+        raise ConnectionReplaced
     redacted_utterance = redaction.from_profile(
         (call_context.profile or {}).get("redaction")
     ).redact_text(utterance)
@@ -262,16 +283,6 @@ def _reply_with_fallback(pending: _PendingTurn, error: ModelError, texts: list[s
         (agent_actions.HangUp("model_error", error.end_detail),),
     )
     return _store_reply(pending, reply, to_fallback=True)
-
-
-def _measure_latency(pending: _PendingTurn, reply: Reply, database_s: float) -> dict[str, int]:
-    """Return the milliseconds per stage: model, database and total."""
-    total_s = (clock.now() - pending.started_at).total_seconds()
-    stages = {"database": round(database_s * 1000), "total": round(total_s * 1000)}
-    latency_ms = {**reply.latency_ms, **stages}
-    for stage, took_ms in latency_ms.items():
-        metrics.TURN_SECONDS.observe(took_ms / 1000, stage=stage)
-    return latency_ms
 
 
 def _store_reply(pending: _PendingTurn, reply: Reply, *, to_fallback: bool = False) -> TurnResult:
