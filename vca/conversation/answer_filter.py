@@ -17,6 +17,7 @@ MAX_WITHHELD_CHARS = 16_000
 """Characters of an answer that are kept while it may turn out to be reasoning."""
 
 _POSSIBLE_MARK = re.compile(r"[<\[{`~◁]")
+_find_possible_mark = _POSSIBLE_MARK.search
 _JSON_START = re.compile(r"\{\s*[\"'}]|\[\s*\{|\[\s*[\w.]+\(")
 # At the start of an answer, braces and brackets are JSON unless they turn out to be words.
 _POSSIBLE_JSON_START = re.compile(r"\{|\[\s*[\"'{\]]|\[\s*[\w.]+\(")
@@ -75,12 +76,16 @@ class AnswerFilter:
         """The blocks that may be tool calls: those in marks, and others if there are no words."""
         return tuple(block for block in self._blocks if block.is_wrapped or not self.has_words)
 
+    def passes(self, chunk: str) -> bool:
+        """Return whether the chunk is words and changes nothing; then it needs no `add`."""
+        return self._passes_words and _find_possible_mark(chunk) is None
+
     def add(self, chunk: str) -> list[str | Reasoning]:
         """Return what the chunk adds to the words of the answer.
 
         `UnmarkedReasoning` takes earlier words back.
         """
-        if self._passes_words and not _POSSIBLE_MARK.search(chunk):
+        if self.passes(chunk):
             return [chunk]
         self._buffer += chunk
         return self._run()
@@ -150,7 +155,9 @@ class AnswerFilter:
             self._start_block(length, block, r"\Z")
             return True
         is_reasoning = model_markup.is_reasoning_opening(self._buffer)
-        if is_reasoning is None or self._call_length() < 0 or self._may_become_reasoning():
+        lower = self._buffer.lower()
+        may_be_reasoning = any(start.startswith(lower) for start in SPOKEN_REASONING)
+        if is_reasoning is None or may_be_reasoning or self._call_length() < 0:
             return False
         if is_reasoning and self._withheld is None:
             self._withheld = []
@@ -165,10 +172,6 @@ class AnswerFilter:
                 self._reasoning_end, self._read = end, self._read_message_reasoning
                 return True
         return False
-
-    def _may_become_reasoning(self) -> bool:
-        text = self._buffer.lower()
-        return any(start.startswith(text) for start in SPOKEN_REASONING)
 
     def _call_length(self) -> int:
         """Return the length of `name(` if the answer begins so, -1 if it still may, else 0."""
@@ -387,6 +390,13 @@ class AnswerFilter:
             self._finish_block(self._consume(len(self._buffer)))
             if self._buffer:  # words after all
                 self._finish_read()
-        elif self._read != self._read_header and not model_markup.is_cut_mark(self._buffer):
-            self._emit(self._buffer)
+        elif (
+            self._buffer
+            and self._read in (self._read_words, self._read_opening)
+            and not model_markup.is_cut_mark(self._buffer)
+        ):
+            # Not a mark after all, but there may be one behind its first character.
+            self._read = self._read_words
+            self._emit(self._consume(1))
+            self._finish_read()
         self._buffer = ""
