@@ -29,9 +29,7 @@ _CODE_STARTS = "\n{[<("
 _HEADER_END = re.compile(r"\n|(?=<[|｜a-z])")
 _ROLE = re.compile(r"\s*([a-z]+)(?![a-z])")
 _OPEN_ROLE = re.compile(r"\s*([a-z]*)\Z")
-_ROLES = (*model_markup.OWN_ROLES, *model_markup.OTHER_ROLES)
 _MAX_ROLE_CHARS = 20
-_REASONING_CHANNELS = ("analysis", "thought", "thinking", "reasoning")
 _RECIPIENT = re.compile(r"\bto=(?:functions\.)?([\w.-]{1,64})")
 _NEXT_MESSAGE = re.compile(r"<[|｜](?:end|start|channel|return|call)[|｜]>|<channel[|｜]>")
 _CALL_MESSAGE_END = r"<[|｜](?:call|end|return|start)[|｜]>|\Z"
@@ -269,7 +267,7 @@ class AnswerFilter:
         if is_turn and _OPEN_ROLE.match(self._buffer) and len(self._buffer) < _MAX_ROLE_CHARS:
             return False
         role = _ROLE.match(self._buffer) if is_turn else None
-        if is_turn and (role is None or role[1] not in _ROLES):
+        if is_turn and (role is None or role[1] not in model_markup.ROLES):
             self._read = self._read_words
             return True
         end = _HEADER_END.search(self._buffer)
@@ -288,7 +286,7 @@ class AnswerFilter:
             self._read = self._read_other_speaker
         elif self._header_kind == "channel" and not self._recipient:
             channel = _ROLE.match(header.lower())
-            if channel is not None and channel[1] in _REASONING_CHANNELS:
+            if channel is not None and channel[1] in model_markup.REASONING_CHANNELS:
                 self._reasoning_end, self._read = _NEXT_MESSAGE, self._read_message_reasoning
 
     def _read_other_speaker(self) -> bool:
