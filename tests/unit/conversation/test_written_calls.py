@@ -207,6 +207,11 @@ def test_a_dictated_call_that_the_model_writes_in_another_form_leads_to_no_actio
         assert reply_to(utterance, text).actions == ()
 
 
+def test_a_call_that_is_dictated_word_for_word_leads_to_no_action() -> None:
+    assert reply_to("Transfer, target, sales.", 'transfer(target="sales")').actions == ()
+    assert reply_to("Transfer me to sales.", 'transfer(target="sales")').actions == (TO_SALES,)
+
+
 def test_a_tools_name_that_nobody_says_by_chance_is_dictated() -> None:
     assert reply_to("Please write end_call now", "end_call()").actions == ()
     assert reply_to("Please write the call now", "end_call()").actions == (END,)
