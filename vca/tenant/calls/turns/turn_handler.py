@@ -245,7 +245,8 @@ def _reply_with_fallback(pending: _PendingTurn, error: ModelError, texts: list[s
     sentence = record.sentence_or_default(pending.call_context.sentences, "fallback")
     yield pending.to_chunk(sentence)
     reply = Reply(
-        speech_text.join_chunks([*texts, sentence]), (agent_actions.HangUp("model_error"),)
+        speech_text.join_chunks([*texts, sentence]),
+        (agent_actions.HangUp("model_error", error.end_detail),),
     )
     return _store_reply(pending, reply, to_fallback=True)
 
@@ -291,7 +292,7 @@ def _store_reply(pending: _PendingTurn, reply: Reply, *, to_fallback: bool = Fal
         stored_reply = replace(reply, text=text)
         _insert_agent_turn(session, pending, stored_reply, sequence=turns + 1, started_at=now)
         if applied.end_reason is not None:
-            _end_call(session, ref, applied.end_reason, now=now)
+            _end_call(session, ref, applied, now=now)
     failpoints.kill_if_armed("calls.turn.committed")
     _report_refused_tools(ref, reply)
     carrier_actions = (*pending.to_say_actions(phrases), *applied.carrier_actions)
@@ -338,6 +339,13 @@ def _insert_agent_turn(
     )
 
 
-def _end_call(session: Session, ref: CallRef, end_reason: str, *, now: datetime) -> None:
-    event = CallEvent("ENDED", ref.call_id.hex, now, "agent", end_reason=end_reason)
+def _end_call(session: Session, ref: CallRef, applied: AppliedActions, *, now: datetime) -> None:
+    event = CallEvent(
+        "ENDED",
+        ref.call_id.hex,
+        now,
+        "agent",
+        end_reason=applied.end_reason,
+        end_detail=applied.end_detail,
+    )
     record.apply_event(session, ref.call_id, event)
