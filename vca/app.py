@@ -54,7 +54,7 @@ from vca.tenant.ai_profiles import routes as ai_profiles
 from vca.tenant.ai_profiles import service as ai_profile_service
 from vca.tenant.audit import routes as audit
 from vca.tenant.calls import routes as calls
-from vca.tenant.calls.core import account_usage, call_services, record, watchdog
+from vca.tenant.calls.core import account_usage, call_services, live_usage, watchdog
 from vca.tenant.calls.core.call_services import CallServices
 from vca.tenant.calls.simulation import silent_callee, stream_limit
 from vca.tenant.messages import imported_mail
@@ -234,7 +234,7 @@ def _configure_services(app: Flask, config: Settings) -> None:
     phone.set_diallable_ranges(config.diallable_prefixes)
     settings_service.set_number_lister(number_samples.list_all)
     ai_profile_service.set_answered_number_lister(number_samples.list_answered)
-    cap.set_live_call_counter(record.live_usage)
+    cap.set_live_call_counter(live_usage.live_usage)
     profile_check.set_current_check(provider_compatibility.check_numbers_of_profile)
     accounts.set_account_use_finder(account_usage.describe_account_usage)
     watchdog.set_silence_limit(timedelta(seconds=config.call_silence_s))

@@ -14,7 +14,7 @@ from tests.support import admin_db
 from tests.support.carrier_adapter import PROVIDER_TYPE
 from tests.support.factories import Factory, Tenant, fresh_number
 from vca.tenancy.session import tenant_session
-from vca.tenant.calls.core import record
+from vca.tenant.calls.core import live_usage, record
 
 _HIGH_LIMITS_SQL = """
 UPDATE settings SET limits = '{"concurrent_calls": 1000}',
@@ -64,7 +64,7 @@ class ChaosTenant:
 
     def live_call_count(self) -> int:
         with tenant_session(self.tenant.ref) as session:
-            return record.live_call_count(session)
+            return live_usage.live_call_count(session)
 
     def check_job_count(self) -> int:
         """Return the number of pending or running jobs that check on a call."""

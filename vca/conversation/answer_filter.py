@@ -17,6 +17,7 @@ MAX_WITHHELD_CHARS = 16_000
 """Characters of an answer that are kept while it may turn out to be reasoning."""
 
 _POSSIBLE_MARK = re.compile(r"[<\[{`~◁]")
+_find_possible_mark = _POSSIBLE_MARK.search
 _JSON_START = re.compile(r"\{\s*[\"'}]|\[\s*\{|\[\s*[\w.]+\(")
 # At the start of an answer, braces and brackets are JSON unless they turn out to be words.
 _POSSIBLE_JSON_START = re.compile(r"\{|\[\s*[\"'{\]]|\[\s*[\w.]+\(")
@@ -28,9 +29,7 @@ _CODE_STARTS = "\n{[<("
 _HEADER_END = re.compile(r"\n|(?=<[|｜a-z])")
 _ROLE = re.compile(r"\s*([a-z]+)(?![a-z])")
 _OPEN_ROLE = re.compile(r"\s*([a-z]*)\Z")
-_ROLES = (*model_markup.OWN_ROLES, *model_markup.OTHER_ROLES)
 _MAX_ROLE_CHARS = 20
-_REASONING_CHANNELS = ("analysis", "thought", "thinking", "reasoning")
 _RECIPIENT = re.compile(r"\bto=(?:functions\.)?([\w.-]{1,64})")
 _NEXT_MESSAGE = re.compile(r"<[|｜](?:end|start|channel|return|call)[|｜]>|<channel[|｜]>")
 _CALL_MESSAGE_END = r"<[|｜](?:call|end|return|start)[|｜]>|\Z"
@@ -75,12 +74,16 @@ class AnswerFilter:
         """The blocks that may be tool calls: those in marks, and others if there are no words."""
         return tuple(block for block in self._blocks if block.is_wrapped or not self.has_words)
 
+    def passes(self, chunk: str) -> bool:
+        """Return whether the chunk is words and changes nothing; then it needs no `add`."""
+        return self._passes_words and _find_possible_mark(chunk) is None
+
     def add(self, chunk: str) -> list[str | Reasoning]:
         """Return what the chunk adds to the words of the answer.
 
         `UnmarkedReasoning` takes earlier words back.
         """
-        if self._passes_words and not _POSSIBLE_MARK.search(chunk):
+        if self.passes(chunk):
             return [chunk]
         self._buffer += chunk
         return self._run()
@@ -150,7 +153,9 @@ class AnswerFilter:
             self._start_block(length, block, r"\Z")
             return True
         is_reasoning = model_markup.is_reasoning_opening(self._buffer)
-        if is_reasoning is None or self._call_length() < 0 or self._may_become_reasoning():
+        lower = self._buffer.lower()
+        may_be_reasoning = any(start.startswith(lower) for start in SPOKEN_REASONING)
+        if is_reasoning is None or may_be_reasoning or self._call_length() < 0:
             return False
         if is_reasoning and self._withheld is None:
             self._withheld = []
@@ -165,10 +170,6 @@ class AnswerFilter:
                 self._reasoning_end, self._read = end, self._read_message_reasoning
                 return True
         return False
-
-    def _may_become_reasoning(self) -> bool:
-        text = self._buffer.lower()
-        return any(start.startswith(text) for start in SPOKEN_REASONING)
 
     def _call_length(self) -> int:
         """Return the length of `name(` if the answer begins so, -1 if it still may, else 0."""
@@ -266,7 +267,7 @@ class AnswerFilter:
         if is_turn and _OPEN_ROLE.match(self._buffer) and len(self._buffer) < _MAX_ROLE_CHARS:
             return False
         role = _ROLE.match(self._buffer) if is_turn else None
-        if is_turn and (role is None or role[1] not in _ROLES):
+        if is_turn and (role is None or role[1] not in model_markup.ROLES):
             self._read = self._read_words
             return True
         end = _HEADER_END.search(self._buffer)
@@ -285,7 +286,7 @@ class AnswerFilter:
             self._read = self._read_other_speaker
         elif self._header_kind == "channel" and not self._recipient:
             channel = _ROLE.match(header.lower())
-            if channel is not None and channel[1] in _REASONING_CHANNELS:
+            if channel is not None and channel[1] in model_markup.REASONING_CHANNELS:
                 self._reasoning_end, self._read = _NEXT_MESSAGE, self._read_message_reasoning
 
     def _read_other_speaker(self) -> bool:
@@ -387,6 +388,13 @@ class AnswerFilter:
             self._finish_block(self._consume(len(self._buffer)))
             if self._buffer:  # words after all
                 self._finish_read()
-        elif self._read != self._read_header and not model_markup.is_cut_mark(self._buffer):
-            self._emit(self._buffer)
+        elif (
+            self._buffer
+            and self._read in (self._read_words, self._read_opening)
+            and not model_markup.is_cut_mark(self._buffer)
+        ):
+            # Not a mark after all, but there may be one behind its first character.
+            self._read = self._read_words
+            self._emit(self._consume(1))
+            self._finish_read()
         self._buffer = ""

@@ -224,7 +224,7 @@ class _ModelAttempt:
             if isinstance(item, UnmarkedReasoning):
                 self._text, self.useful = "", self._tool_call_count > 0
                 yield from self._emit(item)
-            elif isinstance(item, Reasoning):
+            if isinstance(item, Reasoning):
                 if not self.useful:
                     self._timer.extend_for_reasoning()
             elif item is not None:

@@ -67,6 +67,8 @@ _DATA_TOKEN = re.compile(r"(?:start_|begin_)?tool_(?:output|result|response)s?(?
 _TURN_START = re.compile(r"(?:im_)?start|start_header_id|start_of_(?:turn|role)|header_start")
 OWN_ROLES = ("assistant", "model", "bot", "chatbot", "ai")
 OTHER_ROLES = ("user", "human", "system", "tool", "developer", "observation", "ipython")
+ROLES = (*OWN_ROLES, *OTHER_ROLES)
+REASONING_CHANNELS = ("analysis", "thought", "thinking", "reasoning")
 _CHANNEL_TOKENS: dict[str, MarkKind] = {
     "channel": "channel",
     "message": "message",

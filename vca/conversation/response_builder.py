@@ -142,12 +142,13 @@ class _ResponseBuilder:
 
     def _read_event(self, event: model_fallback.AnswerEvent) -> Iterable[str]:
         """Return the text that can be spoken after the event."""
-        if isinstance(event, str | ToolCall) and "model_first_token" not in self._latency_ms:
-            self._latency_ms["model_first_token"] = self._elapsed_ms()
+        if isinstance(event, str):
+            if not self._latency_ms:
+                self._record_first_chunk()
+            return self._reply_text.add_chunk(event)
         match event:
-            case str():
-                return self._reply_text.add_chunk(event)
             case ToolCall():
+                self._record_first_chunk()
                 self._tool_calls.add_call(event)
             case ModelStarted():
                 self._model_name = event.model
@@ -165,6 +166,10 @@ class _ResponseBuilder:
     def _add_phrase(self, key: localised_phrases.PhraseKey) -> str:
         text = localised_phrases.phrase(key, self._profile.language, self._profile.phrases)
         return self._reply_text.add_phrase(text)
+
+    def _record_first_chunk(self) -> None:
+        if "model_first_token" not in self._latency_ms:
+            self._latency_ms["model_first_token"] = self._elapsed_ms()
 
     def _elapsed_ms(self) -> int:
         return round((self._clock() - self._started_at) * 1000)

@@ -50,7 +50,8 @@ class SpeechOnlyModel(ModelClient):
         tool_names = [spec.name for spec in request.tools]
         answer = AnswerFilter(tool_names, withholds=model in self._unmarked_reasoners)
         try:
-            summary = yield from self._filter_stream(request, answer)
+            with closing(self._client.stream(request)) as chunks:
+                summary = yield from _filter_chunks(chunks, answer)
         finally:
             if answer.had_unmarked_reasoning:
                 self._unmarked_reasoners.add(model)
@@ -60,19 +61,19 @@ class SpeechOnlyModel(ModelClient):
             self._unmarked_reasoners.discard(model)
         return summary
 
-    def _filter_stream(
-        self, request: ModelRequest, answer: AnswerFilter
-    ) -> Generator[Chunk | Reasoning, None, AnswerSummary]:
-        with closing(self._client.stream(request)) as chunks:
-            while True:
-                try:
-                    chunk = next(chunks)
-                except StopIteration as end:
-                    summary: AnswerSummary = end.value
-                    return summary
-                if not isinstance(chunk, str):
-                    yield chunk
-                elif items := answer.add(chunk):
-                    yield from items
-                else:  # something for every chunk: between two the reader may stop
-                    yield _REASONING if chunk.strip() else chunk
+
+def _filter_chunks(
+    chunks: Generator[Chunk | Reasoning, None, AnswerSummary], answer: AnswerFilter
+) -> Generator[Chunk | Reasoning, None, AnswerSummary]:
+    try:
+        while True:
+            chunk = next(chunks)
+            if not isinstance(chunk, str) or answer.passes(chunk):
+                yield chunk
+            elif items := answer.add(chunk):
+                yield from items
+            else:  # something for every chunk: between two the reader may stop
+                yield _REASONING if chunk.strip() else chunk
+    except StopIteration as end:
+        summary: AnswerSummary = end.value
+        return summary

@@ -20,8 +20,10 @@ _CHUNK_END = re.compile(
     r"(?P<sentence>(?<![.!?…؟।۔])[.!?…؟।۔]++[\"'”’»)\]*_~`]*+(?=\s)|[。！？]+[」』”’）]*|\n)"
     r"|(?<![,;])[,;]++[\"'”’»)\]]*+(?=\s)|(?<=\s)[–—-](?=\s)|[，、；]"
 )
-# A model chunk without one of these completes neither a spoken chunk nor a tag.
-_COMPLETING_CHARACTER = re.compile(r"[\s>。！？」』”’），、；]")
+# A model chunk that brings none of these completes neither a spoken chunk nor a tag. The beginning
+# may be in the characters before the chunk.
+_COMPLETING_TEXT = re.compile(r"[.!?…؟।۔,;][^\w\s]{0,14}+\s|\s[–—-]\s|[\n>。！？」』”’），、；]")
+_CHARS_BEFORE_CHUNK = 16
 _TRAILING_BLANKS = re.compile(r"[ \t]{2,}\Z")
 _SENTENCE_END = re.compile(r"[.!?…。！？؟।۔][\"'”’»)\]」』）*_~`]*(\s|\Z)")
 _FINAL_SENTENCE_END = re.compile(r"[.!?…。！？؟।۔][\"'”’»)\]」』）]*\s*\Z")
@@ -85,11 +87,11 @@ class SentenceChunker:
         """Return the spoken chunks that the model's chunk completes."""
         if not chunk.strip(" \t") and self._pending[-1:] in " \t":
             return iter(())  # endless white space must not fill the buffer
+        recent_text = self._pending[-_CHARS_BEFORE_CHUNK:] + chunk
         self._pending += chunk
-        if not _COMPLETING_CHARACTER.search(chunk) and len(self._pending) <= self._max_chars:
+        if not _COMPLETING_TEXT.search(recent_text) and len(self._pending) <= self._max_chars:
             return iter(())  # do not scan the pending text again
-        text = markup.remove_links(markup.remove_tags(self._pending))
-        text = _TRAILING_BLANKS.sub(" ", text)
+        text = _TRAILING_BLANKS.sub(" ", self._text_without_tags())
         # The rest of an open tag or link is in a later chunk and may contain what looks like a
         # chunk's end.
         end = markup.complete_length(text)
@@ -104,11 +106,14 @@ class SentenceChunker:
 
         Of a truncated stream it is returned only if it contains the end of a sentence.
         """
-        *complete, remainder = _split_chunks(self._pending)
+        *complete, remainder = _split_chunks(self._text_without_tags())
         self._pending = ""
         if not truncated or has_sentence(remainder):
             complete.append(remainder)
         return _clean_chunks(complete)
+
+    def _text_without_tags(self) -> str:
+        return markup.remove_links(markup.remove_tags(self._pending))
 
 
 def _clean_chunks(spoken_chunks: Iterable[str]) -> Iterator[str]:

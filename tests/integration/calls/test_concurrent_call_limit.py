@@ -14,7 +14,7 @@ from vca.kit import clock
 from vca.telephony.types import Caller, CallEvent, CallMetadata, ProviderAccountRef
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.carrier_webhooks import authentication
-from vca.tenant.calls.core import record
+from vca.tenant.calls.core import live_usage
 from vca.tenant.calls.core.call_types import InboundCall
 from vca.tenant.calls.turns import call_flow, call_start
 
@@ -55,7 +55,7 @@ def test_at_most_ten_of_a_thousand_concurrent_calls_are_live(
             return "refused"
         assert response.ref is not None
         with tenant_session(acme.ref) as session:  # the count is highest after a call is answered
-            live_counts.append(record.live_call_count(session))
+            live_counts.append(live_usage.live_call_count(session))
         if attempt % 3 == 0:  # some calls end and make room for others
             end = CallEvent("ENDED", event.call_id, clock.now(), "end", "caller_hangup")
             call_flow.apply_call_event(response.ref, event=end)
@@ -65,7 +65,7 @@ def test_at_most_ten_of_a_thousand_concurrent_calls_are_live(
         results = Counter(threads.map(make_call, range(ATTEMPTS)))
 
     with tenant_session(acme.ref) as session:
-        assert record.live_call_count(session) == LIMIT
+        assert live_usage.live_call_count(session) == LIMIT
     assert max(live_counts) == LIMIT
     assert results["answered"] > LIMIT
     assert results.total() == ATTEMPTS

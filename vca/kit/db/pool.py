@@ -51,7 +51,8 @@ def make_engine(
     event.listen(engine, "checkout", _reject_dead_connection)
 
     @event.listens_for(engine, "connect")
-    def _check_session_settings(dbapi_connection: Any, record: Any) -> None:
+    def _prepare_connection(dbapi_connection: Any, record: Any) -> None:
+        schema_affinity.catalogue_cache_of(record.info).tables = tables
         missing_sql = session_settings.missing_settings_sql(dbapi_connection)
         record.info[dialect.SESSION_SETTINGS_KEY] = missing_sql
 
@@ -64,10 +65,6 @@ def make_engine(
     def _retire_over_budget(_: Any, record: Any) -> None:
         if schema_affinity.is_over_budget(record.info, tenants_per_connection, tables):
             record.invalidate()
-
-    @event.listens_for(engine, "connect")
-    def _set_tables(_: Any, record: Any) -> None:
-        schema_affinity.catalogue_cache_of(record.info).tables = tables
 
     if tenant_tables:
 

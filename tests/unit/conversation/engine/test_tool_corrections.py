@@ -187,7 +187,7 @@ def test_the_deadline_of_the_request_counts_too() -> None:
 
 
 def test_both_answers_share_the_time_of_the_turn() -> None:
-    model = SequenceModel(["I note it.", BAD_MESSAGE], [hanging_step()])
+    model = SequenceModel(["I note it.", BAD_MESSAGE], [hanging_step(), "What is it about?"])
 
     reply = generate_reply(
         "Note it",

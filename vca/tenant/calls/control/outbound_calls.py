@@ -26,6 +26,7 @@ from vca.tenant.ai_profiles.models import AiProfile
 from vca.tenant.calls.core import (
     call_events,
     call_services,
+    live_usage,
     outbound_legs,
     record,
     state_machine,
@@ -84,11 +85,11 @@ def place_call(
     max_concurrent_calls = limits.effective_limits(
         tenant_status.get_tenant_status(session).plan_limits, tenant_settings.limits
     ).concurrent_calls
-    live_usage, now = record.live_usage(session), clock.now()
-    if live_usage.calls >= max_concurrent_calls:
+    live, now = live_usage.live_usage(session), clock.now()
+    if live.calls >= max_concurrent_calls:
         raise LimitReached("concurrent_calls", max_concurrent_calls)
     budget_decision = cap.check_budget(
-        session, spend_cap=tenant_settings.spend_cap, live=live_usage, now=now
+        session, spend_cap=tenant_settings.spend_cap, live=live, now=now
     )
     if tenant_settings.spend_cap is not None and not budget_decision.allowed:
         raise SpendCapReached(tenant_settings.spend_cap)

@@ -4,11 +4,11 @@ Uses table statements instead of ORM objects to save round trips, because a call
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Row, Table, func, select, text, update
+from sqlalchemy import Row, Table, select, update
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.orm import Session
 
@@ -20,18 +20,14 @@ from vca.kit.errors import NotFound
 from vca.telephony.types import CallEvent, ProviderAccountRef
 from vca.tenant.calls.core import call_end, call_events, latency, metering, state_machine
 from vca.tenant.calls.core.call_types import CallContext, NewCall, account_of
-from vca.tenant.calls.core.models import LIVE_CONDITION, Call, Event, Turn, TurnRecord
+from vca.tenant.calls.core.models import Call, Event, Turn, TurnRecord
 from vca.tenant.calls.core.state_machine import LifecycleState
 from vca.tenant.settings import phrases
-from vca.tenant.usage.cap import LiveCalls
 from vca.tenant.webhooks import events as webhooks
 
 _calls: Table = Call.__table__  # type: ignore[assignment] # typed as FromClause
 _events: Table = Event.__table__  # type: ignore[assignment]
 
-_SELECT_LIVE_USAGE = select(func.count(), func.coalesce(func.sum(Call.reserved), 0)).where(
-    text(LIVE_CONDITION), Call.simulated.is_(False)
-)
 # Inserts a call, its first events and the greeting in one statement and so in one round trip.
 _INSERT_CALL = """
 WITH ringing AS (
@@ -112,26 +108,6 @@ _ADD_TOKENS = """
 UPDATE calls SET tokens = tokens + %(spent)s, output_tokens = output_tokens + %(spent_on_output)s
 WHERE id = %(call_id)s
 """
-
-
-def live_usage(session: Session) -> LiveCalls:
-    """Return the number of real live calls and the budget that they reserve."""
-    call_count, reserved = session.connection().execute(_SELECT_LIVE_USAGE).one()
-    return LiveCalls(call_count, int(reserved))
-
-
-def live_call_count(session: Session) -> int:
-    """Return how many real calls are live."""
-    return live_usage(session).calls
-
-
-def count_tokens(session: Session, *, hours: int) -> int:
-    """Return how many model tokens the real calls that began in the last `hours` have used."""
-    in_period = Call.started_at > func.now() - timedelta(hours=hours)
-    token_sum = select(func.coalesce(func.sum(Call.tokens), 0)).where(
-        in_period, Call.simulated.is_(False)
-    )
-    return int(session.scalar(token_sum) or 0)
 
 
 def sentence_or_default(config: CallContext | Row[Any], name: str, *, language: str | None) -> str:

@@ -9,7 +9,7 @@ from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from vca.registry.number_registry.service import Owner
-from vca.tenant.calls.core import record
+from vca.tenant.calls.core import live_usage
 from vca.tenant.calls.core.call_types import InboundCall
 from vca.tenant.calls.routing import number_config
 from vca.tenant.calls.routing.routing_rules import Route, RoutingInput, decide_route
@@ -32,7 +32,7 @@ def explain_route(
     config = number_config.load_for_number(session, phone_number_id=owner.phone_number_id)
     routing_input = _collect_number_input(owner, config, moment=moment)
     if not simulated:
-        budget_decision = _check_budget(session, config, record.live_usage(session), moment)
+        budget_decision = _check_budget(session, config, live_usage.live_usage(session), moment)
         routing_input = replace(routing_input, within_spend_cap=budget_decision.allowed)
     return decide_route(routing_input)
 
@@ -46,7 +46,7 @@ def collect_call_input(
     routing_input = apply_requested_profile(routing_input, call)
     if call.simulated:
         return routing_input, 0
-    live = record.live_usage(session)
+    live = live_usage.live_usage(session)
     budget_decision = _check_budget(session, config, live, routing_input.moment)
     tenant_limits = limits.effective_limits(call.owner.plan_limits, config.limits)
     routing_input = replace(
@@ -109,7 +109,7 @@ def _check_limits(
     within_concurrency_limit = live.calls < tenant_limits.concurrent_calls
     daily_tokens = tenant_limits.tokens_per_day
     within_token_limit = (
-        daily_tokens is None or record.count_tokens(session, hours=24) < daily_tokens
+        daily_tokens is None or live_usage.count_tokens(session, hours=24) < daily_tokens
     )
     return replace(
         routing_input,

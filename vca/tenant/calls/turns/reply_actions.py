@@ -67,9 +67,8 @@ def apply_actions(
             case agent_actions.HangUp():
                 number = _authorise_fallback(session, ref, call_context) if to_fallback else None
                 results.append(ActionResult(action))
-                return AppliedActions(
-                    results, (_end_action(number),), action.end_reason, action.end_detail
-                )
+                end = (action.end_reason, action.end_detail)
+                return AppliedActions(results, (_end_action(number),), *end)
     return AppliedActions(results, (greeting.listen_action(call_context.profile),))
 
 
