@@ -4,14 +4,12 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from benchmarks.postgres import BenchmarkDatabase
+from vca.app import create_app
 from vca.kit import db
 from vca.kit.db import Database
-from vca.registry import deployment
 from vca.registry.api_keys import service as api_keys
 from vca.registry.tenants import service as tenants
 from vca.settings import Settings
-from vca.telephony import providers
-from vca.telephony.providers import Carriers
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public_session, tenant_session
 from vca.tenant.ai_profiles import service as ai_profiles
@@ -50,8 +48,7 @@ def create_tenants(
     settings: Settings, postgres: BenchmarkDatabase, count: int
 ) -> list[BenchmarkTenant]:
     """Create `count` tenants through the product's own services."""
-    providers.set_current_carriers(Carriers(settings))
-    deployment.set_roles_from_settings(settings)
+    create_app(settings)  # connects the packages whose services are used here
     database = db.set_current_database(Database(postgres.web_dsn, pool_size=1))
     with db.statement_timeout_scope(60):
         new_tenants = [_create_tenant(settings, index) for index in range(count)]

@@ -1,6 +1,7 @@
 """Create and find tenants, and change their status and plan."""
 
 from datetime import timedelta
+from time import monotonic
 from uuid import UUID, uuid4
 
 from sqlalchemy import func, select
@@ -24,6 +25,10 @@ _STATUS_EVENTS = {
     "suspended": "tenant.suspended",
     "deleted": "tenant.deleted",
 }
+# How long a process remembers that a tenant's schema is supported, in seconds.
+REMEMBER_SUPPORT_S = 60.0
+_MAX_REMEMBERED_TENANTS = 10_000
+_supported_until_s: dict[UUID, float] = {}
 _REVISION = "SELECT schema_revision FROM public.tenants WHERE id = %(id)s"
 
 
@@ -126,12 +131,25 @@ def _record_changes(session: Session, tenant: Tenant, **previous_values: str) ->
 def require_supported_schema(tenant_id: UUID) -> None:
     """Raise TenantUpgrading if the tenant's schema is older than this code supports.
 
-    It is one autocommitted read, for requests that have neither an API key nor a called number.
+    It is one autocommitted read, for requests that have neither an API key nor a called number. The
+    process remembers for a while that a schema is supported: migrations only move it ahead, and an
+    import that replaces the tenant's data is the only other change.
     """
+    now_s = monotonic()
+    if _supported_until_s.get(tenant_id, 0.0) > now_s:
+        return
     with public_connection() as connection:
         row = db.fetch_one(connection, _REVISION, {"id": tenant_id.hex})
     if row is not None:
         schema.require_supported_revision(row[0])
+        if len(_supported_until_s) >= _MAX_REMEMBERED_TENANTS:
+            _supported_until_s.clear()
+        _supported_until_s[tenant_id] = now_s + REMEMBER_SUPPORT_S
+
+
+def forget_supported_schemas() -> None:
+    """Check each tenant's schema again at its next request."""
+    _supported_until_s.clear()
 
 
 def tenant_ref(tenant: Tenant) -> TenantRef:
