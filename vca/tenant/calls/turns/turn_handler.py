@@ -330,13 +330,22 @@ def _insert_agent_turn(
         started_at=started_at,
         latency_ms=reply.latency_ms,
         answers=pending.answers,
-        actions=[pending.redaction.redact_value(asdict(action)) for action in reply.actions],
+        actions=[
+            pending.redaction.redact_value(_action_record(action)) for action in reply.actions
+        ],
         tokens=tokens,
         refused_tools=[
             pending.redaction.redact_value(asdict(refused_tool))
             for refused_tool in reply.refused_tools
         ],
     )
+
+
+def _action_record(action: agent_actions.Action) -> dict[str, Any]:
+    """Return the action as a turn has it; why a model failed is a detail of the call's end."""
+    fields = asdict(action)
+    fields.pop("end_detail", None)
+    return fields
 
 
 def _end_call(session: Session, ref: CallRef, applied: AppliedActions, *, now: datetime) -> None:
