@@ -341,11 +341,11 @@ def _insert_agent_turn(
     )
 
 
-def _action_record(action: agent_actions.Action) -> dict[str, Any]:
+def _action_record(pending: _PendingTurn, action: agent_actions.Action) -> Any:
     """Return the action as a turn has it; why a model failed is a detail of the call's end."""
     fields = asdict(action)
     fields.pop("end_detail", None)
-    return fields
+    return pending.redaction.redact_value(fields)
 
 
 def _end_call(session: Session, ref: CallRef, applied: AppliedActions, *, now: datetime) -> None:
