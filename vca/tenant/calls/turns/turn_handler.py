@@ -330,9 +330,7 @@ def _insert_agent_turn(
         started_at=started_at,
         latency_ms=reply.latency_ms,
         answers=pending.answers,
-        actions=[
-            pending.redaction.redact_value(_action_record(action)) for action in reply.actions
-        ],
+        actions=[_action_record(pending, action) for action in reply.actions],
         tokens=tokens,
         refused_tools=[
             pending.redaction.redact_value(asdict(refused_tool))
