@@ -59,7 +59,7 @@ _COLUMNS_WITHOUT_MARKER = {
     },
     "settings": {"dial_policy", "home_country", "limits", "retention_days", "time_zone"},
     "telephony_accounts": {"provider_type"},
-    "turns": {"actions", "latency_ms", "speaker", "tokens"},
+    "turns": {"actions", "latency_ms", "refused_tools", "speaker", "tokens"},
     "usage_facts": {"key", "kind", "leg", "plan"},
     "webhook_deliveries": {"status", "type"},
     "webhooks": {"events"},

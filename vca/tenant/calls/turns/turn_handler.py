@@ -361,7 +361,7 @@ def _insert_agent_turn(
         started_at=started_at,
         latency_ms=reply.latency_ms,
         answers=pending.answers,
-        actions=[pending.redaction.redact_value(asdict(action)) for action in reply.actions],
+        actions=[_action_record(pending, action) for action in reply.actions],
         tokens=tokens,
         refused_tools=[
             pending.redaction.redact_value(asdict(refused_tool))
@@ -369,6 +369,13 @@ def _insert_agent_turn(
         ],
         at_commit=not reply.actions,
     )
+
+
+def _action_record(pending: _PendingTurn, action: agent_actions.Action) -> Any:
+    """Return the action as a turn has it; why a model failed is a detail of the call's end."""
+    fields = asdict(action)
+    fields.pop("end_detail", None)
+    return pending.redaction.redact_value(fields)
 
 
 def _end_call(session: Session, ref: CallRef, applied: AppliedActions, *, now: datetime) -> None:
