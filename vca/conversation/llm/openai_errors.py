@@ -13,6 +13,7 @@ from vca.conversation.llm.message_redaction import redact_message, remove_quotes
 from vca.conversation.llm.model_support import Rejection
 from vca.conversation.llm.transport import NameNotResolved
 from vca.conversation.llm.transport_decoding import ResponseTooLong
+from vca.kit import json
 
 # What a server can make the SDK and the transport raise: their own errors, and those of reading a
 # response of an unexpected shape.
@@ -119,6 +120,17 @@ class ErrorTranslator:
         texts = (str(code).lower() for code in codes if code)
         well_formed = (code for code in texts if _ERROR_CODE.fullmatch(code))
         return next((code for code in well_formed if code not in key and key not in code), "")
+
+
+def status_error(response: httpx2.Response) -> openai.APIStatusError:
+    """Return the SDK's error for a response, which has been read, with an error status."""
+    try:
+        body = json.loads_tolerant(response.content)
+    except json.InvalidJson:
+        body = response.text
+    if isinstance(body, dict):
+        body = body.get("error", body)
+    return openai.APIStatusError(f"status {response.status_code}", response=response, body=body)
 
 
 def _message_text(body: object) -> str:
