@@ -85,6 +85,8 @@ TASKS = (
     "webhooks.tell",
     OTHER,
 )
+# `done`, or the reason of `analysis` in the API.
+ANALYSIS_RESULTS = ("done", "no_model", "no_words", "model_failed", "bad_answer", "forgotten")
 MODEL_FAILURES = ("timeout", "rate_limited", "refused", "unavailable", "bad_answer")
 
 # Callers notice delays of half a second, one and two seconds, so the buckets are narrow there.
@@ -112,6 +114,11 @@ MODEL_FAILURES_TOTAL = Counter(
     "vca_model_failures_total",
     "Failed requests to the language model.",
     {"failure": MODEL_FAILURES},
+)
+CALL_ANALYSES = Counter(
+    "vca_call_analyses_total",
+    "Post-call analyses that ended, by result: done, or the reason why there is none.",
+    {"result": ANALYSIS_RESULTS},
 )
 DIALLING_REFUSED = Counter(
     "vca_dialling_refused_total",

@@ -35,7 +35,7 @@ class Call(TenantBase):
 
     `tokens` counts all tokens that its models used, `output_tokens` the part that they generated.
     `reserved` counts against the spend cap while the call is live, in millionths of the currency's
-    minor unit.
+    minor unit. `analysis_status` and `analysis_reason` are read with `analysis_state`.
     """
 
     __tablename__ = "calls"
@@ -84,6 +84,8 @@ class Call(TenantBase):
     reserved: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     dialled_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     analysed_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    analysis_status: Mapped[str] = mapped_column(Text, server_default="none")
+    analysis_reason: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = timestamp_column()
 
     @property
