@@ -35,7 +35,7 @@ worker_connections = threads if _SERVES_RELAY else 1_000
 timeout = 30
 # A deployment lets current turns finish, and lets WebSockets finish speaking. It may interrupt a
 # replay.
-graceful_timeout = 45 if _SERVES_RELAY else 30
+graceful_timeout = max(45 if _SERVES_RELAY else 30, _settings.llm_timeout_s + 10)
 # How long the kernel waits for the first byte of a connection before a worker gets it.
 DEFER_ACCEPT_S = 30
 # Longer than the usual idle timeout of load balancers, so that they close first and no request is
@@ -116,11 +116,14 @@ def post_worker_init(worker: Any) -> None:
     The models' SDK and the migrations are loaded now, and not while the first caller waits.
     """
     from vca.observability import prometheus
+    from vca.registry.model_checks import background
     from vca.tenancy import schema
     from vca.tenant.calls.core import call_services
 
     prometheus.configure_metrics(_settings.metrics_folder)
-    call_services.current_services().models.warm_up()
+    models = call_services.current_services().models
+    models.warm_up()
+    background.start(models)
     schema.head()
     if _SERVES_RELAY:
         _drain_on_sigterm()

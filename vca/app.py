@@ -115,6 +115,7 @@ COMMANDS = {
     "dialling": "vca.tenant.settings.commands:dialling",
     "calls": "vca.tenant.calls.commands:calls",
     "telephony": "vca.tenant.calls.carrier_commands:telephony",
+    "models": "vca.tenant.calls.model_commands:models",
     "secrets": "vca.tenant.key_rotation.commands:secrets",
     "usage": "vca.tenant.usage.commands:usage",
     "privacy": "vca.tenant.privacy.commands:privacy",
@@ -165,6 +166,7 @@ def _set_flask_config(app: Flask, config: Settings) -> None:
         PUBLIC_BASE_URL=config.public_base_url,
         CLAIMS_ARE_OPEN=config.claims_are_open,
         MODELS=config.models,
+        MODEL_SUPPORTS_TOOLS=_model_supports_tools,
         PROVIDE_AUTOMATIC_OPTIONS=False,
         PROPAGATE_EXCEPTIONS=False,
         API_TITLE=f"{config.app_name} API",
@@ -229,12 +231,18 @@ def _configure_services(app: Flask, config: Settings) -> None:
     stream_limit.set_max_streams(config.simulation_streams)
 
 
+def _model_supports_tools(model: str | None) -> bool:
+    return call_services.current_services().models.supports_tools(model)
+
+
 def _create_models(config: Settings) -> Models:
     return create_models(
         base_url=config.llm_base_url,
         api_key=config.llm_api_key,
         model=config.llm_model,
         timeout_s=config.llm_timeout_s,
+        first_token_s=config.llm_first_token_s.default_s,
+        first_token_s_of=dict(config.llm_first_token_s.by_name),
         allowed_models=config.models,
         fallback_base_url=config.llm_fallback_base_url,
         fallback_api_key=config.llm_fallback_api_key,
@@ -276,4 +284,4 @@ def _register_routes(app: Flask) -> None:
         relay = import_module("vca.servers.relay")  # other processes do not need what it imports
         relay.install(app, on_invalid_signature=carrier_webhooks.reject_invalid_signature)
     app.extensions["openapi"] = docs.render_openapi(openapi.build_document(app, api))
-    guards.install(app)
+    guards.install(app, model_timeout_s=app.extensions["settings"].llm_timeout_s)

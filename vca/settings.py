@@ -89,14 +89,17 @@ class Settings:
     telnyx_credential_connection_id: str = setting(parsers.string, "")
     telnyx_api_base_url: str = setting(parsers.base_url, "")
     carrier_fallback_url: str = setting(parsers.base_url, "")
-    llm_base_url: str = setting(parsers.base_url, "")
-    llm_api_key: str = setting(parsers.string, "")
+    llm_base_url: str = setting(parsers.model_base_url, "")
+    llm_api_key: str = setting(parsers.model_api_key, "")
     llm_model: str = setting(parsers.string, "")
     llm_models: tuple[str, ...] = setting(parsers.name_list, ())
     llm_fallback_model: str = setting(parsers.string, "")
-    llm_fallback_base_url: str = setting(parsers.base_url, "")
-    llm_fallback_api_key: str = setting(parsers.string, "")
+    llm_fallback_base_url: str = setting(parsers.model_base_url, "")
+    llm_fallback_api_key: str = setting(parsers.model_api_key, "")
     llm_timeout_s: int = setting(parsers.integer(1, 60), 10)
+    llm_first_token_s: parsers.SecondsByName = setting(  # noqa: RUF009 - it declares a field
+        parsers.seconds_by_name(1, 60), parsers.SecondsByName(4)
+    )
     call_token_limit: int = setting(parsers.integer(0, 10_000_000), 0)
     call_silence_s: int = setting(parsers.integer(1, 3600), 120)
     simulation_streams: int = setting(parsers.integer(1, 64), 4)
@@ -284,6 +287,11 @@ def _cross_field_errors(settings: Settings) -> list[str]:
     if any(llm) and not all(llm):
         problems.append("LLM_BASE_URL, LLM_API_KEY and LLM_MODEL belong together: set all or none")
     problems += _fallback_model_errors(settings)
+    if settings.llm_first_token_s.longest_s > settings.llm_timeout_s:
+        problems.append(
+            f"LLM_FIRST_TOKEN_S is {settings.llm_first_token_s.longest_s}, but LLM_TIMEOUT_S, "
+            f"which limits the whole answer, is only {settings.llm_timeout_s}"
+        )
     problems += _twilio_errors(settings)
     problems += _relay_errors(settings)
     if bool(settings.telnyx_api_key) != bool(settings.telnyx_public_key):

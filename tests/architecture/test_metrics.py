@@ -19,7 +19,7 @@ from vca.tenant.settings import dialling
 GAUGES = [value for value in vars(metrics).values() if isinstance(value, Gauge)]
 ALL_METRICS: list[prometheus.BaseMetric[Any] | Gauge] = [*prometheus.BaseMetric.instances, *GAUGES]
 METRIC_CLASSES = {metric_class.__name__ for metric_class in (Counter, Histogram, Gauge)}
-_SUFFIXES = ("_total", "_seconds", "_calls", "_up", "_registrations", "_head", "_tenants")
+_SUFFIXES = ("_total", "_seconds", "_calls", "_up", "_registrations", "_head", "_tenants", "_ready")
 
 
 def test_only_the_metrics_module_declares_metrics() -> None:

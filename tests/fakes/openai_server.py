@@ -166,13 +166,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def is_disconnected(self) -> bool:
+        """Return whether the client has closed the connection, and tell the test."""
         readable, _, _ = select.select([self.connection], [], [], 0)
-        return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
-
-    def note_disconnect(self) -> None:
-        if not self.server.release.is_set():
+        self.close_connection = bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
+        if self.close_connection:
             self.server.client_disconnected.set()
-        self.close_connection = True
+        return self.close_connection
 
     def reset_connection(self) -> None:
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -205,7 +204,7 @@ def ok_with_text(handler: _Handler) -> None:
 
 
 def ok_with_required_tool(handler: _Handler) -> None:
-    name = handler.server.requests[-1].body["tool_choice"]["function"]["name"]
+    name = handler.server.requests[-1].body["tools"][0]["function"]["name"]
     arguments = json.dumps({"summary": "A boiler is broken.", "outcome": "unresolved"})
     handler.begin_response()
     for event in tool_deltas(name, arguments[:9], arguments[9:]):
@@ -278,12 +277,8 @@ def hang_after_chunk(handler: _Handler) -> None:
 def stream_until_disconnect(handler: _Handler) -> None:
     """Send a text every 10 ms until the client disconnects."""
     handler.begin_response()
-    with suppress(OSError):
-        while not handler.server.release.wait(0.01):
-            handler.send_texts("and so on ")
-            if handler.is_disconnected():
-                break
-    handler.note_disconnect()
+    while not (handler.server.release.wait(0.01) or handler.is_disconnected()):
+        handler.send_texts("and so on ")
 
 
 def wait_for_disconnect(handler: _Handler) -> None:
@@ -292,7 +287,6 @@ def wait_for_disconnect(handler: _Handler) -> None:
     handler.send_texts("One moment.")
     while not (handler.server.release.wait(0.01) or handler.is_disconnected()):
         pass
-    handler.note_disconnect()
 
 
 def drip_body(handler: _Handler) -> None:
@@ -321,7 +315,16 @@ def error_response(code: int, error: dict[str, Any] | None = None, **headers: st
 
     def refuse(handler: _Handler) -> None:
         message = KEY_LEAKING_MESSAGE.format(key=handler.headers["authorization"])
-        body = json.dumps({"error": {"message": message, **(error or {})}}).encode()
+        json_response(code, {"error": {"message": message, **(error or {})}}, **headers)(handler)
+
+    return refuse
+
+
+def json_response(code: int, content: Any, **headers: str) -> Any:
+    """Return a behaviour that replies with a JSON document."""
+
+    def respond(handler: _Handler) -> None:
+        body = dump(content).encode()
         handler.send_response(code)
         length = {"content-type": "application/json", "content-length": str(len(body))}
         for name, value in {**length, **headers}.items():
@@ -329,7 +332,11 @@ def error_response(code: int, error: dict[str, Any] | None = None, **headers: st
         handler.end_headers()
         handler.wfile.write(body)
 
-    return refuse
+    return respond
+
+
+def dump(value: object) -> str:
+    return json.dumps(value)
 
 
 def stream_events(*events: object) -> Any:

@@ -21,9 +21,10 @@ from vca.tenancy.schema import TenantRef
 
 View = Callable[..., Any]
 # An operation that only uses the database responds within 5 s. One that calls out may also wait
-# for a model.
+# for a model, and for the database before and after it.
 PLAIN_BUDGET_S = 4.0
 CALLING_OUT_BUDGET_S = 20.0
+_MARGIN_S = 10.0
 _READ_METHODS = ("GET", "HEAD")
 
 
@@ -54,22 +55,31 @@ class TenantSuspended(DomainError):
         super().__init__("The tenant is suspended. Its API keys can read but not write.")
 
 
-def install(app: Flask) -> None:
-    """Put the declared guard around every view. Raises LookupError if a view declares none."""
+def install(app: Flask, *, model_timeout_s: float) -> None:
+    """Put the declared guard around every view. Raises LookupError if a view declares none.
+
+    `model_timeout_s` is the maximum duration of a model's answer.
+    """
+    long_budget_s = calling_out_budget_s(model_timeout_s)
     for endpoint, view in app.view_functions.items():
         if endpoint.endswith(".static"):  # files of the documentation page
             continue
         access = declared_access(view)
         if access is None:
             raise LookupError(f"{endpoint} declares no access")
-        app.view_functions[endpoint] = _with_guard(view, access)
+        app.view_functions[endpoint] = _with_guard(view, access, long_budget_s)
 
 
-def _with_guard(view: View, access: Access) -> View:
+def calling_out_budget_s(model_timeout_s: float) -> float:
+    """Return the budget of an operation that may wait for a model."""
+    return max(CALLING_OUT_BUDGET_S, model_timeout_s + _MARGIN_S)
+
+
+def _with_guard(view: View, access: Access, long_budget_s: float = CALLING_OUT_BUDGET_S) -> View:
     if access.audience in ("anyone", "carrier"):
-        return _with_deadline(view)
+        return _with_deadline(view, long_budget_s)
 
-    default_budget_s = CALLING_OUT_BUDGET_S if access.transaction == "nothing" else PLAIN_BUDGET_S
+    default_budget_s = long_budget_s if access.transaction == "nothing" else PLAIN_BUDGET_S
 
     @wraps(view)
     def guarded(**path: Any) -> Any:
@@ -100,10 +110,10 @@ def _with_guard(view: View, access: Access) -> View:
     return guarded
 
 
-def _with_deadline(view: View) -> View:
+def _with_deadline(view: View, budget_s: float) -> View:
     @wraps(view)
     def bounded(**path: Any) -> Any:
-        with deadline.within(CALLING_OUT_BUDGET_S):
+        with deadline.within(budget_s):
             return view(**path)
 
     return bounded

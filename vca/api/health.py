@@ -10,7 +10,9 @@ from vca.api.errors import problem
 from vca.kit.errors import Unavailable
 from vca.kit.web import Blueprint, Schema, access, pagination
 from vca.registry import schema
+from vca.registry.model_checks import service as model_checks
 from vca.tenancy.session import public_session
+from vca.tenant.calls.core import call_services
 
 blp = Blueprint("health", __name__, description="Service information and health checks.")
 
@@ -44,6 +46,13 @@ class HealthSchema(Schema):
     database = fields.String(metadata={"example": "ok"})
     schema = fields.String(
         metadata={"example": "0003", "description": "Revision of the public schema."}
+    )
+    models = fields.String(
+        metadata={
+            "example": "ok",
+            "description": "The last check of the language models: `ok`, `no_tools` (at least one "
+            "does not support tools), `degraded` (at least one did not answer) or `unchecked`.",
+        }
     )
 
 
@@ -79,17 +88,24 @@ def healthy() -> Any:
     """Check readiness
 
     Succeeds if requests can be served: the settings are valid, the database responds, and the
-    public schema is at or ahead of the code.
+    public schema is at or ahead of the code. The response also tells the last check of the language
+    models, which does not affect the status: calls still reach fallback numbers.
     """
     try:
         with public_session() as session:
             revision = schema.current_revision(session)
+            if schema.is_behind(revision):
+                return _schema_behind(revision)
+            states = model_checks.read_states(session, call_services.current_services().models)
     except Unavailable as error:
         return _unhealthy("database-unavailable", error.detail, database="unavailable")
-    if schema.is_behind(revision):
-        detail = "The public schema is behind the code. Run `flask db upgrade`."
-        return _unhealthy("schema-behind", detail, schema=revision or "missing")
-    return {"status": "ok", "database": "ok", "schema": revision}
+    status = model_checks.summarise(states)
+    return {"status": "ok", "database": "ok", "schema": revision, "models": status}
+
+
+def _schema_behind(revision: str | None) -> Response:
+    detail = "The public schema is behind the code. Run `flask db upgrade`."
+    return _unhealthy("schema-behind", detail, schema=revision or "missing")
 
 
 def _unhealthy(code: str, detail: str, **extra: str) -> Response:

@@ -30,7 +30,7 @@ from vca.tenant.idempotency.tasks import PLATFORM_TABLE, TENANT_TABLE
 KEY_HEADER = "Idempotency-Key"
 REPLAYED_HEADER = "Idempotency-Replayed"
 _KEY = re.compile(r"[\x20-\x7e]{1,255}", re.ASCII)
-_STORED_HEADERS = ("Content-Type", "Location")
+_STORED_HEADERS = ("Content-Type", "Location", "X-Vca-Warning")
 _FINISH_BUDGET_S = 4.0
 
 

@@ -1,6 +1,7 @@
 """`GET /metrics`: the counters of all processes, and gauges from the database."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from flask import Response, current_app, request
 from prometheus_client import CollectorRegistry, generate_latest
@@ -17,8 +18,11 @@ from vca.observability import log, metrics, prometheus
 from vca.observability.metrics import Gauge
 from vca.registry import gauges
 from vca.registry.gauges import DeploymentGauges
+from vca.registry.model_checks import service as model_checks
+from vca.registry.model_checks.service import ModelState
 from vca.registry.tenants.models import STATUSES
 from vca.tenancy.session import public_session
+from vca.tenant.calls.core import call_services
 
 # Prometheus gives up after 10 s and then has no metrics at all.
 BUDGET_S = 4.0
@@ -55,14 +59,24 @@ def _tokens_equal(bearer_token: str, token: str) -> bool:
     return crypto.equal(bearer_token.encode(), token.encode())
 
 
-def _read_gauges() -> DeploymentGauges | None:
+@dataclass(frozen=True)
+class _Snapshot:
+    deployment: DeploymentGauges
+    models: list[ModelState]
+
+
+def _read_gauges() -> _Snapshot | None:
     """Return the gauges from the database.
 
     None if the database is unavailable, or if its schema does not match this code.
     """
     try:
         with deadline.within(BUDGET_S), public_session() as session:
-            return gauges.read_gauges(session, watch_job=CALL_CHECK_JOB)
+            models = call_services.current_services().models
+            return _Snapshot(
+                gauges.read_gauges(session, watch_job=CALL_CHECK_JOB),
+                model_checks.read_states(session, models),
+            )
     except (DatabaseFailure, DBAPIError) as error:
         log.get_logger().warning("metrics.database_away", exc_info=error)
         return None
@@ -71,14 +85,14 @@ def _read_gauges() -> DeploymentGauges | None:
 class _GaugeCollector(Collector):
     """Export the gauges; without a snapshot, only that the database is unavailable."""
 
-    def __init__(self, snapshot: DeploymentGauges | None) -> None:
+    def __init__(self, snapshot: _Snapshot | None) -> None:
         self._snapshot = snapshot
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        snapshot = self._snapshot
-        yield _gauge_family(metrics.DATABASE_UP, 0 if snapshot is None else 1)
-        if snapshot is None:
+        yield _gauge_family(metrics.DATABASE_UP, 0 if self._snapshot is None else 1)
+        if self._snapshot is None:
             return
+        snapshot = self._snapshot.deployment
         yield _gauge_family(metrics.LIVE_CALLS, snapshot.live_calls)
         yield _gauge_family(metrics.OLDEST_DUE_JOB_SECONDS, snapshot.oldest_due_job_s)
         yield _gauge_family(metrics.FAILED_REGISTRATIONS, snapshot.failed_registrations)
@@ -89,6 +103,12 @@ class _GaugeCollector(Collector):
         for status in STATUSES:
             tenants.add_metric([status], snapshot.tenants.get(status, 0))
         yield tenants
+        ready = GaugeMetricFamily(
+            metrics.MODEL_READY.name, metrics.MODEL_READY.help, labels=metrics.MODEL_READY.labels
+        )
+        for state in self._snapshot.models:
+            ready.add_metric([state.model], int(state.is_ready))
+        yield ready
 
 
 def _gauge_family(definition: Gauge, value: float) -> GaugeMetricFamily:

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
-from time import monotonic
+from random import uniform
+from time import monotonic, sleep
 from typing import TypeAlias
 
 from vca.conversation import speech_text
@@ -17,6 +18,7 @@ from vca.observability import log
 MAX_TEXT_CHARS = 8 * speech_text.MAX_CHARS
 """Characters of an answer, including markup, after which no more is read."""
 _CHARS_PER_TOKEN = 4
+_RETRY_WAIT_S = 0.3
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class ModelStarted:
 
 @dataclass(frozen=True)
 class FillerDue:
-    """No useful chunk has arrived for a while: say a filler. Emitted at most once."""
+    """No useful chunk has arrived for a while: say a filler. Repeated while a model reasons."""
 
 
 @dataclass(frozen=True)
@@ -55,14 +57,20 @@ def stream_answer(
 
     A chunk is useful if it contains a letter or a digit, or if it is a tool call that `is_allowed`
     accepts. The next model is asked when a model sends no useful chunk in time, fails, ends without
-    a useful chunk, or stalls before its first sentence is complete. Raises ModelError when no model
-    is left. Closing the generator stops the model.
+    a useful chunk, or stalls before its first sentence is complete. If there is no other model, one
+    whose server is busy or broken is asked once more. Raises ModelError when no model is left.
+    Closing the generator stops the model.
     """
     timer = _AnswerTimer(models.latency_policy)
     failure: ModelError | None = None
     failed_tokens = Tokens()
-    for client, model_request in models.attempts(request):
-        attempt = _ModelAttempt(model_request, timer, is_allowed)
+    attempts = models.attempts(request)
+    retried = False
+    while attempts:
+        client, model_request = attempts.pop(0)
+        attempt = _ModelAttempt(
+            model_request, model_request.model or client.name, timer, is_allowed
+        )
         yield ModelStarted(model_request.model or client.name)
         with closing(StreamReader(client, model_request)) as reader:
             try:
@@ -70,8 +78,13 @@ def stream_answer(
             except ModelError as error:
                 failure = error
                 log.get_logger().warning(
-                    "model.failed", model=model_request.model or client.name, **error.log_fields
+                    "model.failed",
+                    model=model_request.model or client.name,
+                    **error.log_fields,
+                    server_message=error.server_message,
                 )
+                if not (attempts or retried or attempt.useful) and timer.wait_before_retry(error):
+                    attempts, retried = [(client, model_request)], True
             else:
                 failure = None
                 if attempt.useful:
@@ -101,6 +114,8 @@ class _AnswerTimer:
         whole_s = policy.whole_s if left_s is None else min(policy.whole_s, left_s)
         self._policy = policy
         self._filler_at: float | None = now + policy.filler_s
+        self._last_filler_at: float | None = None
+        self._first_s = policy.first_s
         self._ends_at = now + whole_s
         self._chunk_due_at = now
 
@@ -108,13 +123,34 @@ class _AnswerTimer:
     def expired(self) -> bool:
         return monotonic() >= min(self._chunk_due_at, self._ends_at)
 
-    def start_model(self) -> None:
+    def start_model(self, model: str) -> None:
         """Start the timeout for a model's first useful chunk."""
-        self._chunk_due_at = monotonic() + self._policy.first_s
+        self._first_s = self._policy.first_chunk_s(model)
+        self._chunk_due_at = monotonic() + self._first_s
+
+    def extend_for_reasoning(self) -> None:
+        """Restart the timeout for the first useful chunk, and schedule the next filler."""
+        now = monotonic()
+        self._chunk_due_at = now + self._first_s
+        if self._filler_at is None and self._last_filler_at is not None:
+            self._filler_at = max(now, self._last_filler_at + self._policy.refill_s)
+
+    def wait_before_retry(self, error: ModelError) -> bool:
+        """Wait a moment and return True if a request may be sent again and time is left for it."""
+        status = error.server_status
+        if status is None or not (status == 429 or status >= 500) or error.permanent:
+            return False
+        wait_s = _RETRY_WAIT_S * uniform(0.5, 1.5)
+        if error.server_retry_after_s is not None:
+            wait_s = min(wait_s, error.server_retry_after_s)
+        if monotonic() + wait_s >= self._ends_at:
+            return False
+        sleep(wait_s)
+        return True
 
     def extend(self) -> None:
         """Restart the stall timeout after a useful chunk."""
-        self._filler_at = None
+        self._filler_at = self._last_filler_at = None
         self._chunk_due_at = monotonic() + self._policy.stall_s
 
     def left_s(self) -> float:
@@ -123,10 +159,10 @@ class _AnswerTimer:
         return (due_at if self._filler_at is None else min(due_at, self._filler_at)) - monotonic()
 
     def filler_is_due(self) -> bool:
-        """Return whether to say a filler now; true at most once."""
+        """Return whether to say a filler now; true once for each time that one is scheduled."""
         if self._filler_at is None or monotonic() < self._filler_at or self.expired:
             return False
-        self._filler_at = None
+        self._filler_at, self._last_filler_at = None, monotonic()
         return True
 
     def pause(self, seconds: float) -> None:
@@ -138,9 +174,14 @@ class _ModelAttempt:
     """Reads the answer of one model."""
 
     def __init__(
-        self, request: ModelRequest, timer: _AnswerTimer, is_allowed: Callable[[ToolCall], bool]
+        self,
+        request: ModelRequest,
+        model: str,
+        timer: _AnswerTimer,
+        is_allowed: Callable[[ToolCall], bool],
     ) -> None:
         self._request = request
+        self._model = model
         self._timer = timer
         self._is_allowed = is_allowed
         self._text = ""
@@ -152,14 +193,17 @@ class _ModelAttempt:
 
         Raises ModelError when the model is given up before it sent anything that can stand alone.
         """
-        self._timer.start_model()
+        self._timer.start_model(self._model)
         while True:
             item = reader.next_item(self._timer.left_s())
             if isinstance(item, StreamEnd):
                 if item.failure is not None:
                     return self._end_early(item.failure)
                 return AnswerEnded(item.summary.tokens or self.estimated_tokens())
-            if item is not None and not isinstance(item, Reasoning):
+            if isinstance(item, Reasoning):
+                if not self.useful:
+                    self._timer.extend_for_reasoning()
+            elif item is not None:
                 self._add_chunk(item)
                 yield from self._emit(item)
             if self._timer.filler_is_due():

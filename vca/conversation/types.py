@@ -75,9 +75,13 @@ class Message:
 
 @dataclass(frozen=True)
 class HangUp:
-    """End the call once the reply's text has been spoken."""
+    """End the call once the reply's text has been spoken.
+
+    `end_detail` is the status and code of the model's server, if that is why the call ends.
+    """
 
     end_reason: EndReason
+    end_detail: str | None = None
     kind: Literal["hang_up"] = field(default="hang_up", init=False)
 
 

@@ -3,6 +3,7 @@
 import base64
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 PLACEHOLDER = "change-me"
@@ -130,6 +131,53 @@ def base_url(raw: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
         raise ValueError("must be an http(s) URL without query or fragment")
     return raw.rstrip("/")
+
+
+def model_base_url(raw: str) -> str:
+    """Parse the base URL of a language model's API, to which VCA appends the path."""
+    url = base_url(raw)
+    if url.endswith("/chat/completions"):
+        raise ValueError("must be the URL before /chat/completions, which VCA appends")
+    return url
+
+
+def model_api_key(raw: str) -> str:
+    """Accept the key of a language model's API: a header can only carry printable ASCII."""
+    if not (raw.isascii() and raw.isprintable()) or " " in raw:
+        raise ValueError("must be printable ASCII without spaces; was it copied with quotes?")
+    return raw
+
+
+@dataclass(frozen=True)
+class SecondsByName:
+    """A number of seconds, and other numbers for some names."""
+
+    default_s: int
+    by_name: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def longest_s(self) -> int:
+        """The largest of the numbers."""
+        return max((self.default_s, *(seconds for _, seconds in self.by_name)))
+
+
+def seconds_by_name(low: int, high: int) -> Callable[[str], SecondsByName]:
+    """Return a parser of one number, followed by `name=number` for some names: `4,qwen3:8b=20`."""
+    parse_seconds = integer(low, high)
+
+    def parse(raw: str) -> SecondsByName:
+        default_text, *items = (item.strip() for item in raw.split(","))
+        pairs = [item.rpartition("=") for item in items]
+        if not all(name.strip() for name, _, _ in pairs):
+            raise ValueError(
+                "must be seconds, optionally followed by ,model=seconds for some models"
+            )
+        return SecondsByName(
+            parse_seconds(default_text),
+            tuple((name.strip(), parse_seconds(seconds.strip())) for name, _, seconds in pairs),
+        )
+
+    return parse
 
 
 def store_url(raw: str) -> str:

@@ -210,4 +210,9 @@ FAILED_REGISTRATIONS = Gauge(
 TENANTS_BEHIND_HEAD = Gauge(
     "vca_tenants_behind_head", "Tenants whose schema is behind the revision of this release."
 )
+MODEL_READY = Gauge(
+    "vca_model_ready",
+    "0 if the last check of the language model failed, otherwise 1.",
+    ("model",),
+)
 TENANTS = Gauge("vca_tenants", "Tenants by status.", ("status",))

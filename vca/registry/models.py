@@ -5,6 +5,7 @@ from vca.registry.api_keys import models as api_keys
 from vca.registry.audit import models as audit
 from vca.registry.base import PublicBase
 from vca.registry.idempotency import models as idempotency
+from vca.registry.model_checks import models as model_checks
 from vca.registry.number_registry import models as number_registry
 from vca.registry.rate_limits import models as rate_limits
 from vca.registry.relay_slots import models as relay_slots
@@ -18,6 +19,7 @@ __all__ = [
     "deployment",
     "idempotency",
     "metadata",
+    "model_checks",
     "number_registry",
     "rate_limits",
     "relay_slots",

@@ -25,6 +25,7 @@ _READABLE_TABLES = (
     "alembic_version",
     "plans",
     "usage_periods",
+    "model_checks",
 )
 # Functions that a transaction inside a tenant may call; each one checks the transaction's tenant.
 _TENANT_FUNCTIONS = (
@@ -63,6 +64,8 @@ _PLATFORM_FUNCTIONS = (
     "public.hold_relay_slot(uuid, boolean, interval)",
     "public.free_relay_slot(uuid)",
     "public.record_first_public_base_url(text)",
+    "public.start_model_check(text, text, interval)",
+    "public.finish_model_check(text, text, jsonb, text)",
     "jobs.tenants_awaiting(text)",
     "jobs.oldest_due_s()",
 )

@@ -11,8 +11,10 @@ from vca.kit import db
 from vca.kit.db import DatabaseFailure
 from vca.observability import log, prometheus
 from vca.registry import deployment
+from vca.registry.model_checks import background as model_checks
 from vca.settings import Settings
 from vca.tenancy.session import public_session
+from vca.tenant.calls.core import call_services
 
 
 @click.command("worker")
@@ -32,6 +34,8 @@ def worker(concurrency: int, once: bool) -> None:
     db.set_current_database(db.current_database().with_dsn(settings.worker_dsn, pool_size=size))
     _exit_on_foreign_database(settings, wait=not once)
     _join_web_metrics(settings)
+    if not once:
+        model_checks.start(call_services.current_services().models)
     log.get_logger().info("worker.started", tasks=sorted(queue.TASKS))
     worker_loop.run_worker(settings.worker_dsn, concurrency=concurrency, wait=not once)
 

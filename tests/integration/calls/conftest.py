@@ -42,7 +42,9 @@ def carrier_client(real_carrier: RealCallerCarrier, anonymous: Api) -> CarrierCl
 
 def use_model(model: ModelClient, **latency: float) -> Models:
     """Make calls use this model. The keyword arguments are fields of LatencyPolicy."""
-    models = Models(model, latency_policy=LatencyPolicy(**latency))
+    # Only fields that are seconds.
+    latency_policy = LatencyPolicy(**latency)  # type: ignore[arg-type]
+    models = Models(model, latency_policy=latency_policy)
     call_services.set_current_services(replace(call_services.current_services(), models=models))
     return models
 

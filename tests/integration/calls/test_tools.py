@@ -316,3 +316,4 @@ def test_a_model_failure_is_logged_and_forwards_to_the_fallback_number(
     assert action_types(response) == ["say", "forward"]
     assert response["actions"][1]["number"] == fallback_number
     assert call_record.end_state == ("completed", "model_error")
+    assert call_record.call["end_detail"] == "401 invalid_api_key"

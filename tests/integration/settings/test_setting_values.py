@@ -108,6 +108,17 @@ def test_a_required_setting_has_no_default(name: str, blank_value: str) -> None:
         ("DID_CLAIMS", "anyone"),
         ("LOG_LEVEL", "verbose"),
         ("LLM_TIMEOUT_S", "61"),
+        ("LLM_FIRST_TOKEN_S", "61"),
+        ("LLM_FIRST_TOKEN_S", "soon"),
+        ("LLM_FIRST_TOKEN_S", "4,qwen3"),
+        ("LLM_FIRST_TOKEN_S", "4,qwen3="),
+        ("LLM_FIRST_TOKEN_S", "4,=20"),
+        ("LLM_FIRST_TOKEN_S", "qwen3=20"),
+        ("LLM_API_KEY", "“sk-4711”"),
+        ("LLM_API_KEY", "sk 4711"),
+        ("LLM_BASE_URL", "https://models.example.com/v1/chat/completions"),
+        ("LLM_BASE_URL", "https://models.example.com/v1/chat/completions/"),
+        ("LLM_FALLBACK_API_KEY", "sk-4711”"),
         ("LLM_MODELS", "a,,b"),
         ("LLM_MODELS", ","),
         ("LLM_MODELS", "x" * 101),
@@ -172,6 +183,25 @@ def test_a_fallback_model_needs_both_endpoint_and_key_or_neither(missing_name: s
     assert "LLM_FALLBACK_BASE_URL and LLM_FALLBACK_API_KEY belong together" in problem
     assert read_settings({**VALID, **LLM, **FALLBACK}).llm_fallback_model == "other"
     assert read_settings({**VALID, **LLM, "LLM_FALLBACK_MODEL": "other"}).llm_fallback_model
+
+
+def test_the_wait_for_the_first_words_can_be_set_for_each_model() -> None:
+    environment = {**VALID, "LLM_TIMEOUT_S": "30", "LLM_FIRST_TOKEN_S": "5, qwen3:8b=20,a=b=7"}
+
+    first_token_s = read_settings(environment).llm_first_token_s
+
+    assert first_token_s.default_s == 5
+    assert dict(first_token_s.by_name) == {"qwen3:8b": 20, "a=b": 7}
+    assert read_settings(VALID).llm_first_token_s.default_s == 4
+
+
+@pytest.mark.parametrize("value", ["11", "4,qwen3:8b=20"])
+def test_the_wait_for_the_first_words_is_part_of_the_time_for_the_answer(value: str) -> None:
+    [problem] = _problems({**VALID, "LLM_FIRST_TOKEN_S": value})
+
+    assert problem.startswith("LLM_FIRST_TOKEN_S is ")
+    assert "LLM_TIMEOUT_S" in problem
+    assert read_settings({**VALID, "LLM_FIRST_TOKEN_S": value, "LLM_TIMEOUT_S": "20"})
 
 
 def test_a_fallback_model_requires_a_first_model() -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import Any, ClassVar, Literal, TypeAlias
 
+from vca.conversation.llm.model_support import FULL_SUPPORT, ModelSupport
 from vca.conversation.types import Message, Profile, Tokens
 from vca.kit.errors import DomainError
 
@@ -32,7 +33,9 @@ class ModelError(DomainError):
     request would fail again: retrying is pointless until a setting changes. The text contains
     neither the API key nor anything that the model's server sent. `server_status` is the HTTP
     status of the model's server. `server_code` is its error code, or what went wrong with the
-    connection. Both are None if there is none.
+    connection. Both are None if there is none. `server_message` is what the server wrote, without
+    anything of the key or the request: for the log and the operator only, never for tenants.
+    `server_retry_after_s` is how long the server asks to wait.
     """
 
     status = 502
@@ -46,17 +49,27 @@ class ModelError(DomainError):
         permanent: bool = False,
         server_status: int | None = None,
         server_code: str | None = None,
+        server_message: str | None = None,
+        server_retry_after_s: float | None = None,
     ) -> None:
         super().__init__(detail)
         self.failure = failure
         self.permanent = permanent
         self.server_status = server_status
         self.server_code = server_code
+        self.server_message = server_message
+        self.server_retry_after_s = server_retry_after_s
+
+    @property
+    def end_detail(self) -> str | None:
+        """The status and code of the model's server, in the form of a call's `end_detail`."""
+        parts = (self.server_status, self.server_code)
+        return " ".join(str(part) for part in parts if part is not None) or None
 
     @property
     def log_fields(self) -> dict[str, str | int]:
         """The log fields of this failure: short codes only, never free text."""
-        fields = {
+        fields: dict[str, str | int | None] = {
             "failure": self.failure,
             "server_status": self.server_status,
             "server_code": self.server_code,
@@ -122,6 +135,18 @@ class ModelRequest:
     must_call: bool = False
 
 
+@dataclass(frozen=True)
+class ModelCheck:
+    """The result of a check of one model.
+
+    `support` is None if the model cannot answer; `failure` says why.
+    """
+
+    model: str
+    support: ModelSupport | None = None
+    failure: ModelError | None = None
+
+
 class ModelClient(ABC):
     """A language model that answers one turn at a time; shared by all threads of a process.
 
@@ -132,6 +157,9 @@ class ModelClient(ABC):
 
     name: str = "unnamed"
     """The model's name, used when a request names no other."""
+
+    endpoint: str = "local"
+    """The base URL of the model's server; "local" without one."""
 
     deterministic: ClassVar[bool]
     """Whether the same request always yields the same chunks."""
@@ -163,6 +191,22 @@ class ModelClient(ABC):
         chunk, or than the request's own budget (`kit.deadline`) if that is shorter. The wait for
         the first chunk counts.
         """
+
+    def check(self, model: str | None = None) -> ModelCheck:
+        """Find out with short requests whether a model answers, and what its server accepts.
+
+        None means the default model. The requests contain nothing of a tenant. The client adapts
+        its requests to the result. Never raises ModelError.
+        """
+        return ModelCheck(model or self.name, FULL_SUPPORT)
+
+    def known_support(self, model: str | None = None) -> ModelSupport:
+        """Return what is known of a model's server, without asking it."""
+        return FULL_SUPPORT
+
+    def set_support(self, model: str, support: ModelSupport) -> None:
+        """Adapt requests to the result of a check that another process made."""
+        return
 
     def warm_up(self) -> None:
         """Load what the first answer would otherwise wait for; no network, repeatable.

@@ -7,7 +7,15 @@ from urllib.parse import urlsplit
 
 from typing_extensions import override
 
-from vca.conversation.llm import AnswerSummary, Chunk, ModelClient, ModelRequest, Reasoning
+from vca.conversation.llm import (
+    AnswerSummary,
+    Chunk,
+    ModelCheck,
+    ModelClient,
+    ModelRequest,
+    Reasoning,
+)
+from vca.conversation.llm.model_support import ModelSupport, SupportStore
 
 if TYPE_CHECKING:
     from vca.conversation.llm.openai_http import Endpoint
@@ -26,17 +34,32 @@ class OpenAIModel(ModelClient):
     def __init__(self, *, base_url: str, api_key: str, model: str, timeout_s: float = 10.0) -> None:
         if urlsplit(base_url).scheme not in ("http", "https") or not urlsplit(base_url).hostname:
             raise ValueError("base_url must be an http or https URL")
+        if base_url.rstrip("/").endswith("/chat/completions"):
+            raise ValueError("base_url must not include /chat/completions, which VCA appends")
         if not (api_key.isascii() and api_key.isprintable()) or " " in api_key:
             raise ValueError("api_key must be printable ASCII without spaces")
         self.name = model
-        self.base_url = base_url
+        self.base_url = self.endpoint = base_url
         self._endpoint_settings = (base_url, api_key, model, timeout_s)
+        self._supports = SupportStore()
         self._lock = Lock()
         self._endpoint: Endpoint | None = None
 
     @override
     def stream(self, request: ModelRequest) -> Generator[Chunk | Reasoning, None, AnswerSummary]:
         return (yield from self._get_endpoint().stream(request))
+
+    @override
+    def check(self, model: str | None = None) -> ModelCheck:
+        return self._get_endpoint().check(model or self.name)
+
+    @override
+    def known_support(self, model: str | None = None) -> ModelSupport:
+        return self._supports.get(model or self.name)
+
+    @override
+    def set_support(self, model: str, support: ModelSupport) -> None:
+        self._supports.set_checked(model, support)
 
     @override
     def warm_up(self) -> None:
@@ -53,5 +76,5 @@ class OpenAIModel(ModelClient):
 
         with self._lock:
             if self._endpoint is None:
-                self._endpoint = Endpoint(*self._endpoint_settings)
+                self._endpoint = Endpoint(*self._endpoint_settings, self._supports)
             return self._endpoint

@@ -2,12 +2,15 @@
 
 import re
 import ssl
+from collections.abc import Iterable
 from typing import Any
 
 import httpx2
 import openai
 
 from vca.conversation.llm import ModelError, ModelFailure
+from vca.conversation.llm.message_redaction import redact_message, remove_quotes
+from vca.conversation.llm.model_support import Rejection
 from vca.conversation.llm.transport import NameNotResolved
 from vca.conversation.llm.transport_decoding import ResponseTooLong
 
@@ -35,51 +38,112 @@ _ERROR_STATUS = re.compile(r"[45][0-9]{2}")
 _ERROR_CODE = re.compile(r"(?!(none|null)$)(?=.*[a-z])[a-z0-9_]{1,40}")
 
 
-def to_model_error(error: Exception, api_key: str) -> ModelError:
-    """Return the ModelError for an error of the SDK or the transport."""
-    cause = error.__cause__
-    if isinstance(error, ResponseTooLong) or isinstance(cause, ResponseTooLong):
-        return ModelError("The model server's answer is too long.", failure="bad_answer")
-    if isinstance(error, openai.APITimeoutError | httpx2.TimeoutException):
-        return ModelError("The model server did not respond in time.", failure="timeout")
-    if isinstance(error, openai.APIStatusError):
-        return status_error(error.status_code, _safe_code((error.code, error.type), api_key))
-    if isinstance(error, httpx2.DecodingError) or isinstance(cause, httpx2.DecodingError):
+class ErrorTranslator:
+    """Translates the errors of one endpoint.
+
+    `api_key` and the texts of a request never occur in what it returns.
+    """
+
+    def __init__(self, api_key: str) -> None:
+        self._api_key = api_key
+
+    def translate(self, error: Exception, request_texts: Iterable[str]) -> ModelError:
+        """Return the ModelError for an error of the SDK or the transport."""
+        cause = error.__cause__
+        if isinstance(error, ResponseTooLong) or isinstance(cause, ResponseTooLong):
+            return ModelError("The model server's answer is too long.", failure="bad_answer")
+        if isinstance(error, openai.APITimeoutError | httpx2.TimeoutException):
+            return ModelError("The model server did not respond in time.", failure="timeout")
+        if isinstance(error, openai.APIStatusError):
+            return self._status_error(
+                error.status_code,
+                self._safe_code((error.code, error.type)),
+                self._safe_message(error.body, request_texts),
+                _retry_after_s(error.response.headers.get("retry-after")),
+            )
+        if isinstance(error, httpx2.DecodingError) or isinstance(cause, httpx2.DecodingError):
+            return _unknown_format_error()
+        if isinstance(error, openai.APIConnectionError | httpx2.HTTPError | httpx2.StreamError):
+            return ModelError(
+                "The model server is unreachable, or the connection was lost.",
+                failure="unavailable",
+                server_code=_connection_code(error),
+            )
         return _unknown_format_error()
-    if isinstance(error, openai.APIConnectionError | httpx2.HTTPError | httpx2.StreamError):
+
+    def translate_reported(self, error: object, request_texts: Iterable[str]) -> ModelError:
+        """Return the ModelError for an error that was reported in a response of status 200."""
+        fields: dict[str, Any] = error if isinstance(error, dict) else {}
+        values = (fields.get("code"), fields.get("type"), fields.get("status"))
+        code = self._safe_code(values)
+        message = self._safe_message(error, request_texts)
+        for value in values:
+            if _ERROR_STATUS.fullmatch(str(value)):
+                return self._status_error(int(str(value)), code, message, None)
         return ModelError(
-            "The model server is unreachable, or the connection was lost.",
-            failure="unavailable",
-            server_code=_connection_code(error),
+            f"The model server ended the answer with an error{code and f' ({code})'}.",
+            failure="rate_limited" if "rate_limit" in code else "unavailable",
+            server_code=code or None,
+            server_message=message,
         )
-    return _unknown_format_error()
+
+    def rejection(self, error: openai.APIStatusError, request_texts: Iterable[str]) -> Rejection:
+        """Return an error response as far as it can name a part of the request."""
+        return Rejection(
+            error.status_code,
+            str(error.code or ""),
+            error.param if isinstance(error.param, str) else "",
+            remove_quotes(_message_text(error.body), request_texts),
+        )
+
+    def _safe_message(self, body: object, request_texts: Iterable[str]) -> str | None:
+        return redact_message(_message_text(body), [self._api_key, *request_texts]) or None
+
+    def _status_error(
+        self, status: int, code: str, message: str | None, retry_after_s: float | None
+    ) -> ModelError:
+        failure, permanent = _classify_status(status, code)
+        return ModelError(
+            f"The model server responded with status {status}{code and f' ({code})'}.",
+            failure=failure,
+            permanent=permanent,
+            server_status=status,
+            server_code=code or None,
+            server_message=message,
+            server_retry_after_s=retry_after_s,
+        )
+
+    def _safe_code(self, codes: tuple[object, ...]) -> str:
+        """Return the server's code if it looks like one; free text might contain a secret."""
+        key = self._api_key.lower()
+        texts = (str(code).lower() for code in codes if code)
+        well_formed = (code for code in texts if _ERROR_CODE.fullmatch(code))
+        return next((code for code in well_formed if code not in key and key not in code), "")
 
 
-def reported_error(error: object, api_key: str) -> ModelError:
-    """Return the ModelError for an error that the server reported in a response of status 200."""
-    fields: dict[str, Any] = error if isinstance(error, dict) else {}
-    values = (fields.get("code"), fields.get("type"), fields.get("status"))
-    code = _safe_code(values, api_key)
-    for value in values:
-        if _ERROR_STATUS.fullmatch(str(value)):
-            return status_error(int(str(value)), code)
-    return ModelError(
-        f"The model server ended the answer with an error{code and f' ({code})'}.",
-        failure="rate_limited" if "rate_limit" in code else "unavailable",
-        server_code=code or None,
-    )
+def _message_text(body: object) -> str:
+    """Return the message in an error body; a validator's messages with the fields they concern."""
+    if isinstance(body, str):
+        return body
+    if not isinstance(body, dict):
+        return ""
+    for name in ("message", "error", "detail"):
+        value = body.get(name)
+        if isinstance(value, dict):
+            return _message_text(value)
+        if isinstance(value, str) and value:
+            return value
+        if isinstance(value, list):
+            return "; ".join(
+                f"{item.get('loc')}: {item.get('msg')}" for item in value if isinstance(item, dict)
+            )
+    return ""
 
 
-def status_error(status: int, code: str) -> ModelError:
-    """Return the ModelError for an error status."""
-    failure, permanent = _classify_status(status, code)
-    return ModelError(
-        f"The model server responded with status {status}{code and f' ({code})'}.",
-        failure=failure,
-        permanent=permanent,
-        server_status=status,
-        server_code=code or None,
-    )
+def _retry_after_s(value: str | None) -> float | None:
+    if value is None or not value.isascii() or not value.strip().isdigit():
+        return None
+    return float(value[:9])
 
 
 def _classify_status(status: int, code: str) -> tuple[ModelFailure, bool]:
@@ -109,11 +173,3 @@ def _connection_code(error: BaseException) -> str:
         if any(isinstance(link, error_class) for link in chain):
             return code
     return "connection_lost"
-
-
-def _safe_code(codes: tuple[object, ...], api_key: str) -> str:
-    """Return the server's error code if it looks like one; free text might contain a secret."""
-    key = api_key.lower()
-    texts = (str(code).lower() for code in codes if code)
-    well_formed = (code for code in texts if _ERROR_CODE.fullmatch(code))
-    return next((code for code in well_formed if code not in key and key not in code), "")

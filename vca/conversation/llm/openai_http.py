@@ -5,8 +5,9 @@ it, on first use.
 """
 
 import logging
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import closing, suppress
+from time import monotonic
 from typing import Any
 
 import httpx2
@@ -15,14 +16,30 @@ import openai
 from vca.conversation.llm import (
     AnswerSummary,
     Chunk,
+    ModelCheck,
     ModelError,
     ModelRequest,
     Reasoning,
     ToolSpec,
 )
 from vca.conversation.llm.event_stream import EventReader
+from vca.conversation.llm.model_support import (
+    FULL_SUPPORT,
+    MINIMAL_SUPPORT,
+    ModelSupport,
+    SupportStore,
+    adapt_schema,
+    named_feature,
+)
 from vca.conversation.llm.openai_answer import AnswerAssembler
-from vca.conversation.llm.openai_errors import REQUEST_ERRORS, reported_error, to_model_error
+from vca.conversation.llm.openai_check import (
+    TOOL_RESULT_MESSAGES,
+    ProbeFailure,
+    check_model,
+    sent_features,
+    tenant_texts,
+)
+from vca.conversation.llm.openai_errors import REQUEST_ERRORS, ErrorTranslator
 from vca.conversation.llm.transport import Deadline, DeadlineTransport
 from vca.conversation.types import Message
 from vca.kit import deadline as request_deadline
@@ -43,11 +60,18 @@ for _name in ("openai", "httpx2"):
 class Endpoint:
     """A connection pool for one base URL with one key, shared by threads."""
 
-    def __init__(self, base_url: str, api_key: str, model: str, timeout_s: float) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str,
+        model: str,
+        timeout_s: float,
+        supports: SupportStore,
+    ) -> None:
         self._model = model
-        self._api_key = api_key
         self._timeout_s = timeout_s
-        self._reports_usage: bool | None = None  # None: unknown
+        self._supports = supports
+        self._errors = ErrorTranslator(api_key)
         self._http = httpx2.Client(
             transport=DeadlineTransport(),
             trust_env=False,
@@ -76,12 +100,12 @@ class Endpoint:
         answer = AnswerAssembler()
         failure: ModelError | None = None
         try:
-            with closing(self._open_with_retry(request, deadline)) as response:
+            with closing(self._open_stream(request, deadline)) as response:
                 yield from _read_answer(response, answer, deadline)
         except REQUEST_ERRORS as error:
-            failure = to_model_error(error, self._api_key)
+            failure = self._errors.translate(error, self._request_texts(request))
         if answer.error:
-            failure = reported_error(answer.error, self._api_key)
+            failure = self._errors.translate_reported(answer.error, self._request_texts(request))
         if failure is not None and answer.finish is None:
             yield from answer.tool_calls.calls(only_complete=True)
             # No cause: the server's text may repeat our key and must not reach a traceback.
@@ -101,45 +125,90 @@ class Endpoint:
             )
         raise ModelError("The model server returned an empty answer.", failure="bad_answer")
 
+    def _request_texts(self, request: ModelRequest) -> Iterator[str]:
+        return tenant_texts(_request_body(request, self._model, FULL_SUPPORT))
+
     def _budget_s(self) -> float:
         left_s = request_deadline.remaining_s()
         budget_s = self._timeout_s if left_s is None else min(self._timeout_s, left_s)
         return max(budget_s, _MIN_TIMEOUT_S)
 
-    def _open_with_retry(self, request: ModelRequest, deadline: Deadline) -> httpx2.Response:
+    def check(self, model: str) -> ModelCheck:
+        """Find out whether a model answers, and what its server accepts."""
+        result = check_model(model, self._probe)
+        if result.support is not None:
+            self._supports.set_checked(model, result.support)
+        return result
+
+    def _probe(
+        self, request: ModelRequest, support: ModelSupport, with_tool_result: bool
+    ) -> ProbeFailure | None:
+        """Send a request, read its first chunk, and return why it failed, or None."""
+        body = _request_body(request, self._model, support)
+        if with_tool_result:
+            body["messages"] = [*body["messages"], *TOOL_RESULT_MESSAGES]
+        deadline, answer = Deadline(self._budget_s()), AnswerAssembler()
         try:
-            return self._open_stream(request, deadline)
+            with closing(self._post_with_retry(body, deadline)) as response:
+                next(_read_answer(response, answer, deadline), None)
+        except openai.APIStatusError as error:
+            rejection = self._errors.rejection(error, ())
+            return ProbeFailure(
+                self._errors.translate(error, ()), named_feature(rejection, sent_features(body))
+            )
+        except REQUEST_ERRORS as error:
+            return ProbeFailure(self._errors.translate(error, ()))
+        if answer.error:
+            return ProbeFailure(self._errors.translate_reported(answer.error, ()))
+        return None
+
+    def _open_stream(self, request: ModelRequest, deadline: Deadline) -> httpx2.Response:
+        """Send a request in a form that the server accepts, with at most two further tries.
+
+        The first of them leaves out the part that the server named. If it named none, or also
+        rejects that request, the last one leaves out all optional parts. Only what an error names
+        is remembered.
+        """
+        model = request.model or self._model
+        support, tries = self._supports.get(model), 0
+        while True:
+            body = _request_body(request, self._model, support)
+            try:
+                return self._post_with_retry(body, deadline)
+            except openai.APIStatusError as error:
+                rejection = self._errors.rejection(error, tenant_texts(body))
+                feature = named_feature(rejection, sent_features(body))
+                if feature is not None and tries == 0:
+                    support = support.without(feature)
+                elif support != MINIMAL_SUPPORT and (
+                    feature is not None
+                    or (rejection.may_concern_parts and not self._supports.is_checked(model))
+                ):
+                    support = MINIMAL_SUPPORT
+                else:
+                    raise
+                if feature is not None:
+                    self._supports.learn(model, feature)
+                tries += 1
+
+    def _post_with_retry(self, body: dict[str, Any], deadline: Deadline) -> httpx2.Response:
+        try:
+            return self._post(body, deadline)
         except openai.APITimeoutError:
             raise
         except openai.APIConnectionError:
             # The server may just have closed a pooled connection. There was no response, so a
             # retry is safe.
-            return self._open_stream(request, deadline)
+            return self._post(body, deadline)
 
-    def _open_stream(self, request: ModelRequest, deadline: Deadline) -> httpx2.Response:
-        """Request usage figures too, unless this endpoint rejects requests that ask for them."""
-        if self._reports_usage is False:
-            return self._post(request, deadline, with_usage=False)
-        try:
-            response = self._post(request, deadline, with_usage=True)
-        except (openai.BadRequestError, openai.UnprocessableEntityError):
-            if self._reports_usage:
-                raise
-            response = self._post(request, deadline, with_usage=False)
-            self._reports_usage = False
-            return response
-        self._reports_usage = True
-        return response
-
-    def _post(
-        self, request: ModelRequest, deadline: Deadline, *, with_usage: bool
-    ) -> httpx2.Response:
+    def _post(self, body: dict[str, Any], deadline: Deadline) -> httpx2.Response:
         # Not the SDK's `chat.completions`, which converts every message by its type and creates an
         # object of every event. Of its untyped interface we only use the raw response.
+        left_s = max(deadline.ends_at - monotonic(), _MIN_TIMEOUT_S)
         stream = self._sdk.post(
             "/chat/completions",
-            body=_request_body(request, request.model or self._model, with_usage=with_usage),
-            options={"timeout": httpx2.Timeout(deadline, connect=CONNECT_TIMEOUT_S)},
+            body=body,
+            options={"timeout": httpx2.Timeout(deadline, connect=min(CONNECT_TIMEOUT_S, left_s))},
             cast_to=object,
             stream=True,
             stream_cls=openai.Stream[object],
@@ -197,22 +266,42 @@ class _HeaderFilter:
         request.headers = httpx2.Headers(headers)
 
 
-def _request_body(request: ModelRequest, model: str, *, with_usage: bool) -> dict[str, Any]:
+def _request_body(
+    request: ModelRequest, default_model: str, support: ModelSupport
+) -> dict[str, Any]:
+    """Return the body of a request, without what the server does not accept."""
     # No limit on tokens: endpoints disagree on its name, and the engine closes the stream once
     # the reply is long enough.
-    body: dict[str, Any] = {"model": model, "messages": _request_messages(request), "stream": True}
-    if with_usage:
+    messages = _request_messages(request, tool_role=support.tool_role)
+    body: dict[str, Any] = {
+        "model": request.model or default_model,
+        "messages": messages if support.system_role else _merge_system_prompt(messages),
+        "stream": True,
+    }
+    if support.stream_options:
         body["stream_options"] = {"include_usage": True}
-    if request.profile.temperature is not None:
+    if support.temperature and request.profile.temperature is not None:
         body["temperature"] = request.profile.temperature
-    if request.tools:
-        body["tools"] = [_request_tool(spec) for spec in request.tools]
-    if request.must_call:
-        body["tool_choice"] = {"type": "function", "function": {"name": request.tools[0].name}}
+    if support.tools and request.tools:
+        tools = [_request_tool(spec) for spec in request.tools]
+        for tool in tools:
+            tool["function"]["parameters"] = adapt_schema(tool["function"]["parameters"], support)
+        body["tools"] = tools
+        if request.must_call and support.tool_choice == "named":
+            body["tool_choice"] = {"type": "function", "function": {"name": request.tools[0].name}}
+        elif request.must_call and support.tool_choice == "required":
+            body["tool_choice"] = "required"
     return body
 
 
-def _request_messages(request: ModelRequest) -> list[dict[str, str]]:
+def _merge_system_prompt(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Put the system prompt in front of the caller's first message."""
+    system, first, *others = messages if len(messages) > 1 else [*messages, {"content": ""}]
+    content = f"{system['content']}\n\n{first['content']}".strip()
+    return [{**first, "role": "user", "content": content}, *others]
+
+
+def _request_messages(request: ModelRequest, *, tool_role: bool = True) -> list[dict[str, str]]:
     messages = list(request.messages)
     if messages and messages[0].speaker == "agent":
         # The chat templates of Mistral and Gemma reject a conversation that the assistant starts.

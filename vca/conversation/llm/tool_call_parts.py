@@ -124,7 +124,10 @@ def _text(value: object) -> str:
 def _arguments_text(value: object) -> str:
     if value is None or isinstance(value, str):
         return value or ""
-    return json.dumps(value).decode()
+    try:
+        return json.dumps(value).decode()
+    except TypeError:  # integers of more than 64 bits, or nested too deeply
+        return ""
 
 
 def _is_json_object(text: str) -> bool:

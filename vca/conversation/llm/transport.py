@@ -115,7 +115,7 @@ class DeadlineTransport(httpx2.BaseTransport):
             raise httpx2.ConnectError("no connection") from error
 
     def _open_socket(self, url: httpx2.URL, deadline: Deadline) -> socket.socket:
-        port = url.port or (443 if url.scheme == "https" else 80)
+        port = url.port or _default_port(url)
         failure: OSError = OSError("the name has no address")
         for address in self._resolve(url.host, port, deadline):
             try:
@@ -153,7 +153,7 @@ class _Connection(http.client.HTTPConnection):
     """A connection to one server, whose waits end with the deadline of the current exchange."""
 
     def __init__(self, url: httpx2.URL, opened_socket: socket.socket) -> None:
-        super().__init__(url.host)
+        super().__init__(url.host, url.port or _default_port(url))
         self.auto_open = 0
         self.origin = _origin(url)
         self.deadline_socket = _DeadlineSocket(opened_socket)
@@ -349,6 +349,10 @@ class _Exchange(httpx2.SyncByteStream):
             if isinstance(error, http.client.HTTPException | ValueError):
                 raise httpx2.RemoteProtocolError("no valid HTTP response") from error
             raise httpx2.ReadError("the connection was lost") from error
+
+
+def _default_port(url: httpx2.URL) -> int:
+    return 443 if url.scheme == "https" else 80
 
 
 def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:

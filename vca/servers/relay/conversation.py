@@ -31,7 +31,7 @@ from vca.tenant.calls.turns import call_flow, turn_handler
 CHARACTERS_PER_SECOND = 14.0
 # Keys that follow each other within this time are one number.
 KEY_GAP_S = 2.0
-TURN_BUDGET_S = 20.0
+_RECORD_BUDGET_S = 20.0
 # How often to check for draining while nobody speaks.
 _POLL_INTERVAL_S = 1.0
 _APOLOGY_TEXT = next(action.text for action in fallback.FALLBACK_ACTIONS if isinstance(action, Say))
@@ -141,7 +141,7 @@ class Conversation:
 
         After a barge-in, return what the caller said, or None if only the speech was interrupted.
         """
-        with deadline.within(TURN_BUDGET_S):
+        with deadline.within(self._services.models.latency_policy.turn_budget_s):
             tenants.require_supported_schema(self._ref.tenant.id)
             with closing(self._start_turn(caller_input)) as turn_stream:
                 result = self._stream_answer(turn_stream)
@@ -204,7 +204,7 @@ class Conversation:
 
     def _record_interruption(self, spoken_text: str) -> None:
         self._speech_ends_at = monotonic()
-        with deadline.within(TURN_BUDGET_S):
+        with deadline.within(_RECORD_BUDGET_S):
             call_flow.record_interruption(self._ref, heard_text=spoken_text)
 
     def _wait_until_spoken(self) -> None:

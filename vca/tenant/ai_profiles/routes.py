@@ -3,10 +3,13 @@
 from typing import Any
 from uuid import UUID
 
+from flask import Response, after_this_request, current_app
+
 from vca.kit.paging import Page
 from vca.kit.web import Blueprint, PageQuery, access, created_response, pagination
 from vca.kit.web.context import request_session
 from vca.tenant.ai_profiles import service
+from vca.tenant.ai_profiles.models import AiProfile
 from vca.tenant.ai_profiles.schemas import (
     AiProfileQuery,
     AiProfileSchema,
@@ -19,6 +22,7 @@ blp = Blueprint(
 )
 
 URL = "/api/tenants/<uuid:tenant_id>/ai-profiles"
+WARNING_HEADER = "X-Vca-Warning"
 PROFILE_URL = f"{URL}/<uuid:ai_profile_id>"
 
 
@@ -29,9 +33,11 @@ PROFILE_URL = f"{URL}/<uuid:ai_profile_id>"
 def create_profile(body: dict[str, Any], tenant_id: UUID) -> Any:
     """Create an AI profile
 
-    The tenant's first profile becomes its default profile.
+    The tenant's first profile becomes its default profile. The response has the header
+    `X-Vca-Warning` if the profile has tools but its model does not support them.
     """
     profile = service.create(request_session(), **body)
+    _warn_about_tools(profile)
     path = f"/api/tenants/{tenant_id}/ai-profiles/{profile.id}"
     return created_response(profile, pagination.public_url(path))
 
@@ -66,9 +72,25 @@ def change_profile(body: dict[str, Any], tenant_id: UUID, ai_profile_id: UUID) -
 
     Every change of the profile's content creates a new version. A call in progress keeps the
     version that answered it. Making a profile the default removes the flag from the previous
-    default.
+    default. The response has the header `X-Vca-Warning` if the profile has tools but its model does
+    not support them.
     """
-    return service.change(request_session(), ai_profile_id=ai_profile_id, **body)
+    profile = service.change(request_session(), ai_profile_id=ai_profile_id, **body)
+    _warn_about_tools(profile)
+    return profile
+
+
+def _warn_about_tools(profile: AiProfile) -> None:
+    """Add a header to the response if the profile's model is known not to support its tools."""
+    if not profile.tools or current_app.config["MODEL_SUPPORTS_TOOLS"](profile.model):
+        return
+
+    @after_this_request
+    def add_header(response: Response) -> Response:
+        response.headers[WARNING_HEADER] = (
+            "The model of this profile does not support tools, so the agent cannot use them."
+        )
+        return response
 
 
 @blp.route(PROFILE_URL, methods=["DELETE"])

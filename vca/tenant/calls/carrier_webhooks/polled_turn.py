@@ -15,6 +15,7 @@ from time import monotonic, sleep
 from vca.conversation.llm.models import Models
 from vca.observability import log
 from vca.telephony.types import Poll
+from vca.tenant.calls.core import call_services
 from vca.tenant.calls.core.call_types import CallRef, SpokenChunk, TurnResult
 from vca.tenant.calls.turns import turn_handler
 
@@ -23,8 +24,8 @@ POLL = Poll()
 RESPOND_AFTER_S = 0.9
 # The filler must be ready before RESPOND_AFTER_S.
 _FILLER_AFTER_S = 0.7
-# Maximum duration of a turn: two models that time out after four seconds each, and the database.
-_MAX_TURN_S = 12.0
+# What a turn takes in addition to the models: the database.
+_DATABASE_S = 2.0
 # Each query is a transaction, so the pause doubles up to the maximum. The caller does not notice:
 # the text that is being spoken takes longer than any pause.
 _MIN_POLL_PAUSE_S, _MAX_POLL_PAUSE_S = 0.05, 0.4
@@ -69,7 +70,9 @@ def with_early_filler(models: Models) -> Models:
 
 def is_turn_lost(polling_since: datetime | None, *, now: datetime) -> bool:
     """Return whether the carrier has polled for longer than a turn takes: its process has died."""
-    return polling_since is not None and now - polling_since > timedelta(seconds=_MAX_TURN_S)
+    latency_policy = call_services.current_services().models.latency_policy
+    max_turn = timedelta(seconds=latency_policy.whole_s + _DATABASE_S)
+    return polling_since is not None and now - polling_since > max_turn
 
 
 def wait_for_reply(

@@ -235,7 +235,8 @@ def _reply_with_fallback(pending: _PendingTurn, error: ModelError, texts: list[s
     sentence = record.sentence_or_default(pending.call_context.sentences, "fallback")
     yield pending.to_chunk(sentence)
     reply = Reply(
-        speech_text.join_chunks([*texts, sentence]), (agent_actions.HangUp("model_error"),)
+        speech_text.join_chunks([*texts, sentence]),
+        (agent_actions.HangUp("model_error", error.end_detail),),
     )
     return _store_reply(pending, reply, to_fallback=True)
 
@@ -330,9 +331,16 @@ def _apply_actions(
             case agent_actions.HangUp():
                 if to_fallback:
                     return _forward_to_fallback(
-                        session, ref, call_context, now=now, end_reason=action.end_reason
+                        session,
+                        ref,
+                        call_context,
+                        now=now,
+                        end_reason=action.end_reason,
+                        end_detail=action.end_detail,
                     )
-                return _end_call(session, ref, action.end_reason, now=now)
+                return _end_call(
+                    session, ref, action.end_reason, now=now, end_detail=action.end_detail
+                )
     return (greeting.listen_action(call_context.profile),)
 
 
@@ -354,12 +362,18 @@ def _start_transfer(
 
 
 def _forward_to_fallback(
-    session: Session, ref: CallRef, call_context: Row[Any], *, now: datetime, end_reason: str
+    session: Session,
+    ref: CallRef,
+    call_context: Row[Any],
+    *,
+    now: datetime,
+    end_reason: str,
+    end_detail: str | None = None,
 ) -> tuple[Action, ...]:
     """Forward the caller to the number's fallback, or end the call if it may not be dialled."""
     number = call_context.fallback_number
     if number is None:
-        return _end_call(session, ref, end_reason, now=now)
+        return _end_call(session, ref, end_reason, now=now, end_detail=end_detail)
     if not call_context.simulated:
         from_number = transfers.tenant_number(call_context)
         try:
@@ -367,15 +381,17 @@ def _forward_to_fallback(
                 session, number, kind="forward", call_id=ref.call_id, from_number=from_number
             )
         except DiallingRefused:
-            return _end_call(session, ref, end_reason, now=now)
+            return _end_call(session, ref, end_reason, now=now, end_detail=end_detail)
     reason = end_reason if end_reason == "model_error" else "transferred"
-    _end_call(session, ref, reason, now=now)
+    _end_call(session, ref, reason, now=now, end_detail=end_detail)
     return (Forward(number),)
 
 
 def _end_call(
-    session: Session, ref: CallRef, end_reason: str, *, now: datetime
+    session: Session, ref: CallRef, end_reason: str, *, now: datetime, end_detail: str | None = None
 ) -> tuple[Action, ...]:
-    event = CallEvent("ENDED", ref.call_id.hex, now, "agent", end_reason=end_reason)
+    event = CallEvent(
+        "ENDED", ref.call_id.hex, now, "agent", end_reason=end_reason, end_detail=end_detail
+    )
     record.apply_event(session, ref.call_id, event)
     return (HangUp(),)

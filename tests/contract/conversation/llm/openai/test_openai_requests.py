@@ -128,16 +128,6 @@ def test_the_usage_option_is_omitted_after_an_endpoint_rejected_it(
     assert ["stream_options" in request.body for request in server.requests] == [True, False, False]
 
 
-def test_a_rejection_after_reported_usage_is_not_retried(
-    server: OpenAIServer, model: OpenAIModel
-) -> None:
-    server.set_behaviours(openai_behaviours.ok, openai_behaviours.error_response(400))
-    request_text(model)
-
-    assert request_failure(model).failure == "refused"
-    assert len(server.requests) == 2
-
-
 def test_tools_are_sent_as_functions(server: OpenAIServer, model: OpenAIModel) -> None:
     list(
         model.stream(
