@@ -9,6 +9,7 @@ from vca.kit.web import PageQuery, Schema
 from vca.kit.web.schema import DateTime, Pattern, QueryBoolean, Uuid, e164, integer, not_blank
 from vca.kit.web.schema import string as string
 from vca.telephony.types import LegOutcome
+from vca.tenant.calls.analysis_schema import AnalysisSchema
 from vca.tenant.calls.core import analysis_state
 from vca.tenant.calls.core.models import CALLER_IDS, DIRECTIONS, EVENT_TYPES
 from vca.tenant.calls.core.state_machine import END_REASONS, STATUS_RANKS, TERMINAL
@@ -85,34 +86,6 @@ def _transfer(call: Any) -> dict[str, Any] | None:
     return {name: call.transfer.get(name) for name in TransferStateSchema().fields}
 
 
-class AnalysisSchema(Schema):
-    """The state of a call's post-call analysis."""
-
-    status = string(
-        1,
-        20,
-        one_of=analysis_state.STATUSES,
-        metadata={
-            "description": "`pending`: from the end of the call until a job has analysed it. "
-            "`none`: there is nothing to analyse, or nothing to analyse it with.",
-            "example": "done",
-        },
-    )
-    reason = string(
-        1,
-        20,
-        one_of=analysis_state.REASONS,
-        allow_none=True,
-        metadata={
-            "description": "`no_model`: the agent is a script. `no_words`: the caller said "
-            "nothing. `model_failed`: the model did not answer, also not in a later attempt. "
-            "`bad_answer`: its answer could not be used. `forgotten`: the transcript was deleted; "
-            "with `done`, the summary and the data too.",
-            "example": None,
-        },
-    )
-
-
 class CallSchema(Schema):
     """A call."""
 
@@ -174,23 +147,17 @@ class CallSchema(Schema):
     summary = fields.String(
         dump_only=True,
         allow_none=True,
-        metadata={"description": "Of the analysis, in the profile's language."},
+        metadata={"description": "By the analysis, in the profile's language."},
     )
     outcome = fields.String(
         dump_only=True,
         allow_none=True,
-        metadata={
-            "description": f"Of the analysis: {', '.join(get_args(CallOutcome))}.",
-            "example": "resolved",
-        },
+        metadata={"description": ", ".join(get_args(CallOutcome)), "example": "resolved"},
     )
     data = fields.Dict(
         dump_only=True,
         allow_none=True,
-        metadata={
-            "description": "Of the analysis: what the profile's `extract` asks for. null: the "
-            "model returned nothing that fits it."
-        },
+        metadata={"description": "What the profile's `extract` asks for. null: not determined."},
     )
     analysis = fields.Nested(AnalysisSchema, dump_only=True)
 
