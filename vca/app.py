@@ -52,7 +52,7 @@ from vca.tenant import encrypted_columns
 from vca.tenant.ai_profiles import routes as ai_profiles
 from vca.tenant.audit import routes as audit
 from vca.tenant.calls import routes as calls
-from vca.tenant.calls.core import account_usage, call_services, record, watchdog
+from vca.tenant.calls.core import account_usage, analysis_state, call_services, record, watchdog
 from vca.tenant.calls.core.call_services import CallServices
 from vca.tenant.calls.simulation import stream_limit
 from vca.tenant.messages import routes as messages
@@ -213,6 +213,7 @@ def _configure_services(app: Flask, config: Settings) -> None:
             re_encrypt=encrypted_columns.re_encrypt_tenant,
             mute_webhooks=imported_copy.mute_webhooks,
             rebuild_usage=rebuild.rebuild_usage,
+            resume_analyses=analysis_state.resume_analyses,
         )
     )
     call_services.set_current_services(

@@ -37,6 +37,8 @@ class TenantLifecycleHooks:
       returns their count.
     - `rebuild_usage` recalculates the usage of each month from the tenant's ledger, and schedules
       the metering of its numbers and recordings.
+    - `resume_analyses` enqueues the analyses of calls that were pending when the tenant was
+      exported.
     """
 
     deactivate_unowned_numbers: Callable[[Session, TenantRef], int]
@@ -45,6 +47,7 @@ class TenantLifecycleHooks:
     re_encrypt: Callable[[Session, TenantRef, UUID], list[str]]
     mute_webhooks: Callable[[Session, TenantRef], int]
     rebuild_usage: Callable[[Session, TenantRef, datetime], None]
+    resume_analyses: Callable[[Session, TenantRef], None]
 
 
 _current: TenantLifecycleHooks | None = None

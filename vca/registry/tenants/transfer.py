@@ -228,6 +228,7 @@ def _import_registry_rows(
     if archived != row.id and session.get(Tenant, archived) is not None:
         imported.webhooks_deactivated = hooks.mute_webhooks(session, tenant)
     hooks.rebuild_usage(session, tenant, now)
+    hooks.resume_analyses(session, tenant)
     retention.schedule_purge_for_tenant(session, tenant_id=row.id, now=now)
     queue.enqueue(session, REAPPLY_JOB, tenant_id=row.id, archived=archived)
 

@@ -5,11 +5,12 @@ from datetime import datetime
 from typing import Any, Literal, TypeAlias, get_args
 from uuid import UUID
 
-from sqlalchemy import case
+from sqlalchemy import case, text
 from sqlalchemy.orm import Session
 
 from vca.jobs import queue
 from vca.observability import metrics
+from vca.tenancy.schema import TenantRef
 from vca.tenant.calls.core import call_services
 from vca.tenant.calls.core.models import Call
 from vca.tenant.calls.core.state_machine import LifecycleState
@@ -32,6 +33,7 @@ class AnalysisState:
 
 
 NOT_REQUIRED = AnalysisState()
+_SELECT_PENDING = "SELECT id FROM \"{schema}\".calls WHERE analysis_status = 'pending'"
 # Update these columns when the transcript of a call is deleted.
 FORGOTTEN_COLUMNS: dict[str, Any] = {
     "analysis_status": case(
@@ -81,6 +83,15 @@ def schedule_retry(session: Session, call_id: UUID, *, attempt: int, run_at: dat
     """Enqueue another attempt; the second time for the same call does nothing while it waits."""
     lock = f"{ANALYSE_JOB}:{call_id}"
     queue.enqueue(session, ANALYSE_JOB, run_at=run_at, lock=lock, call_id=call_id, attempt=attempt)
+
+
+def resume_analyses(session: Session, tenant: TenantRef) -> None:
+    """Enqueue the pending analyses of an imported tenant; an archive contains no jobs.
+
+    The session must be an owner session that is not inside a tenant.
+    """
+    for call_id in session.scalars(text(_SELECT_PENDING.format(schema=tenant.schema))).all():
+        queue.enqueue(session, ANALYSE_JOB, tenant_id=tenant.id, call_id=call_id)
 
 
 def count_result(state: AnalysisState) -> AnalysisState:
