@@ -139,6 +139,8 @@ def named_feature(rejection: Rejection, candidates: frozenset[Feature]) -> Featu
         return None
     for expressions, text in ((_PARAMS, rejection.param), (_NAMES, rejection.text)):
         for feature, expression in expressions:
+            if feature == "tools" and "schema" in text.lower():
+                continue  # it is about the parameters of one tool
             if feature in candidates and expression.search(text):
                 return feature
     return None

@@ -145,20 +145,20 @@ def _fails(failure: ProbeFailure | None) -> bool:
     return True
 
 
-def sent_features(body: Mapping[str, Any]) -> frozenset[Feature]:
+def sent_features(body: Mapping[str, Any], *, has_tenant_tools: bool) -> frozenset[Feature]:
     """Return the optional parts of a request body that an error may name.
 
-    The parameters of a tool that must be called are a tenant's, so an error about them says
-    nothing about the server.
+    An error about the parameters of a tenant's tool says nothing about the server.
     """
+    has_own_tools = "tools" in body and not has_tenant_tools
     roles = {message.get("role") for message in body["messages"]}
     features: dict[Feature, bool] = {
         "stream_options": "stream_options" in body,
         "temperature": "temperature" in body,
-        "tools": "tools" in body,
+        "tools": has_own_tools,
         "tool_choice": "tool_choice" in body,
-        "nullable_types": "tools" in body and "tool_choice" not in body,
-        "additional_properties": "tools" in body and "tool_choice" not in body,
+        "nullable_types": has_own_tools,
+        "additional_properties": has_own_tools,
         "system_role": "system" in roles,
         "tool_role": "tool" in roles,
     }

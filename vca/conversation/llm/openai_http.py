@@ -153,9 +153,8 @@ class Endpoint:
                 next(_read_answer(response, answer, deadline), None)
         except openai.APIStatusError as error:
             rejection = self._errors.rejection(error, ())
-            return ProbeFailure(
-                self._errors.translate(error, ()), named_feature(rejection, sent_features(body))
-            )
+            feature = named_feature(rejection, sent_features(body, has_tenant_tools=False))
+            return ProbeFailure(self._errors.translate(error, ()), feature)
         except REQUEST_ERRORS as error:
             return ProbeFailure(self._errors.translate(error, ()))
         if answer.error:
@@ -177,7 +176,9 @@ class Endpoint:
                 return self._post_with_retry(body, deadline)
             except openai.APIStatusError as error:
                 rejection = self._errors.rejection(error, tenant_texts(body))
-                feature = named_feature(rejection, sent_features(body))
+                # What must be called has the parameters of a profile's `extract`.
+                features = sent_features(body, has_tenant_tools=request.must_call)
+                feature = named_feature(rejection, features)
                 if feature is not None and tries == 0:
                     support = support.without(feature)
                 elif support != MINIMAL_SUPPORT and (

@@ -150,6 +150,39 @@ def test_a_name_in_the_schema_of_a_tenant_teaches_nothing(
     assert model.known_support() == FULL_SUPPORT
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Invalid schema for function 'note_call': In context=(), 'oneOf' is not permitted.",
+        'Unknown name "type": Proto field is not repeating, cannot start list.',
+        "This schema of a tool is not supported",
+    ],
+)
+def test_a_rejected_schema_of_a_tenant_teaches_nothing(
+    server: OpenAIServer, model: OpenAIModel, message: str
+) -> None:
+    server.set_behaviours(reject(lambda body: "tools" in body, message=message))
+    request = replace(make_request("Hello?"), tools=(NOTE_TOOL,), must_call=True)
+    model.set_support(model.name, FULL_SUPPORT.without("tool_choice").without("tool_choice"))
+
+    with pytest.raises(ModelError):
+        read_stream(model.stream(request))
+
+    assert model.known_support().tools
+    assert model.known_support().nullable_types
+
+
+def test_a_rejected_schema_of_an_own_tool_does_not_take_the_tools_away(
+    server: OpenAIServer, model: OpenAIModel
+) -> None:
+    message = "Invalid schema for function 'transfer': 'enum' is not permitted."
+    server.set_behaviours(reject(lambda body: "tools" in body, message=message))
+
+    read_text(model.stream(full_request()))
+
+    assert model.known_support().tools
+
+
 def test_there_are_at_most_two_further_tries(server: OpenAIServer, model: OpenAIModel) -> None:
     server.set_behaviours(
         reject(lambda body: "temperature" in body, param="temperature"),
