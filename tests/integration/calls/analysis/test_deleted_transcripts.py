@@ -1,4 +1,4 @@
-"""Post-call analysis of calls whose transcript is deleted by retention or by an erasure."""
+"""Post-call analysis of calls that change meanwhile, as by retention or an erasure."""
 
 from collections.abc import Callable, Generator
 from datetime import timedelta
@@ -7,6 +7,7 @@ import pytest
 
 from tests.fakes.models import SequenceModel
 from tests.integration.calls.analysis.conftest import (
+    DONE,
     UNAVAILABLE,
     ScriptModel,
     note_call,
@@ -85,6 +86,22 @@ def test_a_transcript_that_is_deleted_during_the_analysis_is_forgotten(
 
     assert call_record.call["analysis"] == {"status": "none", "reason": "forgotten"}
     assert stored_analysis(call_record) == (None, None, None)
+    assert call_record.call["tokens"] - tokens_before == 320
+
+
+def test_the_result_of_a_job_that_was_faster_stays(
+    call_record: CallRecord, world: Factory, call: CallRef
+) -> None:
+    first_result = "summary = 'First.', analysis_status = 'done', analysed_at = now()"
+    use_model(
+        InterruptedModel(lambda: world.sql(call_record.tenant, f"UPDATE calls SET {first_result}"))
+    )
+    tokens_before = call_record.call["tokens"]
+
+    post_call_analysis.analyse_call(call)
+
+    assert call_record.call["analysis"] == DONE
+    assert stored_analysis(call_record) == ("First.", None, None)
     assert call_record.call["tokens"] - tokens_before == 320
 
 

@@ -17,7 +17,7 @@ from tests.integration.calls.analysis.conftest import (
 from tests.integration.calls.conftest import CallRecord
 from tests.support.factories import Factory
 from tests.support.usage import total_quantities
-from vca.conversation.llm import ModelError, ToolCall
+from vca.conversation.llm import ModelError, ModelFailure, ToolCall
 from vca.conversation.types import Tokens
 from vca.tenant.calls.core.call_types import CallRef
 from vca.tenant.calls.turns import post_call_analysis
@@ -51,7 +51,7 @@ def test_an_analysis_fails_after_three_repetitions_within_an_hour(
     script_model: ScriptModel,
     call: CallRef,
     results: list[str],
-    failure: Any,
+    failure: ModelFailure,
 ) -> None:
     model = script_model([ModelError("away", failure=failure)])
     world.run_jobs(call_record.tenant)
@@ -103,15 +103,17 @@ def test_an_answer_that_cannot_be_used_is_final(
     assert "secret" not in str(log_lines)
 
 
+@pytest.mark.parametrize("failure", ["refused", "unavailable"])
 def test_a_permanent_error_of_the_model_is_final(
     call_record: CallRecord,
     world: Factory,
     script_model: ScriptModel,
     call: CallRef,
     results: list[str],
+    failure: ModelFailure,
 ) -> None:
     refusal = ModelError(
-        "no", failure="refused", permanent=True, server_status=401, server_code="invalid_api_key"
+        "no", failure=failure, permanent=True, server_status=401, server_code="invalid_api_key"
     )
     model = script_model([refusal])
 
