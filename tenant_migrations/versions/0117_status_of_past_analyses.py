@@ -7,7 +7,7 @@ runs on the revision before its head.
 
 from alembic import op
 
-revision = "0017b"
+revision = "0117"
 down_revision = "0017"
 
 SET_STATUS = """
