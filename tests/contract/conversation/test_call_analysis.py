@@ -10,6 +10,7 @@ from tests.fakes import openai_server as openai_behaviours
 from tests.fakes.openai_server import OpenAIServer, openai_server
 from vca.conversation import analysis
 from vca.conversation.analysis import Analysis, AnalysisRun
+from vca.conversation.llm.model_support import ModelSupport
 from vca.conversation.llm.models import Models
 from vca.conversation.llm.openai import OpenAIModel
 from vca.conversation.transcript import Turn
@@ -150,22 +151,46 @@ def test_a_server_that_refuses_a_named_tool_choice_is_asked_in_another_way(
     ]
 
 
-def test_a_model_without_tools_writes_the_analysis_as_text(
+def reject_tools(*answers: str) -> Any:
+    """Return a behaviour that rejects tools, and answers other requests with these texts."""
+    remaining = list(answers)
+
+    def behave(handler: Any) -> None:
+        if "tools" in handler.server.requests[-1].body:
+            openai_behaviours.json_response(400, TOOLS_REJECTION)(handler)
+        else:
+            answer_text(remaining.pop(0))(handler)
+
+    return behave
+
+
+def accepted_requests(server: OpenAIServer) -> list[str]:
+    """Return the messages of each request without tools, as text."""
+    requests = [request.body for request in server.requests if "tools" not in request.body]
+    return [json.dumps(body["messages"]).replace("\\", "") for body in requests]
+
+
+def test_a_model_whose_server_rejects_tools_writes_the_analysis_as_text(
     server: OpenAIServer, model: OpenAIModel
 ) -> None:
-    rejection = openai_behaviours.json_response(400, TOOLS_REJECTION)
     without_data = json.dumps({name: FIELDS[name] for name in ("summary", "outcome")})
-    server.set_behaviours(rejection, answer_text(without_data), answer_text(JSON))
+    server.set_behaviours(reject_tools(without_data, JSON))
 
     assert analyse(model).analysis == ANALYSIS
-    assert analyse(model).analysis == ANALYSIS
+    first, correction = accepted_requests(server)
+    assert '"required":["name"]' not in first
+    assert '"required":["name"]' in correction
 
-    first, without_tools, correction, next_call = server.requests
-    assert "tools" in first.body
-    schema = '"required":["name"]'
-    for request, has_schema in ((without_tools, False), (correction, True), (next_call, True)):
-        assert "tools" not in request.body
-        assert (schema in json.dumps(request.body["messages"]).replace("\\", "")) is has_schema
+
+def test_a_model_that_is_known_to_have_no_tools_is_told_the_schema_at_once(
+    server: OpenAIServer, model: OpenAIModel
+) -> None:
+    model.set_support("m", ModelSupport(tools=False))
+    server.set_behaviours(reject_tools(JSON))
+
+    assert analyse(model).analysis == ANALYSIS
+    assert len(server.requests) == 1
+    assert '"required":["name"]' in accepted_requests(server)[0]
 
 
 def test_an_answer_that_cannot_be_used_costs_one_more_request(
