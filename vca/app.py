@@ -54,7 +54,13 @@ from vca.tenant.ai_profiles import routes as ai_profiles
 from vca.tenant.ai_profiles import service as ai_profile_service
 from vca.tenant.audit import routes as audit
 from vca.tenant.calls import routes as calls
-from vca.tenant.calls.core import account_usage, call_services, live_usage, watchdog
+from vca.tenant.calls.core import (
+    account_usage,
+    analysis_state,
+    call_services,
+    live_usage,
+    watchdog,
+)
 from vca.tenant.calls.core.call_services import CallServices
 from vca.tenant.calls.simulation import silent_callee, stream_limit
 from vca.tenant.messages import imported_mail
@@ -219,6 +225,7 @@ def _configure_services(app: Flask, config: Settings) -> None:
             mute_webhooks=imported_copy.mute_webhooks,
             resume_mail=imported_mail.resume_mail,
             rebuild_usage=rebuild.rebuild_usage,
+            resume_analyses=analysis_state.resume_analyses,
         )
     )
     call_services.set_current_services(

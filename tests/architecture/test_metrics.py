@@ -13,7 +13,7 @@ from vca.observability import metrics, prometheus
 from vca.observability.metrics import Gauge
 from vca.observability.prometheus import OTHER, Counter, Histogram
 from vca.telephony.providers import ADAPTERS
-from vca.tenant.calls.core import state_machine
+from vca.tenant.calls.core import analysis_state, state_machine
 from vca.tenant.settings import dialling
 
 GAUGES = [value for value in vars(metrics).values() if isinstance(value, Gauge)]
@@ -72,6 +72,7 @@ def test_no_metric_has_a_label_that_names_a_tenant_or_a_person() -> None:
 def test_label_values_equal_the_enumerations_of_the_product() -> None:
     assert set(metrics.END_REASONS) == set(state_machine.END_REASONS)
     assert set(metrics.MODEL_FAILURES) == set(get_args(ModelFailure))
+    assert set(metrics.ANALYSIS_RESULTS) == {"done", *analysis_state.REASONS}
     assert set(metrics.DIALLING_REFUSALS) == set(get_args(dialling.DenialCode))
     assert set(ADAPTERS) <= set(metrics.CARRIERS)
 

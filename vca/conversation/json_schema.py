@@ -44,6 +44,27 @@ def find_problem(value: Any, schema: Mapping[str, Any]) -> str | None:
     return f"{path or 'it'}: {error.message}"[:MAX_PROBLEM_CHARS]
 
 
+def drop_surplus(value: Any, schema: Mapping[str, Any]) -> Any:
+    """Return the value without members that its schema forbids, and without optional nulls.
+
+    Models add members of their own, and write null for what they do not know. References and
+    alternatives in the schema are not followed.
+    """
+    items, properties = schema.get("items"), schema.get("properties")
+    if isinstance(value, list) and isinstance(items, Mapping):
+        return [drop_surplus(item, items) for item in value]
+    if not isinstance(value, dict) or not isinstance(properties, Mapping):
+        return value
+    is_closed = schema.get("additionalProperties") is False and "patternProperties" not in schema
+    required = schema.get("required", ())
+    return {
+        name: drop_surplus(item, rule) if isinstance(rule, Mapping) else item
+        for name, item in value.items()
+        for rule in (properties.get(name),)
+        if (rule is not None or not is_closed) and (item is not None or name in required)
+    }
+
+
 def _step_limited_validator() -> Any:
     """Return a validator class that counts its steps; use it for one value only."""
     steps = count(1)

@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -20,6 +20,10 @@ _SURROGATE_ESCAPES = re.compile(
     r"(\\(?:[^u]|ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}))|\\ud[89a-f][0-9a-f]{2}", re.IGNORECASE
 )
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+# An object, a list, or a string that may contain one of them as JSON.
+_VALUE_START = re.compile(r'[{\[]|"(?=(?:\\[nrt]|\s|[`~]{3}\w{0,20}){0,20}+[{\[])')
+_MAX_VALUE_STARTS = 1_000
+_LENIENT_DECODER = json.JSONDecoder(strict=False)
 
 
 class InvalidJson(ValueError):
@@ -76,6 +80,28 @@ def loads_tolerant(data: bytes) -> Any:
         )
     except (ValueError, RecursionError):
         raise InvalidJson("The text is not JSON.") from None
+
+
+def find_values(text: str) -> Iterator[Any]:
+    """Yield the JSON objects and lists that a text contains, also those in JSON strings, in order.
+
+    Strings may contain line breaks. Characters and numbers that cannot be stored are left out.
+    What is too deep or too large for `strict_loads` is skipped.
+    """
+    position = 0
+    for _ in range(_MAX_VALUE_STARTS):
+        start = _VALUE_START.search(text, position)
+        if start is None:
+            return
+        position = start.end()
+        try:
+            value, end = _LENIENT_DECODER.raw_decode(text, start.start())
+            values = list(find_values(value)) if isinstance(value, str) else [value]
+            position = end if values else position
+            _check_size(text[start.start() : end].encode("utf-8", "surrogatepass"))
+        except (ValueError, RecursionError):
+            continue
+        yield from map(_drop_unstorable, values)
 
 
 def strict_loads(body: bytes) -> Any:
@@ -188,6 +214,23 @@ def _check_value(value: Any, pointer: str) -> None:
         raise InvalidJson("Is an integer outside 64 bits.", pointer=pointer)
     elif isinstance(value, float) and not math.isfinite(value):
         raise InvalidJson("Is not a finite number within 64 bits.", pointer=pointer)
+
+
+def _drop_unstorable(value: Any) -> Any:
+    """Return the value without NUL and lone surrogates, and with null for impossible numbers."""
+    match value:
+        case dict():
+            return {_UNSTORABLE.sub("", key): _drop_unstorable(item) for key, item in value.items()}
+        case list():
+            return [_drop_unstorable(item) for item in value]
+        case str():
+            return _UNSTORABLE.sub("", value)
+        case int() if abs(value) > MAX_INTEGER:
+            return None
+        case float() if not math.isfinite(value):
+            return None
+        case _:
+            return value
 
 
 def escape_pointer_step(step: str) -> str:

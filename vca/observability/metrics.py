@@ -91,6 +91,8 @@ TASKS = (
 )
 # The reasons of `refused_tools` in the API.
 TOOL_REFUSALS = ("unknown_tool", "not_allowed", "unknown_target", "bad_arguments", "too_many")
+# `done`, or the reason of `analysis` in the API.
+ANALYSIS_RESULTS = ("done", "no_model", "no_words", "model_failed", "bad_answer", "forgotten")
 MODEL_FAILURES = ("timeout", "rate_limited", "refused", "unavailable", "bad_answer")
 
 # Callers notice delays of half a second, one and two seconds, so the buckets are narrow there.
@@ -123,6 +125,11 @@ TOOLS_REFUSED = Counter(
     "vca_tools_refused_total",
     "Tool calls of language models that were not executed, by reason.",
     {"reason": TOOL_REFUSALS},
+)
+CALL_ANALYSES = Counter(
+    "vca_call_analyses_total",
+    "Post-call analyses that ended, by result: done, or the reason why there is none.",
+    {"result": ANALYSIS_RESULTS},
 )
 DIALLING_REFUSED = Counter(
     "vca_dialling_refused_total",

@@ -87,3 +87,41 @@ def test_a_property_may_be_called_pattern() -> None:
         json_schema.find_problem({"pattern": "x"}, schema)
         == "pattern: 'x' is not of type 'integer'"
     )
+
+
+CLOSED = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string"},
+        "floor": {"type": "integer"},
+        "visits": {"type": "array", "items": {**NAMED, "additionalProperties": False}},
+    },
+    "required": ["name"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("value", "remaining"),
+    [
+        ({"name": "Ada", "mood": "good"}, {"name": "Ada"}),
+        ({"name": "Ada", "floor": None}, {"name": "Ada"}),
+        ({"name": None}, {"name": None}),
+        (
+            {"name": "Ada", "visits": [{"name": "Bob", "age": None, "mood": "bad"}, 3]},
+            {"name": "Ada", "visits": [{"name": "Bob"}, 3]},
+        ),
+        ([1], [1]),
+        ("text", "text"),
+    ],
+)
+def test_forbidden_members_and_optional_nulls_are_dropped(value: Any, remaining: Any) -> None:
+    assert json_schema.drop_surplus(value, CLOSED) == remaining
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [{}, {"type": "object", "properties": {"a": True}}, {**CLOSED, "patternProperties": {"x": {}}}],
+)
+def test_members_that_a_schema_may_allow_are_not_dropped(schema: dict[str, Any]) -> None:
+    assert json_schema.drop_surplus({"xyz": 1}, schema) == {"xyz": 1}

@@ -219,3 +219,24 @@ def test_lenient_dump_accepts_any_value() -> None:
 
     assert json.dumps_lenient({"a": Unserializable()}) == '{"a":"odd"}'
     assert "odd" in json.dumps_lenient(unusual_keys)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('a {"b": [1]} c [2] {d} {"e": 3}', [{"b": [1]}, [2], {"e": 3}]),
+        ('{"a": "line\nbreak"}', [{"a": "line\nbreak"}]),
+        ('{"a": "\\u0000b\\ud83d", "c": 1e999, "d": NaN}', [{"a": "b", "c": None, "d": None}]),
+        ('{"a": 99999999999999999999, "b": -5, "c": true}', [{"a": None, "b": -5, "c": True}]),
+        (f'{{"a": {"9" * 400}, "b": 1e300}}', [{"a": None, "b": 1e300}]),
+        ('"{\\"a\\": 1}" and "{b}"', [{"a": 1}]),
+        ('he wrote "{"a": 1}"', [{"a": 1}]),
+        ('{"a": 1, "a": 2}', [{"a": 2}]),
+        ("[" * 40 + "]" * 40 + "[1]", [[1]]),
+        ('{"a": ', []),
+        ("", []),
+    ],
+)
+def test_a_text_yields_the_values_that_it_contains(text: str, expected: list[Any]) -> None:
+    assert list(json.find_values(text)) == expected
+    assert json.strict_loads(json.dumps(expected)) == expected

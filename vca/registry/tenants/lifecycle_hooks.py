@@ -39,6 +39,8 @@ class TenantLifecycleHooks:
       them up in a copy beside its original.
     - `rebuild_usage` recalculates the usage of each month from the tenant's ledger, and schedules
       the metering of its numbers and recordings.
+    - `resume_analyses` enqueues the analyses of calls that were pending when the tenant was
+      exported.
     """
 
     deactivate_unowned_numbers: Callable[[Session, TenantRef], int]
@@ -48,6 +50,7 @@ class TenantLifecycleHooks:
     mute_webhooks: Callable[[Session, TenantRef], int]
     resume_mail: Callable[[Session, TenantRef, bool], None]
     rebuild_usage: Callable[[Session, TenantRef, datetime], None]
+    resume_analyses: Callable[[Session, TenantRef], None]
 
 
 _current: TenantLifecycleHooks | None = None

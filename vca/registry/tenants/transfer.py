@@ -230,6 +230,7 @@ def _import_registry_rows(
         imported.webhooks_deactivated = hooks.mute_webhooks(session, tenant)
     hooks.resume_mail(session, tenant, is_copy)
     hooks.rebuild_usage(session, tenant, now)
+    hooks.resume_analyses(session, tenant)
     retention.schedule_purge_for_tenant(session, tenant_id=row.id, now=now)
     queue.enqueue(session, REAPPLY_JOB, tenant_id=row.id, archived=archived)
 

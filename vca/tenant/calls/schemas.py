@@ -4,6 +4,7 @@ from typing import Any, get_args
 
 from marshmallow import fields, validate
 
+from vca.conversation.analysis import CallOutcome
 from vca.conversation.types import ToolRefusal
 from vca.kit.web import PageQuery, Schema
 from vca.kit.web.schema import (
@@ -18,6 +19,7 @@ from vca.kit.web.schema import (
 )
 from vca.kit.web.schema import string as string
 from vca.telephony.types import LegOutcome
+from vca.tenant.calls.core import analysis_state
 from vca.tenant.calls.core.models import CALLER_IDS, DIRECTIONS, EVENT_TYPES
 from vca.tenant.calls.core.state_machine import END_REASONS, STATUS_RANKS, TERMINAL
 from vca.tenant.calls.turns.transfers import OnFailure
@@ -93,10 +95,39 @@ def _transfer(call: Any) -> dict[str, Any] | None:
     return {name: call.transfer.get(name) for name in TransferStateSchema().fields}
 
 
+class AnalysisSchema(Schema):
+    """The state of a call's post-call analysis."""
+
+    status = string(
+        1,
+        20,
+        one_of=analysis_state.STATUSES,
+        metadata={
+            "description": "`pending`: from the end of the call until a job has analysed it. "
+            "`none`: there is nothing to analyse, or nothing to analyse it with.",
+            "example": "done",
+        },
+    )
+    reason = string(
+        1,
+        20,
+        one_of=analysis_state.REASONS,
+        allow_none=True,
+        metadata={
+            "description": "`no_model`: the agent is a script. `no_words`: the caller said "
+            "nothing. `model_failed`: the model did not answer, also not in a later attempt. "
+            "`bad_answer`: its answer could not be used. `forgotten`: the transcript was deleted; "
+            "with `done`, the summary and the data too.",
+            "example": None,
+        },
+    )
+
+
 class CallSchema(Schema):
     """A call."""
 
     computed = {
+        "analysis": analysis_state.read_state,
         "duration_seconds": _duration_seconds,
         "recording": _recording,
         "transfer": _transfer,
@@ -156,9 +187,22 @@ class CallSchema(Schema):
     tokens = fields.Integer(
         dump_only=True, metadata={"description": "Model tokens, including post-call analysis."}
     )
-    summary = fields.String(dump_only=True, allow_none=True)
-    outcome = fields.String(dump_only=True, allow_none=True)
-    data = fields.Dict(dump_only=True, allow_none=True)
+    summary = fields.String(
+        dump_only=True,
+        allow_none=True,
+        metadata={"description": "By the analysis, in the profile's language."},
+    )
+    outcome = fields.String(
+        dump_only=True,
+        allow_none=True,
+        metadata={"description": ", ".join(get_args(CallOutcome)), "example": "resolved"},
+    )
+    data = fields.Dict(
+        dump_only=True,
+        allow_none=True,
+        metadata={"description": "What the profile's `extract` asks for. null: not determined."},
+    )
+    analysis = fields.Nested(AnalysisSchema, dump_only=True)
 
 
 class CallEventSchema(Schema):

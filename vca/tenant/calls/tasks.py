@@ -8,7 +8,7 @@ from vca.tenancy.schema import TenantRef
 from vca.tenant.calls.control import outbound_calls, reconciliation
 from vca.tenant.calls.control.outbound_calls import DIAL_JOB
 from vca.tenant.calls.core import retention
-from vca.tenant.calls.core.call_end import ANALYSE_JOB
+from vca.tenant.calls.core.analysis_state import ANALYSE_JOB
 from vca.tenant.calls.core.call_types import CallRef
 from vca.tenant.calls.core.retention import (
     PURGE_PAYLOADS,
@@ -54,6 +54,6 @@ def forget_simulated(*, tenant_id: str) -> None:
 
 
 @queue.task(ANALYSE_JOB)
-def analyse(*, tenant_id: str, call_id: str) -> None:
+def analyse(*, tenant_id: str, call_id: str, attempt: int = 1) -> None:
     """Analyse a finished call with a model."""
-    post_call_analysis.analyse_call(_ref(tenant_id, call_id))
+    post_call_analysis.analyse_call(_ref(tenant_id, call_id), attempt=attempt)

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from vca.kit import clock, json, storage
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
+from vca.tenant.calls.core.analysis_state import FORGOTTEN_COLUMNS
 from vca.tenant.calls.core.models import Call, Event, OutboundLeg, Turn
 from vca.tenant.idempotency.models import IdempotencyKey
 from vca.tenant.messages.models import Message
@@ -95,6 +96,7 @@ def erase_calls(session: Session, call_ids: Sequence[UUID]) -> RemovedCounts:
         "summary": None,
         "data": None,
         "transfer": None,
+        **FORGOTTEN_COLUMNS,
     }
     of_dialled_legs = any_id(OutboundLeg.call_id, call_ids), OutboundLeg.kind == "call"
     session.execute(update(OutboundLeg).where(*of_dialled_legs).values(number=ERASED))

@@ -31,7 +31,7 @@ from vca.tenant.telephony_accounts.models import TelephonyAccount
 
 # The number of statements of an inbound call, an utterance, a final status with a state token, and
 # a final status without one.
-DEPLOYMENT_ACCOUNT_STATEMENTS = [4, 7, 11, 12]
+DEPLOYMENT_ACCOUNT_STATEMENTS = [4, 7, 10, 11]
 
 
 # --- Signed requests ---

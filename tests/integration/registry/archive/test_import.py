@@ -347,3 +347,27 @@ def test_an_archive_without_account_columns_is_imported(
     assert populated_tenant.did_number in imported["numbers_claimed"]
     accounts = db_snapshot.rows("SELECT DISTINCT telephony_account_id FROM public.dids")
     assert accounts == [(None,)]
+
+
+def test_pending_analyses_of_an_imported_tenant_are_resumed(
+    tenants_cli: TenantsCli,
+    template_world: Factory,
+    populated_tenant: PopulatedTenant,
+    archive_path: Path,
+) -> None:
+    template_world.sql(
+        populated_tenant.tenant,
+        "UPDATE calls SET analysis_status = 'pending', analysis_reason = NULL, analysed_at = NULL"
+        " WHERE status = 'completed' AND ai_profile_id IS NOT NULL",
+    )
+    tenants_cli.invoke_json("export", populated_tenant.tenant.id, archive_path)
+
+    imported = tenants_cli.invoke_json("import", archive_path)
+
+    tenant = imported_tenant_with_key(template_world, imported["tenant_id"])
+    statuses = {call["analysis"]["status"] for call in tenant.get("/calls").json}
+    assert "pending" in statuses
+    assert "calls.analyse" in template_world.run_jobs(tenant)
+    analyses = [call["analysis"] for call in tenant.get("/calls").json]
+    assert {"status": "none", "reason": "no_model"} in analyses
+    assert "pending" not in {analysis["status"] for analysis in analyses}

@@ -4,20 +4,21 @@ from collections.abc import Sequence
 
 from sqlalchemy.orm import Session
 
-from vca.jobs import queue
 from vca.observability import metrics
-from vca.tenant.calls.core import metering, retention, watchdog
+from vca.tenant.calls.core import analysis_state, metering, retention, watchdog
+from vca.tenant.calls.core.analysis_state import AnalysisState
 from vca.tenant.calls.core.models import Call, Turn
 from vca.tenant.calls.core.state_machine import LifecycleState
 from vca.tenant.recordings import service as recordings
 
-ANALYSE_JOB = "calls.analyse"
-
 
 def run_end_actions(
     session: Session, call: Call, state: LifecycleState, turns: Sequence[Turn]
-) -> None:
-    """Stop the watchdog, schedule recording, retention and analysis, and meter the call."""
+) -> AnalysisState:
+    """Stop the watchdog, schedule recording, retention and analysis, and meter the call.
+
+    Returns the state of the analysis, for the caller to store.
+    """
     watchdog.stop_watch(session, call_id=call.id)
     if call.recording_status == "recording" and call.provider_call_id is not None:
         recordings.create_pending(
@@ -32,9 +33,8 @@ def run_end_actions(
         retention.schedule_purge(session, ended_at=state.ended_at)
         if call.simulated:
             retention.schedule_simulation_purge(session, ended_at=state.ended_at)
-    if call.ai_profile_id is not None and state.answered_at is not None:
-        queue.enqueue(session, ANALYSE_JOB, call_id=call.id)
     metering.meter_ended_call(session, call, state, turns)
     metrics.CALLS_ENDED.inc(
         end_reason=state.end_reason, carrier=call.provider_type, simulated=call.simulated
     )
+    return analysis_state.schedule_analysis(session, call, state)

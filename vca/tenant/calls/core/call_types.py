@@ -102,6 +102,9 @@ class CallContext:
     websocket_offer: UUID | None
     websocket_slot: Any
     """The slot of the current connection, or None."""
+    analysed_at: datetime | None
+    analysis_status: str
+    analysis_reason: str | None
     profile: Any
     """The profile's version as JSON, or None."""
     fallback_number: str | None

@@ -38,6 +38,7 @@ class Call(TenantBase):
     minor unit. `simulation` is how a simulated call differs from a real one. `spoken_language` are
     fields of the profile that the caller's language replaces. `websocket_offer` is the slot in the
     token of the last voice WebSocket, `websocket_slot` the slot of its current connection.
+    `analysis_status` and `analysis_reason` are read with `analysis_state`.
     """
 
     __tablename__ = "calls"
@@ -91,6 +92,8 @@ class Call(TenantBase):
     spoken_language: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     websocket_offer: Mapped[UUID | None]
     websocket_slot: Mapped[UUID | None]
+    analysis_status: Mapped[str] = mapped_column(Text, server_default="none")
+    analysis_reason: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = timestamp_column()
 
     @property

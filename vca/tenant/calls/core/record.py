@@ -66,9 +66,13 @@ _UPDATE_STATE = """
 UPDATE calls
 SET status = %(status)s, started_at = %(started_at)s, answered_at = %(answered_at)s,
     ended_at = %(ended_at)s, end_reason = %(end_reason)s, end_detail = %(end_detail)s,
-    latency = coalesce(%(latency)s, latency)
+    latency = coalesce(%(latency)s, latency),
+    analysis_status = coalesce(%(analysis_status)s, analysis_status),
+    analysis_reason = coalesce(%(analysis_reason)s, analysis_reason)
 WHERE id = %(id)s
 """
+# The columns of it that only the end of a call sets.
+_END_COLUMNS = ("latency", "analysis_status", "analysis_reason")
 _INSERT_EVENT = postgres_insert(_events).on_conflict_do_nothing(
     index_elements=["call_id", "event_key"]
 )
@@ -79,7 +83,8 @@ SELECT FROM calls WHERE id = %(call_id)s FOR UPDATE;
 SELECT c.id, c.status, c.started_at, c.caller_number, c.called_number, c.answered_at,
     c.ai_profile_id, c.direction, c.simulated, c.provider_type, c.provider_call_id,
     c.telephony_account_id, c.recording_status, c.simulation, c.transfer, c.tokens,
-    c.call_metadata, c.websocket_offer, c.websocket_slot,
+    c.call_metadata, c.websocket_offer, c.websocket_slot, c.analysed_at, c.analysis_status,
+    c.analysis_reason,
     -- With the language that the caller speaks, if it is not the profile's own.
     v.profile || coalesce(c.spoken_language, '{}'), n.fallback_number, s.sentences, s.phrases,
     s.time_zone, s.variables, coalesce(n.hours, s.hours)::text
@@ -330,12 +335,16 @@ def _update_state(
     session: Session, call: Call, before: LifecycleState, state: LifecycleState
 ) -> None:
     """Store the new state and emit its webhook events in one round trip."""
-    latency_json = None
+    end_columns: dict[str, str | None] = dict.fromkeys(_END_COLUMNS)
     if call.live and state.status in state_machine.TERMINAL:
         turns = load_turns(session, call.id)
-        latency_json = _json_text(latency.summarise_latency(turn.latency_ms for turn in turns))
-        call_end.run_end_actions(session, call, state, turns)
-    row = {**vars(state), "latency": latency_json, "id": call.id.hex}
+        analysis = call_end.run_end_actions(session, call, state, turns)
+        end_columns = {
+            "latency": _json_text(latency.summarise_latency(turn.latency_ms for turn in turns)),
+            "analysis_status": analysis.status,
+            "analysis_reason": analysis.reason,
+        }
+    row = {**vars(state), **end_columns, "id": call.id.hex}
     webhook_events = call_events.state_change_events(call.id, call, before, state)
     webhooks.execute_and_emit(session, _UPDATE_STATE, row, events=webhook_events)
 

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from vca.jobs import queue
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
+from vca.tenant.calls.core.analysis_state import FORGOTTEN_COLUMNS
 from vca.tenant.calls.core.models import Call, Event, Turn
 from vca.tenant.messages.models import Message
 from vca.tenant.settings import service as settings
@@ -101,7 +102,7 @@ def purge_transcripts(tenant: TenantRef, *, now: datetime) -> int:
         session.execute(
             delete(Message).where(Message.call_id.in_(call_ids), Message.kind == "message")
         )
-        cleared_columns = {"summary": None, "data": None}
+        cleared_columns = {"summary": None, "data": None, **FORGOTTEN_COLUMNS}
         session.execute(update(Call).where(Call.id.in_(call_ids)).values(cleared_columns))
         earliest_ended_at = _find_earliest_end(session, _HAS_TRANSCRIPT)
         if earliest_ended_at is not None:

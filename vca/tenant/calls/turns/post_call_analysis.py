@@ -1,63 +1,154 @@
 """Analyse a finished call with a model. The job may be repeated at any time."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy.orm import Session
+
 from vca.conversation import analysis as conversation_analysis
 from vca.conversation import redaction
+from vca.conversation.analysis import Analysis, AnalysisRun
 from vca.conversation.llm import ModelError
+from vca.conversation.transcript import Turn
 from vca.kit import clock
+from vca.kit.errors import NotFound
 from vca.observability import log, metrics
 from vca.tenancy.session import tenant_session
-from vca.tenant.calls.core import call_events, call_services, record, state_machine
-from vca.tenant.calls.core.call_types import CallRef
+from vca.tenant.calls.core import (
+    analysis_state,
+    call_events,
+    call_services,
+    record,
+    state_machine,
+)
+from vca.tenant.calls.core.analysis_state import AnalysisReason, AnalysisState
+from vca.tenant.calls.core.call_types import CallContext, CallRef
 from vca.tenant.calls.turns import conversation_inputs, spoken_language
 
+RETRY_DELAYS = (timedelta(minutes=1), timedelta(minutes=8), timedelta(minutes=45))
+"""How long to wait for a model that is temporarily unavailable, after each attempt but the last."""
+_TEMPORARY_FAILURES = ("timeout", "rate_limited", "unavailable")
+_NO_CONVERSATION = Analysis("", "no_conversation", None)
 
-def analyse_call(ref: CallRef) -> None:
-    """Store the summary, outcome and data of a call that has ended.
 
-    Does nothing with a scripted model, and for a call without a profile. Raises ModelError if
-    another attempt may succeed. A permanent error is logged, and the call stays as it is.
+@dataclass(frozen=True)
+class _Inputs:
+    """What the model needs of a call."""
+
+    stored_profile: Mapping[str, Any]
+    transcript: Sequence[Turn]
+
+
+def analyse_call(ref: CallRef, *, attempt: int = 1) -> None:
+    """Store the summary, outcome and data of a call that has ended, or why there are none.
+
+    Does nothing if the analysis has ended already. If the model is temporarily unavailable, another
+    attempt is scheduled, as long as `RETRY_DELAYS` has one. Raises no ModelError.
     """
-    models = call_services.current_services().models
-    if not models.primary.for_real_callers:
+    inputs = _load_inputs(ref)
+    if inputs is None:
         return
-    with tenant_session(ref.tenant) as session:
-        call_context = record.lock_call_context(session, ref.call_id)
-        transcript = conversation_inputs.to_transcript(record.list_turns(session, ref.call_id))
-    if (
-        call_context.status not in state_machine.TERMINAL
-        or call_context.profile is None
-        or not transcript
-    ):
-        return  # no turns: retention deleted them before the analysis
-    profile = conversation_inputs.to_conversation_profile(
-        spoken_language.in_main_language(call_context.profile)
+    run = conversation_analysis.analyse_call(
+        conversation_inputs.to_conversation_profile(inputs.stored_profile),
+        inputs.transcript,
+        models=call_services.current_services().models,
+        extract=inputs.stored_profile.get("extract"),
     )
-    try:
-        analysis = conversation_analysis.analyse_call(
-            profile, transcript, models=models, extract=call_context.profile.get("extract")
-        )
-    except ModelError as error:
-        metrics.MODEL_FAILURES_TOTAL.inc(failure=error.failure)
-        if not error.permanent:
-            raise
-        log.get_logger().error("call.not_analysed", call_id=str(ref.call_id), **error.log_fields)
-        return
-    redaction_rules = redaction.from_profile(call_context.profile.get("redaction"))
     with tenant_session(ref.tenant) as session:
-        call_context = record.lock_call_context(session, ref.call_id)
-        record.add_tokens(session, call_context, analysis.tokens)
-        if not record.list_turns(session, ref.call_id):  # deleted during the analysis
+        call_context = _lock_call(session, ref)
+        if call_context is None:
             return
-        record.update_call(
-            session,
-            ref.call_id,
-            summary=redaction_rules.redact_text(analysis.summary)
-            if analysis.summary
-            else analysis.summary,
-            outcome=analysis.outcome,
-            data=redaction_rules.redact_value(analysis.data),
-            analysed_at=clock.now(),
-        )
-        call_events.emit_call_analysed(
-            session, ref, outcome=analysis.outcome, simulated=call_context.simulated
-        )
+        if run.tokens.total:
+            record.add_tokens(session, call_context, run.tokens)
+        if not analysis_state.is_due(call_context):  # another job, or the transcript was deleted
+            return
+        if not record.list_turns(session, ref.call_id):
+            _end_analysis(session, ref, AnalysisState("none", "forgotten"))
+        elif run.analysis is not None:
+            rules = redaction.from_profile(inputs.stored_profile.get("redaction"))
+            analysis = _redact(run.analysis, rules)
+            _store_analysis(session, ref, call_context, analysis, AnalysisState("done"))
+        else:
+            _handle_failure(session, ref, run, attempt=attempt)
+
+
+def _load_inputs(ref: CallRef) -> _Inputs | None:
+    """Return what to analyse, or end the analysis and return None if there is nothing."""
+    models = call_services.current_services().models
+    with tenant_session(ref.tenant) as session:
+        call_context = _lock_call(session, ref)
+        if (
+            call_context is None
+            or call_context.profile is None
+            or not analysis_state.is_due(call_context)
+        ):
+            return None
+        transcript = conversation_inputs.to_transcript(record.list_turns(session, ref.call_id))
+        if not models.primary.for_real_callers:
+            _end_analysis(session, ref, AnalysisState("none", "no_model"))
+        elif not transcript and call_context.tokens:  # a model has answered, so there were turns
+            _end_analysis(session, ref, AnalysisState("none", "forgotten"))
+        elif not conversation_analysis.caller_spoke(transcript):
+            state = AnalysisState("none", "no_words")
+            _store_analysis(session, ref, call_context, _NO_CONVERSATION, state)
+        else:
+            return _Inputs(spoken_language.in_main_language(call_context.profile), transcript)
+    return None
+
+
+def _lock_call(session: Session, ref: CallRef) -> CallContext | None:
+    """Return the call with its profile, or None if it was deleted or has not ended."""
+    try:
+        call_context = record.lock_call_context(session, ref.call_id)
+    except NotFound:
+        return None
+    return call_context if call_context.status in state_machine.TERMINAL else None
+
+
+def _handle_failure(session: Session, ref: CallRef, run: AnalysisRun, *, attempt: int) -> None:
+    """Schedule another attempt, or end the analysis."""
+    assert run.failure is not None
+    failure = run.failure
+    metrics.MODEL_FAILURES_TOTAL.inc(failure=failure.failure)
+    fields = {"call_id": str(ref.call_id), "attempt": attempt, **failure.log_fields}
+    if _is_temporary(failure) and attempt <= len(RETRY_DELAYS):
+        run_at = clock.now() + RETRY_DELAYS[attempt - 1]
+        analysis_state.schedule_retry(session, ref.call_id, attempt=attempt + 1, run_at=run_at)
+        log.get_logger().warning("call.analysis_postponed", **fields)
+        return
+    is_bad_answer = failure.failure == "bad_answer"
+    reason: AnalysisReason = "bad_answer" if is_bad_answer else "model_failed"
+    _end_analysis(session, ref, AnalysisState("failed", reason))
+    log.get_logger().error("call.not_analysed", **fields)
+
+
+def _is_temporary(failure: ModelError) -> bool:
+    return not failure.permanent and failure.failure in _TEMPORARY_FAILURES
+
+
+def _redact(analysis: Analysis, rules: redaction.Redaction) -> Analysis:
+    return Analysis(
+        rules.redact_text(analysis.summary), analysis.outcome, rules.redact_value(analysis.data)
+    )
+
+
+def _store_analysis(
+    session: Session,
+    ref: CallRef,
+    call_context: CallContext,
+    analysis: Analysis,
+    state: AnalysisState,
+) -> None:
+    results = {"summary": analysis.summary, "outcome": analysis.outcome, "data": analysis.data}
+    _end_analysis(session, ref, state, **results, analysed_at=clock.now())
+    call_events.emit_call_analysed(
+        session, ref, outcome=analysis.outcome, simulated=call_context.simulated
+    )
+
+
+def _end_analysis(session: Session, ref: CallRef, state: AnalysisState, **changes: Any) -> None:
+    analysis_state.count_result(state)
+    columns = {"analysis_status": state.status, "analysis_reason": state.reason}
+    record.update_call(session, ref.call_id, **columns, **changes)
