@@ -216,6 +216,21 @@ def _configure_services(app: Flask, config: Settings) -> None:
     http.set_current_client(outgoing_client(config))
     storage.set_current_store(recording_store(config))
     mail.set_current_mailer(mailer(config))
+    call_services.set_current_services(
+        CallServices(
+            config.secret_key,
+            _create_models(config),
+            config.public_base_url,
+            Limits(config.call_token_limit or None),
+            config.production,
+            config.relay_slots,
+        )
+    )
+    _connect_features(config)
+
+
+def _connect_features(config: Settings) -> None:
+    """Give lower packages what they need of higher ones, and the settings of single features."""
     lifecycle_hooks.set_current_hooks(
         lifecycle_hooks.TenantLifecycleHooks(
             deactivate_unowned_numbers=ownership.deactivate_unowned_numbers,
@@ -226,16 +241,6 @@ def _configure_services(app: Flask, config: Settings) -> None:
             resume_mail=imported_mail.resume_mail,
             rebuild_usage=rebuild.rebuild_usage,
             resume_analyses=analysis_state.resume_analyses,
-        )
-    )
-    call_services.set_current_services(
-        CallServices(
-            config.secret_key,
-            _create_models(config),
-            config.public_base_url,
-            Limits(config.call_token_limit or None),
-            config.production,
-            config.relay_slots,
         )
     )
     phone.set_diallable_ranges(config.diallable_prefixes)
