@@ -42,7 +42,7 @@ def _store_utterance(call_record: CallRecord, utterance: str, *, sequence: int) 
     with tenant_session(call_record.tenant.ref) as session:
         records.insert_turn(
             session,
-            call_record.call["id"],
+            UUID(call_record.call["id"]),
             sequence=sequence,
             speaker="caller",
             text=utterance,
