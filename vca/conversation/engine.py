@@ -100,7 +100,7 @@ def generate_reply(
     There is no filler, because the caller hears nothing until the reply is complete.
     """
     models_without_filler = replace(
-        models, latency_policy=replace(models.latency_policy, filler_s=inf)
+        models, latency_policy=replace(models.latency_policy, filler_s=inf, gather_text=True)
     )
     chunks = stream_reply(
         profile,

@@ -17,7 +17,7 @@ class LatencyPolicy:
     it before the model is given up, with exceptions for some models in `first_s_of`. `stall_s`: the
     wait for the next chunk of an answer that has started. `whole_s`: the time for the whole answer,
     of all models together. While a model reasons, its first chunk may take as long as the whole
-    answer, and a filler is said every `refill_s`.
+    answer, and a filler is said every `refill_s`. `gather_text` is as in `ModelRequest`.
     """
 
     filler_s: float = 1.5
@@ -26,6 +26,7 @@ class LatencyPolicy:
     whole_s: float = 10.0
     refill_s: float = 5.0
     first_s_of: Mapping[str, float] = field(default_factory=lambda: _NO_EXCEPTIONS)
+    gather_text: bool = False
 
     @property
     def turn_budget_s(self) -> float:
@@ -57,6 +58,7 @@ class Models:
         The fallback has one model only.
         """
         model = request.profile.model
+        request = replace(request, gather_text=self.latency_policy.gather_text)
         primary_request = replace(request, model=model if model in self.allowed_models else None)
         attempts = [(self.primary, primary_request)]
         return [*attempts, (self.fallback, request)] if self.fallback else attempts

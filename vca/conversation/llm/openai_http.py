@@ -5,6 +5,7 @@ it, on first use.
 """
 
 import logging
+import re
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -51,6 +52,9 @@ _MIN_TIMEOUT_S = 0.001
 _AFTER_FINISH_S = 1.0
 """How long to wait for the token usage once the server has said why the answer ended."""
 _DRAIN_TIMEOUT_S = 0.05
+_GATHER_S = 0.1
+"""How long to gather text that no caller waits for."""
+_SENTENCE_MARK = re.compile("[.!?…。！？]")
 _ALLOWED_HEADERS = ("host", "content-type", "content-length", "accept")
 
 # At level DEBUG these loggers write addresses and headers of every exchange. The content of a call
@@ -88,7 +92,10 @@ class Endpoint:
         failure: ModelError | None = None
         try:
             with closing(self._open_stream(request, deadline)) as response:
-                yield from _read_answer(response, answer, deadline)
+                for chunk in _read_answer(response, answer, deadline):
+                    yield chunk
+                    if not deadline.gather_s and _may_gather(chunk, request):
+                        deadline.gather_s = _GATHER_S
         except REQUEST_ERRORS as error:
             failure = self._errors.translate(error, self._request_texts(request))
         if answer.error:
@@ -240,12 +247,23 @@ def _build_template(base_url: str, api_key: str) -> httpx2.Request:
     return template
 
 
+def _may_gather(chunk: Chunk | Reasoning, request: ModelRequest) -> bool:
+    """Return whether what follows the chunk may be gathered.
+
+    While a voice speaks the first sentence, there is time for the next one.
+    """
+    if not isinstance(chunk, str) or chunk.isspace():
+        return False
+    return request.gather_text or _SENTENCE_MARK.search(chunk) is not None
+
+
 def _read_answer(
     response: httpx2.Response, answer: AnswerAssembler, deadline: Deadline
 ) -> Generator[Chunk | Reasoning, None, None]:
     """Yield the text of a response while it arrives, and collect everything else in `answer`."""
     reader = EventReader()
-    body = response.iter_raw()
+    assert isinstance(response.stream, httpx2.SyncByteStream)
+    body = iter(response.stream)
     ends_at = deadline.ends_at
     for data in body:
         text = answer.add_events(reader.feed(data))

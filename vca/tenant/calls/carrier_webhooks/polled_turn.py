@@ -26,7 +26,6 @@ from vca.tenant.calls.turns import turn_handler
 POLL = Poll()
 # Carriers get a reply within one second, so that none of them times out.
 RESPOND_AFTER_S = 0.9
-# The filler must be ready before RESPOND_AFTER_S.
 _FILLER_AFTER_S = 0.7
 # What a turn takes in addition to the models: the database.
 _DATABASE_S = 2.0
@@ -85,11 +84,14 @@ def runs_here(ref: CallRef, *, after: int | None) -> bool:
     return (ref.call_id, after) in _running_turns
 
 
-def with_early_filler(models: Models) -> Models:
-    """Return models whose filler is spoken before RESPOND_AFTER_S."""
-    latency_policy = models.latency_policy
-    filler_s = min(latency_policy.filler_s, _FILLER_AFTER_S)
-    return replace(models, latency_policy=replace(latency_policy, filler_s=filler_s))
+def for_polling(models: Models) -> Models:
+    """Return models for a turn whose text is not spoken while it arrives.
+
+    The filler must be ready before RESPOND_AFTER_S.
+    """
+    policy = models.latency_policy
+    filler_s = min(policy.filler_s, _FILLER_AFTER_S)
+    return replace(models, latency_policy=replace(policy, filler_s=filler_s, gather_text=True))
 
 
 def is_turn_lost(polling_since: datetime | None, *, now: datetime) -> bool:

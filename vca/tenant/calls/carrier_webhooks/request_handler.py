@@ -256,7 +256,7 @@ def _handle_utterance(
     """Reply with the text that is ready in time; the carrier polls for the rest."""
     partial_turn = polled_turn.start_turn(
         call_state.ref,
-        _start_turn(carrier_event, call_state, polled_turn.with_early_filler(services.models)),
+        _start_turn(carrier_event, call_state, polled_turn.for_polling(services.models)),
         after=call_state.turns,
     )
     if partial_turn.result is not None:
