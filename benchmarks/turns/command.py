@@ -2,6 +2,7 @@
 
 import tempfile
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -11,7 +12,7 @@ from benchmarks.cpu import ProcessNotLocal
 from benchmarks.postgres import BenchmarkDatabase, BenchmarkRunning
 from benchmarks.progress import print_progress
 from benchmarks.report import run_facts
-from benchmarks.turns import callers, fake_model, report
+from benchmarks.turns import callers, comparison, fake_model, report
 from benchmarks.turns.callers import TurnLoadPlan, TurnLoadResult
 from benchmarks.turns.report import TurnsResult
 from benchmarks.web import ServerNotStarted
@@ -19,6 +20,8 @@ from vca.settings import read_settings
 
 TENANTS = 10
 WORKERS, THREADS, POOL = 2, 64, 16
+ROUNDS = 2
+SHAPES = {"fast": fake_model.FAST, "slow": fake_model.SLOW}
 
 
 @click.command("turns", short_help="Measure VCA's own share of a turn.")
@@ -29,32 +32,58 @@ WORKERS, THREADS, POOL = 2, 64, 16
 @click.option(
     "--hurried", "think_only", is_flag=True, help="Callers only think, for many more turns."
 )
+@click.option("--against", metavar="REV", help="Compare the CPU per turn with another revision.")
 @click.option("--note", default="", help="Remark for the results.")
 @click.option(
     "--keep/--no-keep", default=True, help="Write to benchmarks/results.", show_default=True
 )
-def command(calls: int, seconds: float, think_only: bool, note: str, keep: bool) -> None:
-    """Measure VCA's own share of a turn with a hundred live calls and a streaming model."""
+def command(
+    calls: int, seconds: float, think_only: bool, against: str | None, note: str, keep: bool
+) -> None:
+    """Measure VCA's own share of a turn with live calls, a fast and a slow streaming model.
+
+    With --against, measure instead the CPU per turn of this code and of another revision in turns,
+    over HTTP and over voice WebSockets, with answers of 20 and of 80 tokens. --seconds is then the
+    length of one round.
+    """
     try:
+        if against is not None:
+            _compare(against, calls=calls, seconds=seconds, note=note, keep=keep)
+            return
         with ExitStack() as stack:
-            result, database = _measure(stack, calls, seconds, think_only)
+            results, database = _measure(stack, calls, seconds, think_only)
     except (BenchmarkRunning, ProcessNotLocal, ServerNotStarted) as error:
         raise click.ClickException(str(error)) from error
     result_facts = _run_facts(database, calls, seconds, think_only, note) | report.extra_facts(
-        result
+        results
     )
-    click.echo(f"\n{report.format_table(result)}\n")
-    for name, value in report.extra_facts(result).items():
+    click.echo(f"\n{report.format_table(results)}\n")
+    for name, value in report.extra_facts(results).items():
         click.echo(f"{name}: {value}")
     if keep:
-        click.echo(f"Written: {report.write_results(result, result_facts)}")
-    if result.errors:
-        raise click.ClickException(f"{result.errors} turns failed")
+        click.echo(f"Written: {report.write_results(results, result_facts)}")
+    if errors := sum(result.errors for result in results.values()):
+        raise click.ClickException(f"{errors} turns failed")
+
+
+def _compare(revision: str, *, calls: int, seconds: float, note: str, keep: bool) -> None:
+    comparisons = comparison.compare_with(revision, calls=calls, seconds=seconds)
+    facts = run_facts(
+        revision=revision,
+        run=f"{comparison.ROUNDS} rounds of {seconds:g} s of each, in turns; {calls} calls",
+        **({"note": note} if note else {}),
+    )
+    click.echo(f"\n{report.format_comparisons(comparisons)}\n")
+    if keep:
+        click.echo(f"Written: {report.write_comparisons(comparisons, facts)}")
+    if errors := sum(compared.errors for compared in comparisons):
+        raise click.ClickException(f"{errors} turns failed")
 
 
 def _measure(
     stack: ExitStack, calls: int, seconds: float, think_only: bool
-) -> tuple[TurnsResult, BenchmarkDatabase]:
+) -> tuple[dict[str, TurnsResult], BenchmarkDatabase]:
+    """Return the results with the fast and with the slow model, which answer in turns."""
     print_progress("starting Postgres and the model")
     database = stack.enter_context(postgres.serve_database())
     model_server = stack.enter_context(fake_model.serve_model())
@@ -70,15 +99,20 @@ def _measure(
         secret_key=settings.secret_key,
         numbers=tuple(tenant.number for tenant in tenants),
         calls=calls,
-        seconds=seconds,
-        warm_up_s=seconds / 5,
+        seconds=seconds / (ROUNDS * len(SHAPES)),
+        warm_up_s=seconds / (ROUNDS * len(SHAPES)) / 5,
         think_only=think_only,
     )
-    print_progress(f"{calls} calls for {seconds:g} s")
-    web_s, postgres_s = web_server.cpu_s(), database.cpu_s()
-    load_result = callers.run_callers(plan)
-    web_s, postgres_s = web_server.cpu_s() - web_s, database.cpu_s() - postgres_s
-    return _match_turns(load_result, model_server.durations_s(), web_s, postgres_s), database
+    results: dict[str, TurnsResult] = {}
+    for run, (name, shape) in enumerate(list(SHAPES.items()) * ROUNDS):
+        print_progress(f"{calls} calls for {plan.seconds:g} s with the {name} model")
+        model_server.set_shape(shape)
+        web_s, postgres_s = web_server.cpu_s(), database.cpu_s()
+        load_result = callers.run_callers(replace(plan, run=run))
+        web_s, postgres_s = web_server.cpu_s() - web_s, database.cpu_s() - postgres_s
+        result = _match_turns(load_result, model_server.durations_s(), web_s, postgres_s)
+        results[name] = result + results[name] if name in results else result
+    return results, database
 
 
 def _turns_environ(model_url: str) -> dict[str, str]:
@@ -117,7 +151,8 @@ def _run_facts(
     words = f"listen and speak at {callers.WORDS_PER_MINUTE} words a minute"
     return run_facts(
         Postgres=database.version,
-        run=f"{seconds:g} s, of which the first fifth is not counted",
+        run=f"{seconds:g} s, {ROUNDS} rounds of each model in turns; the first fifth of a round is "
+        "not counted",
         calls=f"{calls} live at once, {callers.TURNS_PER_CALL} turns each; "
         f"callers {'do not listen or speak' if think_only else words}, and think {low} to {high} s",
         gunicorn=f"gunicorn.conf.py, {WORKERS} workers (gthread) of {THREADS} threads, "

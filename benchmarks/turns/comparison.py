@@ -21,8 +21,8 @@ from benchmarks.web import WebServer
 
 Transport: TypeAlias = Literal["HTTP", "relay"]
 MAX_RATIO = 0.5
+ROUNDS = 3
 _WORKERS, _THREADS, _POOL = 2, 64, 16
-_CALLS = 100
 _SECRET_KEY = request_cost.ENVIRON["SECRET_KEY"]
 
 
@@ -63,10 +63,20 @@ class Comparison:
     other_rounds: Sequence[Round]
 
     @property
-    def ratio(self) -> float:
-        """The median of this code's CPU per turn divided by the other revision's."""
+    def ratios(self) -> list[float]:
+        """The CPU per turn of this code divided by the other revision's, round by round."""
         pairs = zip(self.rounds, self.other_rounds, strict=True)
-        return median(measured.cpu_ms / other.cpu_ms for measured, other in pairs)
+        return [measured.cpu_ms / other.cpu_ms for measured, other in pairs]
+
+    @property
+    def cpu_ms(self) -> float:
+        """The median CPU milliseconds per turn of this code."""
+        return median(measured.cpu_ms for measured in self.rounds)
+
+    @property
+    def other_cpu_ms(self) -> float:
+        """The median CPU milliseconds per turn of the other revision."""
+        return median(measured.cpu_ms for measured in self.other_rounds)
 
     @property
     def errors(self) -> int:
@@ -74,7 +84,7 @@ class Comparison:
         return sum(measured.errors for measured in (*self.rounds, *self.other_rounds))
 
 
-def compare_with(revision: str, *, rounds: int, seconds: float) -> list[Comparison]:
+def compare_with(revision: str, *, calls: int, seconds: float) -> list[Comparison]:
     """Run each scenario with this code and with `revision`, in turns; `seconds` is one round's."""
     with ExitStack() as stack:
         dsn = stack.enter_context(postgres.serve_database()).dsn
@@ -89,7 +99,7 @@ def compare_with(revision: str, *, rounds: int, seconds: float) -> list[Comparis
             for name, source in (("now", ROOT), ("other", other_source))
         ]
         return [
-            _compare(scenario, servers, model, index * rounds, rounds, seconds)
+            _compare(scenario, servers, model, index * ROUNDS, calls, seconds)
             for index, scenario in enumerate(SCENARIOS)
         ]
 
@@ -134,39 +144,43 @@ def _compare(
     servers: Sequence[_Servers],
     model: FakeModel,
     first_run: int,
-    rounds: int,
+    calls: int,
     seconds: float,
 ) -> Comparison:
     model.set_shape(AnswerShape(tokens=scenario.tokens))
     results: list[list[Round]] = [[] for _ in servers]
-    for number in range(rounds):
+    for number in range(ROUNDS):
         order = list(enumerate(servers))
         for index, build_servers in order if number % 2 == 0 else reversed(order):
             print_progress(f"{scenario}, round {number + 1}: {build_servers.build.name}")
             run = first_run + number + 1
-            results[index].append(_run_round(scenario, build_servers, run, seconds))
+            results[index].append(_run_round(scenario, build_servers, run, calls, seconds))
     return Comparison(scenario, *results)
 
 
-def _run_round(scenario: Scenario, servers: _Servers, run: int, seconds: float) -> Round:
+def _run_round(
+    scenario: Scenario, servers: _Servers, run: int, calls: int, seconds: float
+) -> Round:
     before_s = servers.cpu_s()
     if scenario.transport == "HTTP":
-        turns, errors = _run_http_calls(servers, run, seconds)
+        turns, errors = _run_http_calls(servers, run, calls, seconds)
     else:
-        turns, errors = _run_relay_calls(servers, run, seconds)
+        turns, errors = _run_relay_calls(servers, run, calls, seconds)
     for error in sorted(set(errors))[:5]:
         print_progress(f"error: {error}")
     return Round((servers.cpu_s() - before_s) * 1000 / max(1, turns), turns, len(errors))
 
 
-def _run_http_calls(servers: _Servers, run: int, seconds: float) -> tuple[int, Sequence[str]]:
+def _run_http_calls(
+    servers: _Servers, run: int, calls: int, seconds: float
+) -> tuple[int, Sequence[str]]:
     result = callers.run_callers(
         TurnLoadPlan(
             port=servers.web.port,
             base_url=postgres.BASE_URL,
             secret_key=_SECRET_KEY,
             numbers=NUMBERS,
-            calls=_CALLS,
+            calls=calls,
             seconds=seconds,
             warm_up_s=0,
             think_only=True,
@@ -176,14 +190,16 @@ def _run_http_calls(servers: _Servers, run: int, seconds: float) -> tuple[int, S
     return result.answered_turns, result.errors
 
 
-def _run_relay_calls(servers: _Servers, run: int, seconds: float) -> tuple[int, Sequence[str]]:
+def _run_relay_calls(
+    servers: _Servers, run: int, calls: int, seconds: float
+) -> tuple[int, Sequence[str]]:
     result = relay_callers.run_callers(
         RelayLoadPlan(
             web_port=servers.twilio.port,
             relay_port=servers.relay.port,
             base_url=postgres.BASE_URL,
             numbers=NUMBERS,
-            calls=_CALLS,
+            calls=calls,
             seconds=seconds,
             warm_up_s=0,
             think_only=True,
