@@ -13,7 +13,7 @@ SEED ?= 1
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1|/p' Makefile | while IFS='|' read -r name text; \
-		do printf '%-16s  %s\n' "$$name" "$$text"; done
+		do printf '%-17s  %s\n' "$$name" "$$text"; done
 
 setup: export SETUP_SCRIPT = $(value SETUP)
 setup: ## Create .venv and .env, or update .venv; the other targets do this first

@@ -38,7 +38,7 @@ _COLUMNS_WITHOUT_MARKER = {
     },
     "events": {"type"},
     "idempotency_keys": {"headers"},
-    "messages": {"kind", "status"},
+    "messages": {"kind", "mail_status", "status"},
     "outbound_legs": {"kind"},
     "phone_numbers": {
         "did_number",

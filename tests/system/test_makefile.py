@@ -31,7 +31,8 @@ def test_make_without_arguments_lists_every_target() -> None:
     target_names = [line.split()[1] for line in _make().splitlines()]
 
     tests = ["test", "test-fast", "test-all", "chaos"]
-    assert target_names == ["help", "setup", "run", "call", *tests, "lint", "lock", "bench"]
+    upkeep = ["lint", "catalogues", "lock", "bench"]
+    assert target_names == ["help", "setup", "run", "call", *tests, *upkeep]
 
 
 def test_the_descriptions_of_the_targets_line_up() -> None:
@@ -39,7 +40,7 @@ def test_the_descriptions_of_the_targets_line_up() -> None:
 
     columns = {len(line) - len(line.split(maxsplit=2)[2]) for line in lines}
 
-    assert columns == {18}
+    assert columns == {19}
 
 
 def test_run_and_test_start_with_setup() -> None:
