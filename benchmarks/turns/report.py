@@ -17,9 +17,9 @@ _PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 _INTRODUCTION = """\
 Turn: the time from the carrier's signed request to the last byte of the response. Model: the time
 of the same turn in the fake model's server, which sends twenty tokens, one every 20 ms. The fast
-model sends the first after 300 ms, the slow one after 1.2 s: the carrier polls for its answer. VCA's
-own share is the difference, turn by turn. The load, the model, the web server and Postgres share the
-machine.
+model sends the first after 300 ms, the slow one after 1.2 s, so that the carrier polls for the
+rest of its answer. VCA's own share is the difference, turn by turn. The load, the model, the web
+server and Postgres share the machine.
 """
 _COMPARISON_INTRODUCTION = """\
 CPU of the web and relay processes per turn, including their share of rings and hang-ups, of this
