@@ -4,7 +4,6 @@ Importing this module imports the SDK, which takes about a second. Only `openai.
 it, on first use.
 """
 
-import logging
 import re
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, suppress
@@ -42,7 +41,9 @@ from vca.conversation.llm.openai_check import (
     tenant_texts,
 )
 from vca.conversation.llm.openai_errors import REQUEST_ERRORS, ErrorTranslator, status_error
-from vca.conversation.llm.transport import Deadline, DeadlineTransport
+from vca.conversation.llm.openai_template import build_template
+from vca.conversation.llm.transport import DeadlineTransport
+from vca.conversation.llm.transport_socket import Deadline
 from vca.conversation.types import Message, ToolResult
 from vca.kit import deadline as request_deadline
 from vca.kit import json
@@ -55,12 +56,6 @@ _DRAIN_TIMEOUT_S = 0.05
 _GATHER_S = 0.1
 """How long to gather text that no caller waits for."""
 _SENTENCE_MARK = re.compile("[.!?…。！？]")
-_ALLOWED_HEADERS = ("host", "content-type", "content-length", "accept")
-
-# At level DEBUG these loggers write addresses and headers of every exchange. The content of a call
-# must not reach the log.
-for _name in ("openai", "httpx2"):
-    logging.getLogger(_name).setLevel(logging.WARNING)
 
 
 class Endpoint:
@@ -79,7 +74,7 @@ class Endpoint:
         self._supports = supports
         self._errors = ErrorTranslator(api_key)
         self._transport = DeadlineTransport()
-        self._template = _build_template(base_url, api_key)
+        self._template = build_template(base_url, api_key)
 
     def close(self) -> None:
         """Close all connections."""
@@ -214,39 +209,6 @@ class Endpoint:
         raise status_error(response)
 
 
-def _build_template(base_url: str, api_key: str) -> httpx2.Request:
-    """Let the SDK build a request, which has the URL, the authentication and the headers of all.
-
-    Building each request with the SDK would cost a quarter of the CPU time of a turn.
-    """
-    requests: list[httpx2.Request] = []
-
-    def keep_request(request: httpx2.Request) -> httpx2.Response:
-        requests.append(request)
-        return httpx2.Response(200, json={})
-
-    http_client = httpx2.Client(
-        transport=httpx2.MockTransport(keep_request),
-        trust_env=False,
-        event_hooks={"request": [_HeaderFilter(api_key)]},
-    )
-    # Empty strings, because for None the SDK reads the environment.
-    with openai.OpenAI(
-        base_url=base_url,
-        api_key=api_key,
-        admin_api_key="",
-        organization="",
-        project="",
-        webhook_secret="",
-        max_retries=0,
-        http_client=http_client,
-    ) as sdk:
-        sdk.post("/chat/completions", body={}, cast_to=object)
-    [template] = requests
-    del template.headers["content-length"]
-    return template
-
-
 def _may_gather(chunk: Chunk | Reasoning, request: ModelRequest) -> bool:
     """Return whether what follows the chunk may be gathered.
 
@@ -289,23 +251,6 @@ def _read_answer(
         with suppress(httpx2.HTTPError):
             for _ in body:
                 pass
-
-
-class _HeaderFilter:
-    """Sends our headers only: the SDK adds those of OPENAI_CUSTOM_HEADERS and similar variables."""
-
-    def __init__(self, api_key: str) -> None:
-        self._api_key = api_key
-
-    def __call__(self, request: httpx2.Request) -> None:
-        headers = {
-            name: request.headers[name] for name in _ALLOWED_HEADERS if name in request.headers
-        }
-        headers["authorization"] = f"Bearer {self._api_key}"
-        headers["user-agent"] = "vca"
-        # A server holds back a compressed stream until it has enough to compress.
-        headers["accept-encoding"] = "identity"
-        request.headers = httpx2.Headers(headers)
 
 
 def _request_body(

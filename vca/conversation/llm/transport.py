@@ -6,8 +6,6 @@ answer at a third of the CPU time.
 """
 
 import http.client
-import io
-import re
 import select
 import socket
 import ssl
@@ -24,48 +22,16 @@ from typing_extensions import override
 
 from vca.conversation.llm import cancellation
 from vca.conversation.llm.transport_decoding import ResponseTooLong, decompress
+from vca.conversation.llm.transport_socket import READ_BYTES, Deadline, DeadlineSocket
 
 MAX_BYTES = 16 * 1024 * 1024
 KEEPALIVE_S = 60.0
-_READ_BYTES = 64 * 1024
-# The end of an answer, of its event stream, or of a chunked body.
-_ANSWER_END = re.compile(rb'"finish_reason": ?"|\[DONE\]|\n0\r\n')
-_MAX_ANSWER_END_BYTES = 24
 
 AddressLookup: TypeAlias = Callable[[str, int], list[str]]
 
 
 class NameNotResolved(httpx2.ConnectError):
     """The name server knows no address of the host."""
-
-
-class Deadline(float):
-    """The seconds until a fixed moment, usable as a timeout.
-
-    `gather_s` is how long to gather data after the first of it has arrived, before it is passed on.
-    Data that looks like the end of a streamed answer is passed on at once.
-    """
-
-    ends_at: float
-    gather_s: float = 0.0
-
-    @override
-    def __new__(cls, seconds: float) -> "Deadline":
-        deadline = super().__new__(cls, seconds)
-        deadline.ends_at = monotonic() + seconds
-        return deadline
-
-    def shorten(self, seconds: float) -> None:
-        """Let the deadline end within `seconds` from now."""
-        self.ends_at = min(self.ends_at, monotonic() + seconds)
-
-    def remaining_s(self) -> float:
-        """Return the remaining seconds; raises TimeoutError if there are none."""
-        left_s = self.ends_at - monotonic()
-        if left_s <= 0:
-            # A timeout of 0 must not reach a socket: it would become non-blocking.
-            raise TimeoutError("the deadline has passed")
-        return left_s
 
 
 class DeadlineTransport(httpx2.BaseTransport):
@@ -165,7 +131,7 @@ class _Connection(http.client.HTTPConnection):
         super().__init__(url.host, url.port or _default_port(url))
         self.auto_open = 0
         self.origin = _origin(url)
-        self.deadline_socket = _DeadlineSocket(opened_socket)
+        self.deadline_socket = DeadlineSocket(opened_socket)
         self.sock: Any = self.deadline_socket
         self.idle_since = 0.0
 
@@ -180,71 +146,6 @@ class _Connection(http.client.HTTPConnection):
         poll = select.poll()
         poll.register(self.deadline_socket.socket, select.POLLIN)
         return not poll.poll(0)
-
-
-class _DeadlineSocket:
-    """The part of a socket that `http.client` uses, with a deadline for every wait."""
-
-    def __init__(self, opened_socket: socket.socket) -> None:
-        self.socket = opened_socket
-        self.deadline = Deadline(0)
-
-    def sendall(self, data: bytes) -> None:
-        self.socket.settimeout(self.deadline.remaining_s())
-        self.socket.sendall(data)
-
-    def makefile(self, mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_SocketReader(self), _READ_BYTES)
-
-    def shut_down(self) -> None:
-        """End a read that another thread is blocked in; closing the socket would not wake it."""
-        # Not SSLSocket.shutdown, which would discard the TLS state while the reader uses it.
-        with suppress(OSError):
-            socket.socket.shutdown(self.socket, socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        """Do nothing: `http.client` calls it before the body of a last response is read."""
-
-
-class _SocketReader(io.RawIOBase):
-    def __init__(self, deadline_socket: _DeadlineSocket) -> None:
-        self._socket = deadline_socket.socket
-        self._deadline = deadline_socket.deadline
-
-    @override
-    def readable(self) -> bool:
-        return True
-
-    @override
-    def readinto(self, buffer: Any) -> int:
-        self._socket.settimeout(self._deadline.remaining_s())
-        size = self._socket.recv_into(buffer)
-        if size and self._deadline.gather_s:
-            return self._gather(memoryview(buffer), size)
-        return size
-
-    def _gather(self, buffer: memoryview, size: int) -> int:
-        """Read more after the first `size` bytes, and return the size of all.
-
-        A model sends a token at a time. Parsing several of them together takes a fraction of the
-        CPU time, because the code and its data are still in the processor's caches.
-        """
-        ends_at = min(monotonic() + self._deadline.gather_s, self._deadline.ends_at)
-        searched = 0
-        while _ANSWER_END.search(buffer, searched, size) is None and size < len(buffer):
-            left_s = ends_at - monotonic()
-            if left_s <= 0:
-                break
-            searched = max(0, size - _MAX_ANSWER_END_BYTES)
-            self._socket.settimeout(left_s)
-            try:
-                received = self._socket.recv_into(buffer[size:])
-            except TimeoutError:
-                break
-            if received == 0:
-                break
-            size += received
-        return size
 
 
 class _ConnectionPool:
@@ -354,7 +255,7 @@ class _Exchange(httpx2.SyncByteStream):
         read = self._response.read1 if is_stream else self._response.read
         size = 0
         with self._translate_errors():
-            while data := read(_READ_BYTES):
+            while data := read(READ_BYTES):
                 size += len(data)
                 if size > MAX_BYTES:
                     raise ResponseTooLong("the answer is too long")
