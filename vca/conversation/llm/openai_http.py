@@ -138,7 +138,7 @@ class Endpoint:
             body["messages"] = [*body["messages"], *TOOL_RESULT_MESSAGES]
         deadline, answer = Deadline(self._budget_s()), AnswerAssembler()
         try:
-            with closing(self._post_with_retry(body, deadline)) as response:
+            with closing(self._post(body, deadline)) as response:
                 next(_read_answer(response, answer, deadline), None)
         except openai.APIStatusError as error:
             rejection = self._errors.rejection(error, ())
@@ -162,7 +162,7 @@ class Endpoint:
         while True:
             body = _request_body(request, self._model, support)
             try:
-                return self._post_with_retry(body, deadline)
+                return self._post(body, deadline)
             except openai.APIStatusError as error:
                 rejection = self._errors.rejection(error, tenant_texts(body))
                 # What must be called has the parameters of a profile's `extract`.
@@ -180,16 +180,6 @@ class Endpoint:
                 if feature is not None:
                     self._supports.learn(model, feature)
                 tries += 1
-
-    def _post_with_retry(self, body: dict[str, Any], deadline: Deadline) -> httpx2.Response:
-        try:
-            return self._post(body, deadline)
-        except httpx2.TimeoutException:
-            raise
-        except httpx2.TransportError:
-            # The server may just have closed a pooled connection. There was no response, so a
-            # retry is safe.
-            return self._post(body, deadline)
 
     def _post(self, body: dict[str, Any], deadline: Deadline) -> httpx2.Response:
         left_s = max(deadline.ends_at - monotonic(), _MIN_TIMEOUT_S)

@@ -26,6 +26,7 @@ from vca.conversation.llm.transport_socket import READ_BYTES, Deadline, Deadline
 
 MAX_BYTES = 16 * 1024 * 1024
 KEEPALIVE_S = 60.0
+_LOST_CONNECTION = (httpx2.ReadError, httpx2.RemoteProtocolError)
 
 AddressLookup: TypeAlias = Callable[[str, int], list[str]]
 
@@ -56,15 +57,24 @@ class DeadlineTransport(httpx2.BaseTransport):
         timeouts = request.extensions["timeout"]
         read_timeout = timeouts["read"]
         deadline = read_timeout if isinstance(read_timeout, Deadline) else Deadline(read_timeout)
-        exchange = _Exchange(deadline, self._pool)
-        try:
-            connection = self._pool.take(request.url)
-            if connection is None:
-                connection = self._connect(request.url, min(timeouts["connect"], deadline))
-            return exchange.start(connection, request)
-        except BaseException:
-            exchange.close()
-            raise
+        connect_timeout_s = timeouts["connect"]
+        connection = None
+        use_idle = True
+        while True:
+            exchange = _Exchange(deadline, self._pool)
+            try:
+                connection = self._pool.take(request.url) if use_idle else None
+                return exchange.start(
+                    connection or self._connect(request.url, min(connect_timeout_s, deadline)),
+                    request,
+                )
+            except BaseException as error:
+                exchange.close()
+                # The server may just have closed the idle connections. It has sent no response, so
+                # it is safe to send the request again, on a new connection.
+                if connection is None or not isinstance(error, _LOST_CONNECTION):
+                    raise
+                use_idle = False
 
     @override
     def close(self) -> None:

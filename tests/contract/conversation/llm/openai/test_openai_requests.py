@@ -43,6 +43,30 @@ class TestContract(ModelContract):
         assert self.model_server.wait_all_closed()
 
 
+def test_a_request_is_answered_although_the_server_closes_all_idle_connections(
+    server: OpenAIServer, model: OpenAIModel
+) -> None:
+    answered_connections: list[object] = []
+
+    def answer_once(handler: Any) -> None:
+        handler.close_connection = handler.connection in answered_connections
+        if not handler.close_connection:
+            answered_connections.append(handler.connection)
+            openai_behaviours.ok(handler)
+
+    server.set_behaviours(answer_once)
+    streams = [model.stream(make_request("Hello?")) for _ in range(3)]
+    for stream in streams:
+        next(stream)  # so that each needs a connection of its own
+    for stream in streams:
+        read_text(stream)
+
+    text = read_text(model.stream(make_request("Hello?")))
+
+    assert text == openai_behaviours.TEXT
+    assert server.accepted_count == 4
+
+
 def test_the_request_is_a_streaming_chat_completion(
     server: OpenAIServer, model: OpenAIModel
 ) -> None:
