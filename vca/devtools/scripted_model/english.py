@@ -1,7 +1,7 @@
 """The little English that the scripted model needs."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from textwrap import shorten
 
 from vca.conversation import phrase_matching
@@ -114,7 +114,7 @@ def is_no(line: str) -> bool:
     return not _NO.isdisjoint(_words(line)[:1])
 
 
-def transfer_target(line: str, targets: Iterable[str]) -> str | None:
+def transfer_target(line: str, targets: Collection[str]) -> str | None:
     """Return the target that the speaker asks to be connected with, or None."""
     return None if _CONNECT.isdisjoint(_words(line)) else named_target(line, targets)
 
@@ -125,11 +125,16 @@ def wants_human(line: str) -> bool:
     return not _CONNECT.isdisjoint(words) and not _HUMAN.isdisjoint(words)
 
 
-def named_target(line: str, targets: Iterable[str]) -> str | None:
-    """Return the target that the line names, or None."""
-    padded_line = f" {' '.join(_words(line))} "
-    matches = (target for target in targets if f" {' '.join(_words(target))} " in padded_line)
-    return max(matches, key=len, default=None)
+def named_target(line: str, targets: Collection[str]) -> str | None:
+    """Return the target that the line names, in whole or by a word of its own, or None."""
+    line_words = _words(line)
+    padded_line = f" {' '.join(line_words)} "
+    matches = [target for target in targets if f" {' '.join(_words(target))} " in padded_line]
+    if matches:
+        return max(matches, key=len)
+    by_word = {target: {word for word in _words(target) if len(word) > 3} for target in targets}
+    named = [target for target, words in by_word.items() if words & set(line_words)]
+    return named[0] if len(named) == 1 else None
 
 
 def asks_to_connect(line: str) -> bool:

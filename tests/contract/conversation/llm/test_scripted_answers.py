@@ -82,6 +82,26 @@ def test_a_caller_who_asks_whom_to_talk_to_can_name_one_of_the_targets() -> None
     assert (text, calls) == ("One moment, I am connecting you.", ["transfer"])
 
 
+@pytest.mark.parametrize(
+    ("line", "target"),
+    [
+        ("Please connect me with the dentist", "dentist on duty"),
+        ("Connect me with billing, please", "billing"),
+        ("Connect me with the office", None),
+    ],
+)
+def test_a_word_that_only_one_target_has_names_it(line: str, target: str | None) -> None:
+    targets = {
+        "billing": "Bills",
+        "dentist on duty": "Emergencies",
+        "left office": "",
+        "office": "",
+    }
+    profile = replace(PROFILE_WITH_TOOLS, transfer_targets=targets)
+
+    assert ("transfer" in ask(line, profile=profile)[1]) is (target is not None)
+
+
 def test_without_the_tool_nobody_is_offered() -> None:
     profile = replace(PROFILE_WITH_TOOLS, tools=("take_message",))
 
