@@ -87,14 +87,14 @@ def test_a_caller_who_asks_whom_to_talk_to_can_name_one_of_the_targets() -> None
     [
         ("Please connect me with the dentist", "dentist on duty"),
         ("Connect me with billing, please", "billing"),
-        ("Connect me with the office", None),
+        ("Connect me with the kitchen", None),
     ],
 )
 def test_a_word_that_only_one_target_has_names_it(line: str, target: str | None) -> None:
     targets = {
         "billing": "Bills",
         "dentist on duty": "Emergencies",
-        "left office": "",
+        "left kitchen": "",
         "office": "",
     }
     profile = replace(PROFILE_WITH_TOOLS, transfer_targets=targets)
