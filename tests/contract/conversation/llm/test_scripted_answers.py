@@ -95,7 +95,7 @@ def test_a_word_that_only_one_target_has_names_it(line: str, target: str | None)
         "billing": "Bills",
         "dentist on duty": "Emergencies",
         "left kitchen": "",
-        "office": "",
+        "right kitchen": "",
     }
     profile = replace(PROFILE_WITH_TOOLS, transfer_targets=targets)
 
