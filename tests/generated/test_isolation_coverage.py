@@ -25,6 +25,8 @@ _COLUMNS_WITHOUT_MARKER = {
     },
     "call_events": {"event_type"},
     "calls": {
+        "analysis_reason",
+        "analysis_status",
         "call_metadata",
         "called_number",
         "caller_id",
