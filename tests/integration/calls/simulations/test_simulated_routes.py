@@ -149,6 +149,16 @@ def test_a_forward_is_recorded_and_not_dialled(office: Tenant, mode: str) -> Non
     assert _get_call(office, simulation)["route"]["forward_to"] == target
 
 
+def test_a_forward_that_the_dial_policy_denies_plays_the_fallback_sentence(office: Tenant) -> None:
+    number = office.number(mode="forward", forward_to=fresh_number())
+    office.patch("/settings", {"dial_policy": {"countries": ["FR"]}})
+
+    simulation = office.simulate(number["did_number"])
+
+    assert simulation["reply"] == "Something went wrong."
+    assert [action["kind"] for action in simulation["actions"]] == ["hang_up"]
+
+
 def test_a_number_without_a_profile_plays_the_fallback_sentence(acme: Tenant) -> None:
     acme.patch("/settings", {"sentences": {"fallback": "Something went wrong."}})
 

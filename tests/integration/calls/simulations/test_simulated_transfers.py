@@ -56,6 +56,21 @@ def test_a_transfer_waits_for_its_outcome_and_nobody_talks_meanwhile(
     assert SALES not in str(acme.get(f"/calls/{call_id}").json)
 
 
+@pytest.mark.parametrize("binding", ["number", "profile only"])
+def test_a_target_that_the_dial_policy_denies_cannot_be_reached(
+    binding: str, acme: Tenant, number: dict[str, Any]
+) -> None:
+    acme.patch("/settings", {"dial_policy": {"countries": ["FR"]}})
+    profile_id = acme.get("/ai-profiles").json[0]["id"]
+    to = {"to": number["did_number"]} if binding == "number" else {"ai_profile_id": profile_id}
+    call_id = acme.post("/simulations", to).json["call_id"]
+
+    turn = acme.say(call_id, "Sales, please.")
+
+    assert turn["status"] == "in_progress"
+    assert turn["reply"].endswith("nobody could be reached there. What else can I do for you?")
+
+
 def test_a_target_that_answers_ends_the_simulation(acme: Tenant, number: dict[str, Any]) -> None:
     call_id = acme.simulate(number["did_number"])["call_id"]
     acme.say(call_id, "Sales, please.")

@@ -35,20 +35,29 @@ class DiallingRefused(Conflict):
 
 
 def authorise_leg(
-    session: Session, number: str, *, kind: LegKind, call_id: UUID | None, from_number: str
+    session: Session,
+    number: str,
+    *,
+    kind: LegKind,
+    call_id: UUID | None,
+    from_number: str,
+    simulated: bool = False,
 ) -> None:
     """Check and record a leg that is about to be dialled from or through a tenant's number.
 
     Locks the settings row until the caller's transaction ends, so that legs which are dialled at
     the same time are counted one after the other. Commit before the request to the carrier. A leg
-    counts whether or not anybody answers. Raises DiallingRefused and then records nothing.
+    counts whether or not anybody answers. A leg of a simulated call is checked but not recorded,
+    because nothing is dialled; it may have no number that it would be dialled from. Raises
+    DiallingRefused and then records nothing.
     """
-    tenant_settings = settings.get(session, for_update=True)
+    tenant_settings = settings.get(session, for_update=not simulated)
     frozen = (
         tenant_settings.dialling_frozen_at is not None
         or tenant_status.get_tenant_status(session).dialling_frozen
     )
-    [policy] = settings.dial_policies(session, tenant_settings, from_numbers=[from_number])
+    from_numbers = [from_number] if from_number else []
+    [policy] = settings.dial_policies(session, tenant_settings, from_numbers=from_numbers)
     verdict = dialling.check_dial(
         number,
         policy=policy,
@@ -56,6 +65,10 @@ def authorise_leg(
         own_number=number_registry.owned_by_tenant(session, number=number),
         frozen=frozen,
     )
+    if simulated:
+        if not verdict.allowed:
+            raise DiallingRefused(verdict)
+        return
     if not verdict.allowed:
         metrics.DIALLING_REFUSED.inc(code=verdict.code)
         log.get_logger().warning(

@@ -105,12 +105,15 @@ def _forward_actions(
     if repeated and not call.simulated:
         already_dialled = outbound_legs.was_dialled(session, number, call_id=call_id)
         return (Forward(number),) if already_dialled else ()
-    if not call.simulated:
-        from_number = call.metadata.called_number
-        try:
-            outbound_legs.authorise_leg(
-                session, number, kind="forward", call_id=call_id, from_number=from_number
-            )
-        except DiallingRefused:
-            return ()
+    try:
+        outbound_legs.authorise_leg(
+            session,
+            number,
+            kind="forward",
+            call_id=call_id,
+            from_number=call.metadata.called_number,
+            simulated=call.simulated,
+        )
+    except DiallingRefused:
+        return ()
     return (Forward(number),)

@@ -110,14 +110,19 @@ def _start_transfer(
 def _authorise_fallback(session: Session, ref: CallRef, call_context: CallContext) -> str | None:
     """Return the number's fallback if there is one and it may be dialled."""
     number: str | None = call_context.fallback_number
-    if number is not None and not call_context.simulated:
-        from_number = transfers.tenant_number(call_context)
-        try:
-            outbound_legs.authorise_leg(
-                session, number, kind="forward", call_id=ref.call_id, from_number=from_number
-            )
-        except DiallingRefused:
-            return None
+    if number is None:
+        return None
+    try:
+        outbound_legs.authorise_leg(
+            session,
+            number,
+            kind="forward",
+            call_id=ref.call_id,
+            from_number=transfers.tenant_number(call_context),
+            simulated=call_context.simulated,
+        )
+    except DiallingRefused:
+        return None
     return number
 
 

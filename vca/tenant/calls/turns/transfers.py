@@ -41,20 +41,20 @@ def start_transfer(
     """Start the transfer to a named target. The caller locks the call's row.
 
     Raises UnknownTarget, and DiallingRefused by the tenant's policy. A simulated call changes its
-    status too, but counts no leg.
+    status too, but records no leg.
     """
     targets: Mapping[str, Any] = call_context.profile["transfer_targets"]
     if target not in targets:
         raise UnknownTarget
     number = str(targets[target]["number"])
-    if not call_context.simulated:
-        outbound_legs.authorise_leg(
-            session,
-            number,
-            kind="transfer",
-            call_id=ref.call_id,
-            from_number=tenant_number(call_context),
-        )
+    outbound_legs.authorise_leg(
+        session,
+        number,
+        kind="transfer",
+        call_id=ref.call_id,
+        from_number=tenant_number(call_context),
+        simulated=call_context.simulated,
+    )
     transfer = {
         "target": target,
         "number": number,
@@ -177,17 +177,17 @@ def _forward_to_fallback(
     number = call_context.fallback_number
     if number is None:
         return ()
-    if not call_context.simulated:
-        try:
-            outbound_legs.authorise_leg(
-                session,
-                number,
-                kind="forward",
-                call_id=ref.call_id,
-                from_number=tenant_number(call_context),
-            )
-        except DiallingRefused:
-            return ()
+    try:
+        outbound_legs.authorise_leg(
+            session,
+            number,
+            kind="forward",
+            call_id=ref.call_id,
+            from_number=tenant_number(call_context),
+            simulated=call_context.simulated,
+        )
+    except DiallingRefused:
+        return ()
     event = CallEvent("ENDED", ref.call_id.hex, now, "fallback", end_reason="transferred")
     record.apply_event(session, ref.call_id, event)
     return (Forward(number),)
