@@ -210,6 +210,7 @@ class _SocketReader(io.RawIOBase):
     def __init__(self, deadline_socket: _DeadlineSocket) -> None:
         self._socket = deadline_socket.socket
         self._deadline = deadline_socket.deadline
+        self._failure: OSError | None = None
 
     @override
     def readable(self) -> bool:
@@ -217,6 +218,8 @@ class _SocketReader(io.RawIOBase):
 
     @override
     def readinto(self, buffer: Any) -> int:
+        if self._failure is not None:
+            raise self._failure
         self._socket.settimeout(self._deadline.remaining_s())
         size = self._socket.recv_into(buffer)
         if size and self._deadline.gather_s:
@@ -240,6 +243,9 @@ class _SocketReader(io.RawIOBase):
             try:
                 received = self._socket.recv_into(buffer[size:])
             except TimeoutError:
+                break
+            except OSError as error:
+                self._failure = error  # after the data that arrived before it
                 break
             if received == 0:
                 break
