@@ -16,11 +16,14 @@ from typing import TypeAlias
 from uuid import UUID
 
 from vca.conversation import speech_text
+from vca.conversation.llm import cancellation
+from vca.conversation.llm.cancellation import CancelToken
 from vca.conversation.llm.models import Models
 from vca.observability import log
 from vca.telephony.types import Poll
-from vca.tenant.calls.core import call_services
+from vca.tenant.calls.core import call_services, state_machine
 from vca.tenant.calls.core.call_types import CallRef, SpokenChunk, TurnResult
+from vca.tenant.calls.core.state_machine import LifecycleState
 from vca.tenant.calls.turns import turn_handler
 
 POLL = Poll()
@@ -57,6 +60,8 @@ class _RunningTurn:
 # Threads start on demand, so after the fork. A process that shuts down waits for them.
 _executor = ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="turn")
 _running_turns: dict[TurnKey, _RunningTurn] = {}
+# The calls whose turns run in this process, also those that no carrier polls for yet.
+_calls_by_token: dict[CancelToken, UUID] = {}
 
 
 def start_turn(
@@ -67,11 +72,26 @@ def start_turn(
     Raises what the turn raises.
     """
     chunks: list[SpokenChunk] = []
-    future = _executor.submit(copy_context().run, _consume_turn, turn, chunks)
+    cancel_token = CancelToken()
+    _calls_by_token[cancel_token] = ref.call_id
+    future = _executor.submit(copy_context().run, _consume_turn, turn, chunks, cancel_token)
+    future.add_done_callback(lambda _: _calls_by_token.pop(cancel_token))
     with suppress(TimeoutError):
         return PartialTurn(chunks, future.result(timeout=RESPOND_AFTER_S))
     _register_turn((ref.call_id, after), _RunningTurn(future, chunks))
     return PartialTurn(list(chunks))
+
+
+def cancel_turns_after_end(ref: CallRef, state: LifecycleState) -> None:
+    """Stop the models of the call's turns in this process if the call has ended.
+
+    Nobody hears their answers any more, and they are not stored.
+    """
+    if state.status not in state_machine.TERMINAL:
+        return
+    for cancel_token, call_id in list(_calls_by_token.items()):
+        if call_id == ref.call_id:
+            cancel_token.cancel()
 
 
 def running_turns() -> list[TurnKey]:
@@ -141,14 +161,17 @@ def _register_turn(key: TurnKey, running_turn: _RunningTurn) -> None:
 
 
 def _consume_turn(
-    turn: Generator[SpokenChunk, None, TurnResult], chunks: list[SpokenChunk]
+    turn: Generator[SpokenChunk, None, TurnResult],
+    chunks: list[SpokenChunk],
+    cancel_token: CancelToken,
 ) -> TurnResult:
-    while True:
-        try:
-            chunks.append(next(turn))
-        except StopIteration as end:
-            result: TurnResult = end.value
-            return result
+    with cancellation.cancel_scope(cancel_token):
+        while True:
+            try:
+                chunks.append(next(turn))
+            except StopIteration as end:
+                result: TurnResult = end.value
+                return result
 
 
 def _log_failure(future: "Future[TurnResult]") -> None:
