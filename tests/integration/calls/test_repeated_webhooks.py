@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from threading import Event
+from typing import Any
 
 import pytest
 
@@ -26,6 +27,7 @@ from vca.tenant.calls.core.call_services import CallState, current_services
 from vca.tenant.calls.turns import turn_handler
 
 ScriptModel = Callable[..., SequenceModel]
+Send = Callable[[], dict[str, Any]]
 FILLER = "One moment, please."
 
 
@@ -316,10 +318,10 @@ def test_a_hang_up_ends_the_stream_of_the_model(
     polls: bool,
 ) -> None:
     monkeypatch.setattr(polled_turn, "RESPOND_AFTER_S", 0.1 if polls else 20)
-    hang_up = partial(carrier_client.send_status, "call-1", "completed", state=state)
-    say = partial(carrier_client.say, "call-1", state, "When?")
+    hang_up: Send = partial(carrier_client.send_status, "call-1", "completed", state=state)
+    say: Send = partial(carrier_client.say, "call-1", state, "When?")
 
-    def hang_up_during_turn() -> dict[str, object]:
+    def hang_up_during_turn() -> dict[str, Any]:
         wait_for(lambda: model_server.requests)
         return hang_up()
 

@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Callable, Iterator
+from typing import Any
 from uuid import uuid4
 
 import psycopg2
@@ -75,6 +76,11 @@ def database(proxy: RecordingProxy, acme: Tenant) -> Iterator[Database]:
     database.close()
 
 
+def open_cursor(session: Session) -> Any:
+    """Return a cursor of the driver in the session's transaction."""
+    return session.connection().connection.cursor()
+
+
 def note_of(tenant: Tenant) -> str | None:
     with tenant_session(tenant.ref) as session:
         note: str | None = session.scalar(_NOTE)
@@ -93,12 +99,12 @@ def _execute(session: Session) -> None:
 
 
 def _execute_bytes(session: Session) -> None:
-    with session.connection().connection.cursor() as cursor:
+    with open_cursor(session) as cursor:
         cursor.execute(b"SELECT 1")
 
 
 def _execute_many(session: Session) -> None:
-    with session.connection().connection.cursor() as cursor:
+    with open_cursor(session) as cursor:
         cursor.executemany("SELECT %s", [[1]])
 
 
@@ -173,7 +179,7 @@ def test_percent_signs_are_sent_as_they_are(acme: Tenant, make_pool: MakePool) -
             ("SELECT '100%', '%s'", None, ("100%", "%s")),
         ):
             db.set_begin_sql(connection, "BEGIN; SET LOCAL vca.note = '7% %s'; SELECT '%(y)s'")
-            with Session(connection) as session, session.connection().connection.cursor() as cursor:
+            with Session(connection) as session, open_cursor(session) as cursor:
                 cursor.execute(statement, parameters)
                 assert cursor.fetchall() == [value]
                 cursor.execute("SELECT current_setting('vca.note')")
@@ -339,11 +345,12 @@ def test_a_session_without_statements_leaves_no_begin_for_the_next_user(
     acme: Tenant, make_pool: MakePool
 ) -> None:
     database = make_pool(1)
-    for open_empty in (
-        lambda: public_session(database=database),
-        lambda: tenant_session(acme.ref, database=database),
-    ):
-        with open_empty():
+    for is_public in (True, False):
+        with (
+            public_session(database=database)
+            if is_public
+            else tenant_session(acme.ref, database=database)
+        ):
             pass
         with database.connection() as connection:
             connection.exec_driver_sql("SELECT set_config('vca.note', 'kept', false)")

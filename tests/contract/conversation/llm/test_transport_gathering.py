@@ -90,10 +90,13 @@ def test_the_deadline_bounds_gathering(pair: tuple[socket.socket, socket.socket]
     server, client = pair
     reader = reader_of(client, gather_s=LONG_S, deadline_s=0.1)
     server.sendall(b"one")
+    started_at = monotonic()
 
     assert reader.read1(1_000) == b"one"
     with pytest.raises(TimeoutError):
         reader.read1(1_000)
+
+    assert monotonic() - started_at < LONG_S / 2
 
 
 def test_gathering_ends_with_the_connection(pair: tuple[socket.socket, socket.socket]) -> None:
