@@ -5,9 +5,8 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from math import inf
-from threading import Event, Thread, Timer, enumerate
+from threading import Event, Thread, enumerate
 from time import monotonic
-from typing import TypeAlias
 
 import pytest
 
@@ -17,21 +16,12 @@ from tests.fakes.models import Step, StepModel, hanging_step
 from tests.fakes.openai_server import OpenAIServer, openai_server
 from tests.support.concurrency import run_concurrently
 from vca.conversation import engine, stream_reader
-from vca.conversation.llm import (
-    AnswerSummary,
-    Chunk,
-    ModelClient,
-    ModelError,
-    ModelRequest,
-    Reasoning,
-    ToolCall,
-)
+from vca.conversation.llm import AnswerSummary, ModelClient, ModelError, ModelRequest, ToolCall
 from vca.conversation.llm.models import LatencyPolicy, Models
 from vca.conversation.llm.openai import OpenAIModel
 from vca.conversation.types import CallFacts, Profile, Reply, Tokens, Transfer
 from vca.kit import deadline
 
-AnswerStream: TypeAlias = Generator[Chunk | Reasoning, None, AnswerSummary]
 NOW = datetime(2026, 11, 22, 18, 0, tzinfo=UTC)
 FACTS = CallFacts("+14155550100", "+442079460000", NOW)
 PROFILE = Profile("Ada", "receptionist", "We are Acme.")
@@ -408,58 +398,3 @@ def test_the_fallback_model_replaces_a_hanging_server(server: OpenAIServer) -> N
     assert reply.text == "I can help."
     assert reader_threads_end(within_s=5)
     model.close()
-
-
-# --- Text without a mark ---
-
-
-class WordModel(StepModel):
-    """Sends a word without a mark every 20 ms, and then its steps."""
-
-    def __init__(self, word_count: int, *steps: Step, word: str = " word") -> None:
-        super().__init__(*steps)
-        self._words = [word] * word_count
-
-    def _stream(self, request: ModelRequest) -> AnswerStream:
-        yield "We open at nine. And"
-        for word in self._words:
-            yield from self._run_step(hanging_for(0.02))
-            yield word
-        return (yield from super()._stream(request))
-
-
-def hanging_for(seconds: float) -> Event:
-    """Return a step that waits so long."""
-    event = Event()
-    timer = Timer(seconds, event.set)
-    timer.daemon = True
-    timer.start()
-    return event
-
-
-def test_a_model_that_sends_words_without_a_mark_is_not_given_up() -> None:
-    latency_policy = replace(LONG_TIMEOUTS, stall_s=0.25)
-
-    _, reply = collect_reply(stream_reply(WordModel(40), latency_policy=latency_policy))
-
-    assert reply.text == "We open at nine. And" + " word" * 40
-
-
-@pytest.mark.parametrize("word_count", [0, 20])
-def test_a_model_that_stops_after_words_without_a_mark_is_given_up(word_count: int) -> None:
-    latency_policy = replace(LONG_TIMEOUTS, stall_s=0.25)
-    model = WordModel(word_count, hanging_step())
-
-    _, reply = collect_reply(stream_reply(model, latency_policy=latency_policy))
-
-    assert reply.text.startswith("We open at nine.")
-
-
-def test_white_space_alone_does_not_keep_a_model_alive() -> None:
-    latency_policy = replace(LONG_TIMEOUTS, stall_s=0.25, whole_s=20)
-    model = WordModel(1_000, word=" ")
-
-    _, reply = collect_reply(stream_reply(model, latency_policy=latency_policy))
-
-    assert reply.text.startswith("We open at nine.")
-    assert model.requests == []  # it did not get to its end

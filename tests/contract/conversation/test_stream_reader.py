@@ -144,14 +144,14 @@ def test_white_space_is_no_text_that_arrived() -> None:
 # --- Cancellation from outside ---
 
 
-@pytest.mark.parametrize("when", ["before", "during"])
-def test_a_cancelled_consumer_stops_waiting_and_stops_the_model(when: str) -> None:
+@pytest.mark.parametrize("moment", ["before", "during"])
+def test_a_cancelled_consumer_stops_waiting_and_stops_the_model(moment: str) -> None:
     model, cancel_token = HangingModel(), CancelToken()
-    if when == "before":
+    if moment == "before":
         cancel_token.cancel()
 
     with cancellation.cancel_scope(cancel_token), open_reader(model) as reader:
-        if when == "during":
+        if moment == "during":
             Timer(0.02, cancel_token.cancel).start()
         with pytest.raises(Cancelled):
             reader.next_item(WAIT_S)
