@@ -301,9 +301,9 @@ def model_server(acme: Tenant) -> Iterator[OpenAIServer]:
     """Install a model on a server that sends a text and waits for the client to disconnect."""
     with openai_server() as server:
         server.set_behaviours(openai_behaviours.wait_for_disconnect)
-        model = OpenAIModel(base_url=server.url, api_key="key", model="m")
+        model = OpenAIModel(base_url=server.url, api_key="key", model="m", timeout_s=60)
         model.warm_up()
-        use_model(model)
+        use_model(model, first_s=60, stall_s=60, whole_s=60)  # no timeout ends the stream
         yield server
         model.close()
 
