@@ -5,7 +5,7 @@ time, and waking the consumer for each word would cost more CPU time than all th
 """
 
 import re
-from contextlib import closing
+from contextlib import ExitStack, closing
 from contextvars import copy_context
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -13,6 +13,7 @@ from threading import Semaphore, Thread
 from time import monotonic
 from typing import TypeAlias
 
+from vca.conversation import speech_text
 from vca.conversation.llm import (
     AnswerSummary,
     Chunk,
@@ -51,6 +52,8 @@ class StreamReader:
         self._items: SimpleQueue[StreamItem] = SimpleQueue()
         self._free_slots = Semaphore(_MAX_BUFFERED_CHUNKS)
         self._cancel_token = cancellation.CancelToken()
+        self._outer_token = cancellation.current_token()
+        self._outer_callback = ExitStack()
         self._held_text = ""
         self._passes_next = True  # the first text, from which the latency is measured
         self.text_arrived_at = monotonic()
@@ -63,9 +66,20 @@ class StreamReader:
             daemon=True,
         )
         self._thread.start()
+        if self._outer_token is not None:
+            self._outer_callback.enter_context(self._outer_token.on_cancel(self._cancel))
 
     def next_item(self, within_s: float) -> StreamItem | None:
-        """Return the next item, or None if nothing arrived in time."""
+        """Return the next item, or None if nothing arrived in time.
+
+        Raises Cancelled if the caller's own token is cancelled.
+        """
+        item = self._take_item(within_s)
+        if self._outer_token is not None and self._outer_token.cancelled:
+            raise cancellation.Cancelled
+        return item
+
+    def _take_item(self, within_s: float) -> StreamItem | None:
         try:
             item = self._items.get(timeout=max(0.0, within_s))
         except Empty:
@@ -75,10 +89,16 @@ class StreamReader:
 
     def close(self) -> None:
         """Stop the model and wait briefly for its thread, which has nothing left to wait for."""
+        self._outer_callback.close()
         self._cancel_token.cancel()
-        while self.next_item(0) is not None:
+        while self._take_item(0) is not None:
             pass
         self._thread.join(_JOIN_TIMEOUT_S)
+
+    def _cancel(self) -> None:
+        """Stop the model and wake the consumer, which may wait for a model that sends nothing."""
+        self._cancel_token.cancel()
+        self._items.put(StreamEnd())
 
     def _run_thread(self, client: ModelClient, request: ModelRequest) -> None:
         # Sent if the client raises an unexpected error: the error propagates in this thread, and
@@ -116,7 +136,9 @@ class StreamReader:
         self._held_text += text
         has_mark = _CHUNK_MARK.search(text) is not None
         if has_mark or self._passes_next or len(self._held_text) > _MAX_HELD_CHARS:
-            self._passes_next = has_mark or (self._passes_next and text.isspace())
+            self._passes_next = has_mark or (
+                self._passes_next and not speech_text.is_speakable(text)
+            )
             self._pass_text()
 
     def _pass_text(self) -> None:

@@ -5,15 +5,20 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from threading import Event
+from typing import Any
 
 import pytest
 
+from tests.fakes import openai_server as openai_behaviours
 from tests.fakes.models import SequenceModel, StepModel, hanging_step
+from tests.fakes.openai_server import OpenAIServer, openai_server
 from tests.integration.calls.conftest import CallRecord, use_model
+from tests.integration.tenancy.session_state import wait_for
 from tests.support.carrier_client import CarrierClient, action_types, spoken_text
 from tests.support.concurrency import run_concurrently
 from tests.support.factories import Tenant
 from vca.conversation.llm import ModelError
+from vca.conversation.llm.openai import OpenAIModel
 from vca.kit import clock
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.carrier_webhooks import polled_turn
@@ -22,6 +27,7 @@ from vca.tenant.calls.core.call_services import CallState, current_services
 from vca.tenant.calls.turns import turn_handler
 
 ScriptModel = Callable[..., SequenceModel]
+Send = Callable[[], dict[str, Any]]
 FILLER = "One moment, please."
 
 
@@ -285,3 +291,77 @@ def test_concurrent_repetitions_of_an_inbound_call_emit_its_events_once(
 
     event_types = [event["type"] for event in acme.get("/events").json]
     assert event_types.count("call.started") == event_types.count("call.answered") == 1
+
+
+# --- Models that are asked for a caller who has hung up ---
+
+
+@pytest.fixture
+def model_server(acme: Tenant) -> Iterator[OpenAIServer]:
+    """Install a model on a server that sends a text and waits for the client to disconnect."""
+    with openai_server() as server:
+        server.set_behaviours(openai_behaviours.wait_for_disconnect)
+        model = OpenAIModel(base_url=server.url, api_key="key", model="m", timeout_s=60)
+        model.warm_up()
+        use_model(model, first_s=60, stall_s=60, whole_s=60)  # no timeout ends the stream
+        yield server
+        model.close()
+
+
+@pytest.mark.parametrize("polls", [True, False], ids=["while polling", "before the first reply"])
+def test_a_hang_up_ends_the_stream_of_the_model(
+    carrier_client: CarrierClient,
+    call_record: CallRecord,
+    state: str,
+    model_server: OpenAIServer,
+    monkeypatch: pytest.MonkeyPatch,
+    polls: bool,
+) -> None:
+    monkeypatch.setattr(polled_turn, "RESPOND_AFTER_S", 0.1 if polls else 20)
+    hang_up: Send = partial(carrier_client.send_status, "call-1", "completed", state=state)
+    say: Send = partial(carrier_client.say, "call-1", state, "When?")
+
+    def hang_up_during_turn() -> dict[str, Any]:
+        wait_for(lambda: model_server.requests)
+        return hang_up()
+
+    if polls:
+        response = say()
+        assert action_types(response)[-1] == "come_back"
+        hang_up()
+        response = carrier_client.send_event("more", "call-1", response["state"])
+    else:
+        response, _ = run_concurrently([say, hang_up_during_turn])
+
+    assert model_server.client_disconnected.wait(5)
+    wait_for(lambda: not polled_turn.running_turns())
+    assert action_types(response)[-1] == "hang_up"
+    assert call_record.transcript == ["agent: Acme here.", "caller: When?"]
+    assert call_record.end_state == ("completed", "caller_hangup")
+
+
+def test_a_hang_up_does_not_end_the_turn_of_another_call(
+    carrier_client: CarrierClient, acme: Tenant, state: str, slow_model: Event
+) -> None:
+    other_state = carrier_client.ring(acme.get("/phone-numbers").json[0]["did_number"], "call-2")[
+        "state"
+    ]
+    first = carrier_client.say("call-1", state, "When?")
+
+    carrier_client.send_status("call-2", "completed", state=other_state)
+    slow_model.set()
+
+    remaining = carrier_client.send_event("more", "call-1", first["state"])
+    assert spoken_text(remaining) == "We open at nine. We close at five."
+
+
+def test_an_event_that_does_not_end_the_call_does_not_end_its_turn(
+    carrier_client: CarrierClient, state: str, slow_model: Event
+) -> None:
+    first = carrier_client.say("call-1", state, "When?")
+
+    carrier_client.send_status("call-1", "answered", state=state)
+    slow_model.set()
+
+    remaining = carrier_client.send_event("more", "call-1", first["state"])
+    assert spoken_text(remaining) == "We open at nine. We close at five."

@@ -10,6 +10,10 @@ from contextvars import ContextVar
 from threading import Lock
 
 
+class Cancelled(Exception):
+    """The work was cancelled, and its result is not needed any more."""
+
+
 class CancelToken:
     """A one-way cancellation flag that also wakes the thread that is waiting."""
 

@@ -74,6 +74,7 @@ class _SocketReader(io.RawIOBase):
     def __init__(self, deadline_socket: DeadlineSocket) -> None:
         self._socket = deadline_socket.socket
         self._deadline = deadline_socket.deadline
+        self._failure: OSError | None = None
 
     @override
     def readable(self) -> bool:
@@ -81,6 +82,8 @@ class _SocketReader(io.RawIOBase):
 
     @override
     def readinto(self, buffer: Any) -> int:
+        if self._failure is not None:
+            raise self._failure
         self._socket.settimeout(self._deadline.remaining_s())
         size = self._socket.recv_into(buffer)
         if size and self._deadline.gather_s:
@@ -90,8 +93,8 @@ class _SocketReader(io.RawIOBase):
     def _gather(self, buffer: memoryview, size: int) -> int:
         """Read more after the first `size` bytes, and return the size of all.
 
-        A model sends a token at a time. Parsing several of them together takes a fraction of the
-        CPU time, because the code and its data are still in the processor's caches.
+        A model sends a token at a time. Parsing several of them one after the other takes a
+        fraction of the CPU time, because the code and its data are still in the processor's caches.
         """
         ends_at = min(monotonic() + self._deadline.gather_s, self._deadline.ends_at)
         searched = 0
@@ -104,6 +107,9 @@ class _SocketReader(io.RawIOBase):
             try:
                 received = self._socket.recv_into(buffer[size:])
             except TimeoutError:
+                break
+            except OSError as error:
+                self._failure = error  # after the data that arrived before it
                 break
             if received == 0:
                 break

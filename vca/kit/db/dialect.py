@@ -15,13 +15,12 @@ from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 from typing_extensions import override
 
+_IDLE = psycopg2.extensions.TRANSACTION_STATUS_IDLE
 _TRANSACTION_STATUSES = (
     psycopg2.extensions.TRANSACTION_STATUS_ACTIVE,
     psycopg2.extensions.TRANSACTION_STATUS_INTRANS,
     psycopg2.extensions.TRANSACTION_STATUS_INERROR,
 )
-_BEGIN_SQL_KEY = "begin_sql"
-_COMMIT_SQL_KEY = "commit_sql"
 # Key of the settings that each transaction on a connection sets right after BEGIN.
 SESSION_SETTINGS_KEY = "session_settings"
 NAME = "vca"
@@ -30,8 +29,12 @@ NAME = "vca"
 class _Connection(psycopg2.extensions.connection):  # type: ignore[misc] # no stubs
     """A connection that sends the SQL of BEGIN with the first statement of the transaction."""
 
+    next_begin_sql: str | None = None
+    """The SQL that begins the next transaction."""
     begin_sql: str = ""
     """The SQL to send before the next statement."""
+    commit_sql: tuple[str, ...] = ()
+    """The statements to send with the COMMIT of the transaction."""
     first_statement_failed: bool = False
     """Whether the statement failed that was sent with the SQL of BEGIN."""
 
@@ -39,6 +42,10 @@ class _Connection(psycopg2.extensions.connection):  # type: ignore[misc] # no st
         """Send this SQL with the next statement."""
         self.begin_sql = begin_sql
         self.first_statement_failed = False
+
+    def discard_sql(self) -> None:
+        """Send nothing of a transaction in the next one, which can be another tenant's."""
+        self.next_begin_sql, self.begin_sql, self.commit_sql = None, "", ()
 
     def take_begin_sql(self) -> str:
         """Return the SQL to send now, once."""
@@ -56,24 +63,23 @@ class _Cursor(psycopg2.extensions.cursor):  # type: ignore[misc] # no stubs
         if not self.connection.begin_sql:
             super().execute(query, vars)
             return
-        begin_sql = self.connection.take_begin_sql()
-        # The values are inserted first: BEGIN's SQL may contain a percent sign.
+        # The values are inserted first: BEGIN's SQL may contain a percent sign. If that fails,
+        # BEGIN is still to be sent: the next statement would run outside the transaction.
         statement = self.mogrify(query, vars).decode()
+        begin_sql = self.connection.take_begin_sql()
         try:
             super().execute(f"{begin_sql}; {statement}")
         except psycopg2.Error:
             self.connection.first_statement_failed = True
+            if self.connection.get_transaction_status() == _IDLE:
+                # The server could not parse the string, and executed nothing of it.
+                self.connection.begin_sql = begin_sql
             raise
 
     @override
     def executemany(self, query: Any, vars_list: Iterable[Any]) -> None:
         self._begin()
         super().executemany(query, vars_list)
-
-    @override
-    def copy_expert(self, sql: Any, file: Any, size: int = 8192) -> None:
-        self._begin()
-        super().copy_expert(sql, file, size)
 
     def _begin(self) -> None:
         if self.connection.begin_sql:
@@ -106,25 +112,31 @@ class Dialect(PGDialect_psycopg2):
 
     @override
     def do_begin(self, dbapi_connection: Any) -> None:
-        statements = dbapi_connection.info.pop(_BEGIN_SQL_KEY, None)
+        driver_connection = dbapi_connection.driver_connection
+        statements, driver_connection.next_begin_sql = driver_connection.next_begin_sql, None
         if statements is not None:
             if session_settings := dbapi_connection.info.get(SESSION_SETTINGS_KEY):
                 statements = statements.replace("BEGIN", f"BEGIN; {session_settings}", 1)
-            dbapi_connection.driver_connection.begin(statements)
+            driver_connection.begin(statements)
 
     @override
     def do_commit(self, dbapi_connection: Any) -> None:
-        if _in_transaction(dbapi_connection) or dbapi_connection.driver_connection.begin_sql:
-            commit_sql = dbapi_connection.info.pop(_COMMIT_SQL_KEY, ())
-            _execute(dbapi_connection, "; ".join((*commit_sql, "COMMIT")))
+        driver_connection = dbapi_connection.driver_connection
+        if _in_transaction(dbapi_connection) or driver_connection.begin_sql:
+            commit_sql, driver_connection.commit_sql = driver_connection.commit_sql, ()
+            try:
+                _execute(dbapi_connection, "; ".join((*commit_sql, "COMMIT")))
+            except psycopg2.Error:
+                # SQLAlchemy does not roll back after a failed commit.
+                if _in_transaction(dbapi_connection):
+                    _execute(dbapi_connection, "ROLLBACK")
+                raise
 
     @override
     def do_rollback(self, dbapi_connection: Any) -> None:
-        began = dbapi_connection.driver_connection.take_begin_sql() == ""
+        dbapi_connection.driver_connection.discard_sql()
         if _in_transaction(dbapi_connection):
-            dbapi_connection.info.pop(_COMMIT_SQL_KEY, None)
-            if began:
-                _execute(dbapi_connection, "ROLLBACK")
+            _execute(dbapi_connection, "ROLLBACK")
 
 
 registry.register(f"postgresql.{NAME}", __name__, "Dialect")
@@ -134,9 +146,11 @@ def set_begin_sql(connection: Connection, statements: str) -> None:
     """Set the SQL that begins the next transaction on `connection`.
 
     It is sent with the transaction's first statement. If it fails, that statement raises its error
-    and was not executed.
+    and was not executed. Other drivers begin a transaction by themselves.
     """
-    connection.connection.info[_BEGIN_SQL_KEY] = statements
+    if isinstance(connection.dialect, Dialect):
+        driver_connection: Any = connection.connection.driver_connection
+        driver_connection.next_begin_sql = statements
 
 
 def set_commit_sql(connection: Connection, statement: str, parameters: Mapping[str, Any]) -> None:
@@ -148,13 +162,10 @@ def set_commit_sql(connection: Connection, statement: str, parameters: Mapping[s
     if not isinstance(connection.dialect, Dialect):
         connection.exec_driver_sql(statement, dict(parameters))
         return
-    dbapi_connection: Any = connection.connection
-    with dbapi_connection.cursor() as cursor:
-        commit_sql = dbapi_connection.info.get(_COMMIT_SQL_KEY, ())
-        dbapi_connection.info[_COMMIT_SQL_KEY] = (
-            *commit_sql,
-            cursor.mogrify(statement, parameters).decode(),
-        )
+    driver_connection: Any = connection.connection.driver_connection
+    with driver_connection.cursor() as cursor:
+        sql = cursor.mogrify(statement, parameters).decode()
+    driver_connection.commit_sql = (*driver_connection.commit_sql, sql)
 
 
 def first_statement_failed(connection: Connection) -> bool:

@@ -6,8 +6,7 @@ reply from the database once it is stored.
 """
 
 from collections.abc import Generator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -16,11 +15,14 @@ from typing import TypeAlias
 from uuid import UUID
 
 from vca.conversation import speech_text
+from vca.conversation.llm import cancellation
+from vca.conversation.llm.cancellation import CancelToken
 from vca.conversation.llm.models import Models
 from vca.observability import log
 from vca.telephony.types import Poll
-from vca.tenant.calls.core import call_services
+from vca.tenant.calls.core import call_services, state_machine
 from vca.tenant.calls.core.call_types import CallRef, SpokenChunk, TurnResult
+from vca.tenant.calls.core.state_machine import LifecycleState
 from vca.tenant.calls.turns import turn_handler
 
 POLL = Poll()
@@ -57,6 +59,8 @@ class _RunningTurn:
 # Threads start on demand, so after the fork. A process that shuts down waits for them.
 _executor = ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="turn")
 _running_turns: dict[TurnKey, _RunningTurn] = {}
+# The calls whose turns run in this process, also those that no carrier polls for yet.
+_calls_by_token: dict[CancelToken, UUID] = {}
 
 
 def start_turn(
@@ -67,11 +71,27 @@ def start_turn(
     Raises what the turn raises.
     """
     chunks: list[SpokenChunk] = []
-    future = _executor.submit(copy_context().run, _consume_turn, turn, chunks)
-    with suppress(TimeoutError):
-        return PartialTurn(chunks, future.result(timeout=RESPOND_AFTER_S))
+    cancel_token = CancelToken()
+    _calls_by_token[cancel_token] = ref.call_id
+    future = _executor.submit(copy_context().run, _consume_turn, turn, chunks, cancel_token)
+    future.add_done_callback(lambda _: _calls_by_token.pop(cancel_token))
+    result = _result_in_time(future)
+    if result is not None:
+        return PartialTurn(chunks, result)
     _register_turn((ref.call_id, after), _RunningTurn(future, chunks))
     return PartialTurn(list(chunks))
+
+
+def cancel_turns_after_end(ref: CallRef, state: LifecycleState) -> None:
+    """Stop the models of the call's turns in this process if the call has ended.
+
+    Nobody hears their answers any more, and they are not stored.
+    """
+    if state.status not in state_machine.TERMINAL:
+        return
+    for cancel_token, call_id in list(_calls_by_token.items()):
+        if call_id == ref.call_id:
+            cancel_token.cancel()
 
 
 def running_turns() -> list[TurnKey]:
@@ -108,8 +128,8 @@ def wait_for_reply(ref: CallRef, *, after: int) -> StoredReply | None:
     """
     running_turn = _running_turns.get((ref.call_id, after))
     if running_turn is not None:
-        with suppress(TimeoutError):
-            result = running_turn.future.result(timeout=RESPOND_AFTER_S)
+        result = _result_in_time(running_turn.future)
+        if result is not None:
             return _join_text(running_turn.chunks), result
         return turn_handler.find_reply(ref, after=after)  # the call may have ended meanwhile
     ends_at = monotonic() + RESPOND_AFTER_S
@@ -120,6 +140,12 @@ def wait_for_reply(ref: CallRef, *, after: int) -> StoredReply | None:
             return reply
         sleep(pause_s)
         pause_s = min(2 * pause_s, _MAX_POLL_PAUSE_S)
+
+
+def _result_in_time(future: "Future[TurnResult]") -> TurnResult | None:
+    """Return the result if the turn ends within RESPOND_AFTER_S; raise what the turn raises."""
+    wait([future], timeout=RESPOND_AFTER_S)
+    return future.result() if future.done() else None
 
 
 def _join_text(chunks: list[SpokenChunk]) -> tuple[SpokenChunk, ...]:
@@ -141,14 +167,17 @@ def _register_turn(key: TurnKey, running_turn: _RunningTurn) -> None:
 
 
 def _consume_turn(
-    turn: Generator[SpokenChunk, None, TurnResult], chunks: list[SpokenChunk]
+    turn: Generator[SpokenChunk, None, TurnResult],
+    chunks: list[SpokenChunk],
+    cancel_token: CancelToken,
 ) -> TurnResult:
-    while True:
-        try:
-            chunks.append(next(turn))
-        except StopIteration as end:
-            result: TurnResult = end.value
-            return result
+    with cancellation.cancel_scope(cancel_token):
+        while True:
+            try:
+                chunks.append(next(turn))
+            except StopIteration as end:
+                result: TurnResult = end.value
+                return result
 
 
 def _log_failure(future: "Future[TurnResult]") -> None:

@@ -370,7 +370,8 @@ def _record_event(authenticated: AuthenticatedRequest, carrier_event: CarrierEve
     elif carrier_event.kind == "recording":
         voicemail.schedule_recording_fetch(ref, recording_id=carrier_event.recording_id)
     elif carrier_event.event is not None:
-        call_flow.apply_call_event(ref, event=carrier_event.event)
+        state = call_flow.apply_call_event(ref, event=carrier_event.event)
+        polled_turn.cancel_turns_after_end(ref, state)
     return CallReply(())
 
 
@@ -389,8 +390,7 @@ def _prepend_speech(chunks: list[SpokenChunk], result: TurnResult) -> TurnResult
 def _build_reply(
     result: TurnResult, account: ProviderAccountRef | None, services: CallServices
 ) -> CallReply:
-    final_actions: tuple[type[Action], ...] = (HangUp, Reject)
-    continues = not isinstance(result.actions[-1], final_actions)
+    continues = not isinstance(result.actions[-1], HangUp | Reject)
     state_token = None
     if result.ref is not None and continues:
         state_token = services.sign_state(

@@ -20,7 +20,7 @@ from vca.conversation import (
     transcript,
 )
 from vca.conversation import types as agent_actions
-from vca.conversation.llm import ModelError
+from vca.conversation.llm import ModelError, cancellation
 from vca.conversation.llm.models import Models
 from vca.conversation.redaction import Redaction
 from vca.conversation.types import Reply
@@ -111,6 +111,8 @@ def handle_utterance(
     try:
         with closing(_start_conversation(pending, models)) as reply_stream:
             reply = yield from _stream_reply(pending, reply_stream, texts)
+    except cancellation.Cancelled:  # the call has ended
+        return TurnResult(ref, (HangUp(),))
     except ModelError as error:
         return (yield from _reply_with_fallback(pending, error, texts))
     except GeneratorExit:

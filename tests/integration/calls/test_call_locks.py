@@ -1,0 +1,101 @@
+"""The lock on a call's row, with the turns that are read under it, and tokens of its turns."""
+
+from threading import Thread
+from uuid import uuid4
+
+import pytest
+
+from tests.integration.calls.conftest import CallRecord
+from tests.integration.tenancy.session_state import wait_for
+from tests.support.carrier_client import CarrierClient
+from tests.support.factories import Tenant
+from tests.support.locks import open_transaction, waiting_pids
+from vca.conversation.types import Tokens
+from vca.kit import clock
+from vca.kit.errors import NotFound
+from vca.tenancy.session import tenant_session
+from vca.tenant.calls.core import record
+from vca.tenant.calls.core.call_services import current_services
+from vca.tenant.calls.core.call_types import CallRef
+from vca.tenant.calls.core.models import TurnRecord
+
+
+@pytest.fixture
+def ref(carrier_client: CarrierClient, acme: Tenant) -> CallRef:
+    """Return a live call with a greeting."""
+    acme.profile(greeting="Acme here.")
+    state = carrier_client.ring(acme.number()["did_number"], "call-1")["state"]
+    return current_services().verify_state(str(state)).ref
+
+
+def insert_turn(ref: CallRef, sequence: int, text: str) -> None:
+    with tenant_session(ref.tenant) as session:
+        record.lock_call_context(session, ref.call_id)
+        record.insert_turn(
+            session,
+            ref.call_id,
+            sequence=sequence,
+            speaker="caller",
+            text=text,
+            started_at=clock.now(),
+            at_commit=True,
+        )
+        assert len(record.list_turns(session, ref.call_id)) == sequence - 1
+
+
+def read_turns(ref: CallRef, *, after: int = 0) -> list[TurnRecord]:
+    with tenant_session(ref.tenant) as session:
+        return list(record.lock_call_and_turns(session, ref.call_id, after=after)[1])
+
+
+def test_turns_that_are_inserted_while_the_lock_is_awaited_are_read(
+    ref: CallRef, database_url: str
+) -> None:
+    schema = ref.tenant.schema
+    turns: list[TurnRecord] = []
+    reader = Thread(target=lambda: turns.extend(read_turns(ref)))
+    lock = f"SELECT FROM \"{schema}\".calls WHERE id = '{ref.call_id}' FOR UPDATE"
+    with open_transaction(database_url, lock) as connection:
+        reader.start()
+        wait_for(lambda: waiting_pids(connection))
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f'INSERT INTO "{schema}".turns'
+                " (tenant_id, call_id, sequence, speaker, text, started_at, latency_ms)"
+                " VALUES (%s, %s, 2, 'caller', 'When?', now(), '{}')",
+                [str(ref.tenant.id), str(ref.call_id)],
+            )
+        connection.commit()
+    reader.join()
+
+    assert [turn.text for turn in turns] == ["Acme here.", "When?"]
+
+
+def test_the_first_turns_can_be_skipped(ref: CallRef) -> None:
+    insert_turn(ref, 2, "When?")
+    insert_turn(ref, 3, "Hello?")
+
+    assert [turn.text for turn in read_turns(ref, after=1)] == ["When?", "Hello?"]
+    assert [turn.sequence for turn in read_turns(ref, after=2)] == [3]
+    assert read_turns(ref, after=3) == []
+
+
+def test_a_call_that_does_not_exist_is_not_found(ref: CallRef) -> None:
+    with pytest.raises(NotFound):
+        read_turns(CallRef(ref.tenant, uuid4()))
+
+
+@pytest.mark.parametrize("at_commit", [True, False])
+def test_tokens_of_a_turn_are_added_at_the_latest_with_the_commit(
+    ref: CallRef, call_record: CallRecord, at_commit: bool
+) -> None:
+    for _ in range(2):
+        with tenant_session(ref.tenant) as session:
+            call_context = record.lock_call_context(session, ref.call_id)
+            record.add_tokens(session, call_context, Tokens(7, 3), at_commit=at_commit)
+            is_added = record.lock_call_context(session, ref.call_id).tokens > call_context.tokens
+            assert is_added is not at_commit
+
+    with tenant_session(ref.tenant) as session:
+        call = record.get_call(session, ref.call_id)
+        assert (call.tokens, call.output_tokens) == (20, 6)
