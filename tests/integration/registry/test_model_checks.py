@@ -21,6 +21,7 @@ from vca.conversation.llm import ModelCheck, ModelError
 from vca.conversation.llm.model_support import FULL_SUPPORT, ModelSupport
 from vca.conversation.llm.models import Models
 from vca.kit import json
+from vca.registry.model_checks import background
 from vca.registry.model_checks import service as model_checks
 from vca.tenancy.session import public_session
 from vca.tenant.calls.core import call_services
@@ -100,6 +101,18 @@ def test_a_model_is_checked_once_by_all_processes_that_start_within_ten_minutes(
     run_concurrently([partial(check_due, model) for model in processes])
 
     assert sum(len(model.checked_models) for model in processes) == 1
+
+
+def test_a_check_before_the_database_is_upgraded_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(model_checks, "_START", "SELECT public.no_such_function(%(model)s)")
+
+    with capture_logs() as logs:
+        is_checked = background.check_once(Models(StepModel()), min_age=timedelta(0))
+
+    assert not is_checked
+    assert [line["event"] for line in logs] == ["model.check_failed"]
 
 
 def test_a_process_that_does_not_check_adapts_to_the_stored_result() -> None:

@@ -1,8 +1,10 @@
 """Check the models in the background of a server process, so that no caller waits for it."""
 
 import time
+from datetime import timedelta
 from threading import Thread
 
+import psycopg2
 from sqlalchemy.exc import DBAPIError
 
 from vca.conversation.llm.models import Models
@@ -11,6 +13,8 @@ from vca.observability import log
 from vca.registry.model_checks import service
 
 _PAUSE_S = 300.0
+# A process may start before the database is there or upgraded.
+_PAUSE_AFTER_FAILURE_S = 15.0
 
 
 def start(models: Models) -> None:
@@ -21,9 +25,17 @@ def start(models: Models) -> None:
 def _check_forever(models: Models) -> None:
     min_age = service.MIN_AGE_AT_START
     while True:
-        try:
-            service.check_due_models(models, min_age=min_age)
+        is_checked = check_once(models, min_age=min_age)
+        if is_checked:
             min_age = service.RECHECK_AFTER
-        except (DatabaseFailure, DBAPIError) as error:
-            log.get_logger().warning("model.check_failed", exc_info=error)
-        time.sleep(_PAUSE_S)
+        time.sleep(_PAUSE_S if is_checked else _PAUSE_AFTER_FAILURE_S)
+
+
+def check_once(models: Models, *, min_age: timedelta) -> bool:
+    """Check the due models, and return whether the database could say which ones are due."""
+    try:
+        service.check_due_models(models, min_age=min_age)
+    except (DatabaseFailure, DBAPIError, psycopg2.Error) as error:
+        log.get_logger().warning("model.check_failed", exc_info=error)
+        return False
+    return True
