@@ -3,7 +3,6 @@
 import re
 import ssl
 from collections.abc import Iterable
-from typing import Any
 
 import httpx2
 import openai
@@ -35,6 +34,8 @@ _CONNECTION_CODES: tuple[tuple[type[BaseException], str], ...] = (
     (ConnectionRefusedError, "connection_refused"),
     (httpx2.ConnectError, "connect_failed"),
 )
+# Google calls the code `status`, and what it calls `code` is a number.
+_CODE_FIELDS = ("code", "type", "status")
 _ERROR_STATUS = re.compile(r"[45][0-9]{2}")
 _ERROR_CODE = re.compile(r"(?!(none|null)$)(?=.*[a-z])[a-z0-9_]{1,40}")
 
@@ -58,7 +59,7 @@ class ErrorTranslator:
         if isinstance(error, openai.APIStatusError):
             return self._status_error(
                 error.status_code,
-                self._safe_code((error.code, error.type)),
+                self._safe_code(_codes(error.body)),
                 self._safe_message(error.body, request_texts),
                 _retry_after_s(error.response.headers.get("retry-after")),
             )
@@ -74,8 +75,7 @@ class ErrorTranslator:
 
     def translate_reported(self, error: object, request_texts: Iterable[str]) -> ModelError:
         """Return the ModelError for an error that was reported in a response of status 200."""
-        fields: dict[str, Any] = error if isinstance(error, dict) else {}
-        values = (fields.get("code"), fields.get("type"), fields.get("status"))
+        values = _codes(error)
         code = self._safe_code(values)
         message = self._safe_message(error, request_texts)
         for value in values:
@@ -114,7 +114,7 @@ class ErrorTranslator:
             server_retry_after_s=retry_after_s,
         )
 
-    def _safe_code(self, codes: tuple[object, ...]) -> str:
+    def _safe_code(self, codes: Iterable[object]) -> str:
         """Return the server's code if it looks like one; free text might contain a secret."""
         key = self._api_key.lower()
         texts = (str(code).lower() for code in codes if code)
@@ -128,9 +128,16 @@ def status_error(response: httpx2.Response) -> openai.APIStatusError:
         body = json.loads_tolerant(response.content)
     except json.InvalidJson:
         body = response.text
+    if isinstance(body, list) and body:
+        body = body[0]  # Google's form, also with a single error
     if isinstance(body, dict):
-        body = body.get("error", body)
+        body = body.get("error") or body
     return openai.APIStatusError(f"status {response.status_code}", response=response, body=body)
+
+
+def _codes(body: object) -> list[object]:
+    """Return what an error body may have as its code."""
+    return [body.get(name) for name in _CODE_FIELDS] if isinstance(body, dict) else []
 
 
 def _message_text(body: object) -> str:

@@ -89,6 +89,21 @@ def test_a_validators_error_names_the_part_by_its_place(
     assert not model.known_support().stream_options
 
 
+def test_an_error_in_a_list_names_a_part(server: OpenAIServer, model: OpenAIModel) -> None:
+    is_rejected, status, error = REJECTIONS["nullable_types"]
+
+    def behave(handler: Any) -> None:
+        if is_rejected(handler.server.requests[-1].body):
+            openai_behaviours.json_response(status, [{"error": error}])(handler)
+        else:
+            openai_behaviours.ok(handler)
+
+    server.set_behaviours(behave)
+
+    assert read_text(model.stream(full_request())) == TEXT
+    assert model.known_support() == FULL_SUPPORT.without("nullable_types")
+
+
 @pytest.mark.parametrize(
     "error",
     [
