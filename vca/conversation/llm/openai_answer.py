@@ -44,6 +44,8 @@ class AnswerAssembler:
         """Why the answer ended, None as long as the server has not said so."""
         self.has_reasoned = False
         """Whether the last events contained reasoning."""
+        self.ends_with_text = False
+        """Whether the last part of the answer, as far as it arrived, is text."""
         self.error: Any = None
         """The error that the server reported instead of the rest of the answer, or None."""
         self._has_text = False
@@ -77,6 +79,8 @@ class AnswerAssembler:
                 texts.append(self._add_choice(event, choices[0]))
                 if self.error:
                     break
+        if texts:
+            self.ends_with_text = bool(texts[-1])
         text = "".join(texts)
         self._has_text = self._has_text or bool(text.strip())
         return text

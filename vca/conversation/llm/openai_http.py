@@ -54,7 +54,11 @@ _AFTER_FINISH_S = 1.0
 """How long to wait for the token usage once the server has said why the answer ended."""
 _DRAIN_TIMEOUT_S = 0.05
 _GATHER_S = 0.1
-"""How long to gather text that no caller waits for."""
+"""How long to gather an answer that no caller waits for.
+
+A model that writes its reasoning as text gathers from the first sentence of the reasoning on, so
+its first words may be heard this much later.
+"""
 _SENTENCE_MARK = re.compile("[.!?…。！？]")
 
 
@@ -218,17 +222,18 @@ def _read_answer(
     body = iter(response.stream)
     ends_at = deadline.ends_at
     for data in body:
-        text = answer.add_events(reader.feed(data))
+        events = reader.feed(data)
+        text = answer.add_events(events)
         if text:
             yield text
         elif answer.has_reasoned:
             yield Reasoning()
         if reader.done or answer.error:
             break
-        if answer.finish is not None:
+        if events and answer.finish is not None:
             deadline.ends_at = ends_at
             # Some servers announce the end early: more text means that it was not the end.
-            if not text:
+            if not answer.ends_with_text:
                 deadline.shorten(_AFTER_FINISH_S)
     else:
         text = answer.add_events(reader.finish())

@@ -231,16 +231,43 @@ def test_the_finish_reason_is_read_wherever_it_is(
     assert (chunks, summary.finish) == (["Hello."], finish)
 
 
-def test_an_answer_is_complete_with_its_finish_reason_though_the_server_goes_silent(
-    server: OpenAIServer, model: OpenAIModel
-) -> None:
-    def go_silent(handler: Any) -> None:
-        handler.begin_response()
-        handler.send_event(HELLO)
-        handler.send_event(openai_behaviours.delta(finish_reason="length"))
-        openai_behaviours.hang(handler)
+def send_finish_and_go_silent(handler: Any) -> None:
+    handler.send_event(HELLO)
+    handler.send_event(openai_behaviours.delta(finish_reason="length"))
+    openai_behaviours.hang(handler)
 
-    server.set_behaviours(go_silent)
+
+def send_text_with_finish_and_go_silent(handler: Any) -> None:
+    """Send the text and the finish reason in one packet."""
+    events = (HELLO, openai_behaviours.delta(finish_reason="length"))
+    text = "".join(f"data: {openai_behaviours.dump(event)}\n\n" for event in events)
+    handler.send_chunk(text.encode())
+    openai_behaviours.hang(handler)
+
+
+def send_finish_and_keepalives(handler: Any) -> None:
+    handler.send_event(HELLO)
+    handler.send_event(openai_behaviours.delta(finish_reason="length"))
+    while not (handler.server.release.wait(0.05) or handler.is_disconnected()):
+        handler.send_chunk(b": keepalive\n\n")
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        send_finish_and_go_silent,
+        send_text_with_finish_and_go_silent,
+        send_finish_and_keepalives,
+    ],
+)
+def test_an_answer_is_complete_with_its_finish_reason_though_the_response_goes_on(
+    server: OpenAIServer, model: OpenAIModel, end: Any
+) -> None:
+    def behave(handler: Any) -> None:
+        handler.begin_response()
+        end(handler)
+
+    server.set_behaviours(behave)
     started_at = monotonic()
 
     chunks, summary = read_answer(model.stream(make_request("Hello?")))
