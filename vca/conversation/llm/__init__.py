@@ -119,9 +119,9 @@ class ModelRequest:
     inside `system`, such as values of variables: what a model repeats of them is no decision of the
     model. `model` None means the client's default model. `must_call` requires the model to call the
     only tool in `tools` and to say nothing. `profile` provides what is not part of the prompt: the
-    temperature, and the role that the scripted model plays. `gather_text`: nobody waits for the
-    text before the answer is complete, so the client may yield it in fewer chunks, which saves CPU
-    time.
+    temperature, and the role that the scripted model plays. With `gather_text` the answer is used
+    only once it is complete, so the client may delay chunks for a moment and yield several at once,
+    which saves CPU time.
     """
 
     profile: Profile
@@ -200,7 +200,7 @@ class ModelClient(ABC):
         return ModelCheck(model or self.name, FULL_SUPPORT)
 
     def known_support(self, model: str | None = None) -> ModelSupport:
-        """Return what is known of a model's server, without asking it."""
+        """Return what a model's server is known to accept, without asking it."""
         return FULL_SUPPORT
 
     def set_support(self, model: str, support: ModelSupport) -> None:

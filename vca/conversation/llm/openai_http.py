@@ -206,8 +206,11 @@ class Endpoint:
 def _may_gather(chunk: Chunk | Reasoning, request: ModelRequest) -> bool:
     """Return whether what follows the chunk may be gathered.
 
-    While a voice speaks the first sentence, there is time for the next one.
+    While a voice speaks the first sentence, there is time for the next one. While a model reasons,
+    a caller who hears the answer as it arrives waits for its first words.
     """
+    if isinstance(chunk, Reasoning):
+        return request.gather_text
     if not isinstance(chunk, str) or chunk.isspace():
         return False
     return request.gather_text or _SENTENCE_MARK.search(chunk) is not None

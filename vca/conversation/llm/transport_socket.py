@@ -91,10 +91,11 @@ class _SocketReader(io.RawIOBase):
         return size
 
     def _gather(self, buffer: memoryview, size: int) -> int:
-        """Read more after the first `size` bytes, and return the size of all.
+        """Read until the time is over, the buffer is full or the answer has ended.
 
-        A model sends a token at a time. Parsing several of them one after the other takes a
-        fraction of the CPU time, because the code and its data are still in the processor's caches.
+        The first `size` bytes are in the buffer already; return the size of all. A model sends a
+        token at a time. Parsing several of them one after the other takes a fraction of the CPU
+        time, because the code and its data are still in the processor's caches.
         """
         ends_at = min(monotonic() + self._deadline.gather_s, self._deadline.ends_at)
         searched = 0

@@ -189,6 +189,20 @@ def model(server: OpenAIServer) -> Iterator[OpenAIModel]:
     yield from connected_model(server, timeout_s=LONG_S)
 
 
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return the sizes of all reads from a socket."""
+    sizes: list[int] = []
+    read = transport_socket._SocketReader.readinto
+
+    def read_and_count(reader: Any, buffer: Any) -> int:
+        sizes.append(read(reader, buffer))
+        return sizes[-1]
+
+    monkeypatch.setattr(transport_socket._SocketReader, "readinto", read_and_count)
+    return sizes
+
+
 @pytest.mark.parametrize(
     ("first", "gather_text", "is_gathered"),
     [
@@ -200,19 +214,11 @@ def model(server: OpenAIServer) -> Iterator[OpenAIModel]:
 def test_text_is_gathered_once_there_is_something_to_speak(
     server: OpenAIServer,
     model: OpenAIModel,
+    reads: list[int],
     first: str,
     gather_text: bool,
     is_gathered: bool,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    reads: list[int] = []
-    read = transport_socket._SocketReader.readinto
-
-    def read_and_count(reader: Any, buffer: Any) -> int:
-        reads.append(read(reader, buffer))
-        return reads[-1]
-
-    monkeypatch.setattr(transport_socket._SocketReader, "readinto", read_and_count)
     following = [" and"] * 8
     server.set_behaviours(send_slowly(first, *following))
     request = replace(make_request("Hello?"), gather_text=gather_text)
@@ -222,6 +228,29 @@ def test_text_is_gathered_once_there_is_something_to_speak(
     assert "".join(map(str, texts)) == "".join([first, *following])
     # Without gathering, each text is read as it arrives.
     assert (len(reads) < len(following)) is is_gathered
+
+
+@pytest.mark.parametrize("gather_text", [False, True])
+def test_reasoning_is_gathered_if_nobody_hears_the_answer_as_it_arrives(
+    server: OpenAIServer, model: OpenAIModel, reads: list[int], gather_text: bool
+) -> None:
+    count = 8
+
+    def reason_slowly(handler: Any) -> None:
+        handler.begin_response()
+        for _ in range(count):
+            handler.send_event(openai_behaviours.delta(reasoning_content="Hm."))
+            handler.server.release.wait(0.005)
+        handler.send_texts("We open at nine.")
+        handler.finish_stream()
+
+    server.set_behaviours(reason_slowly)
+    request = replace(make_request("Hello?"), gather_text=gather_text)
+
+    *_, text = model.stream(request)
+
+    assert text == "We open at nine."
+    assert (len(reads) < count) is gather_text
 
 
 @pytest.mark.parametrize("is_encrypted", [False, True])
