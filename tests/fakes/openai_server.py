@@ -54,8 +54,12 @@ class OpenAIServer(ThreadingHTTPServer):
 
     def wait_all_closed(self, within_s: float = 5.0) -> bool:
         """Wait until all connections are closed; return whether they are."""
+        return self.wait_connection_count(0, within_s)
+
+    def wait_connection_count(self, count: int, within_s: float = 5.0) -> bool:
+        """Wait until this many connections are open; return whether they are."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._open_connections, within_s)
+            return self._changed.wait_for(lambda: len(self._open_connections) == count, within_s)
 
     def server_bind(self) -> None:
         # HTTPServer.server_bind() would look up the host name, which may be slow.

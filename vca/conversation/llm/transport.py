@@ -149,9 +149,13 @@ class _Connection(http.client.HTTPConnection):
         """Close the socket."""
         self.deadline_socket.socket.close()
 
+    def is_old(self) -> bool:
+        """Return whether nothing has used an idle connection for a while."""
+        return monotonic() - self.idle_since > KEEPALIVE_S
+
     def is_usable(self) -> bool:
         """Return whether an idle connection is neither old nor closed by the server."""
-        if monotonic() - self.idle_since > KEEPALIVE_S:
+        if self.is_old():
             return False
         poll = select.poll()
         poll.register(self.deadline_socket.socket, select.POLLIN)
@@ -159,7 +163,7 @@ class _Connection(http.client.HTTPConnection):
 
 
 class _ConnectionPool:
-    """The idle connections, used again last in, first out."""
+    """The idle connections, used again last in, first out, so that those of a peak grow old."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -186,13 +190,16 @@ class _ConnectionPool:
             connection.disconnect()
 
     def put(self, connection: _Connection) -> None:
-        """Keep a connection for the next request."""
+        """Keep a connection for the next request, and close those that nothing has used."""
         connection.idle_since = monotonic()
         with self._lock:
-            if not self._is_closed:
-                self._idle.append(connection)
-                return
-        connection.disconnect()
+            if self._is_closed:
+                unused = [connection]
+            else:
+                unused = [idle for idle in self._idle if idle.is_old()]
+                self._idle = [idle for idle in self._idle if idle not in unused] + [connection]
+        for idle in unused:
+            idle.disconnect()
 
     def close(self) -> None:
         """Close the idle connections, and those in use when their exchange ends."""
