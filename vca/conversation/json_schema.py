@@ -27,7 +27,7 @@ class SchemaTooCostly(Exception):
 
 
 def find_problem(value: Any, schema: Mapping[str, Any]) -> str | None:
-    """Return what is wrong with the value, in words that a model understands, or None if it fits.
+    """Return the problem of the value, in words that a model understands, or None if it fits.
 
     Regular expressions are not checked. A schema that cannot be applied (unresolvable references,
     cycles, too many steps) is reported as a problem of every value.

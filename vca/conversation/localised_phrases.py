@@ -31,9 +31,6 @@ PhraseKey: TypeAlias = Literal[
     "silence",
     "goodbye",
     "limit",
-    "not_done",
-    "cut_off",
-    "cannot_help",
     "hello",
     "hello_with_name",
     "offer_receptionist",
@@ -73,7 +70,7 @@ PHRASES: Mapping[PhraseKey, str] = {
     "over_limit": "All our lines are busy at the moment. Please call again in a few minutes.",
     "suspended": "This number is not available at the moment. Goodbye.",
     "closed": "We are closed at the moment. Please call again later. Goodbye.",
-    "fallback": ("I am sorry, something went wrong on our side. Please call again later. Goodbye."),
+    "fallback": "I am sorry, something went wrong on our side. Please call again later. Goodbye.",
 }
 DOMAIN = "vca"
 LOCALE_FOLDER = Path(__file__).parent / "locale"

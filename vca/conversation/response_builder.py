@@ -25,7 +25,7 @@ def stream_response(
 ) -> Generator[str, None, Reply]:
     """Yield the answer to a request chunk by chunk, as soon as each chunk is complete.
 
-    If the model's tool calls are refused, the model is asked once more and told why. The generator
+    If the model's tool calls are refused, the reasons go back to the model once. The generator
     returns the whole reply. A caller that stops early closes the generator, which stops the model.
     Raises ModelError if there is no first answer.
     """

@@ -166,7 +166,7 @@ def _read_arguments(
 
 
 def describe_result(call: ToolCall, reason: ToolRefusal | None, profile: Profile) -> str:
-    """Return what the model is told about its call, in words that it understands."""
+    """Return the result of a call for the model, in words that it understands."""
     match reason:
         case None:
             return "Accepted. It is done at the end of your answer."
@@ -213,7 +213,7 @@ class ToolCallCollector:
 
     @property
     def is_full(self) -> bool:
-        """Whether the model has made so many calls that no more are read."""
+        """Whether no more calls are read because the model has made too many."""
         return len(self._messages) >= MAX_MESSAGES or len(self._refused_tools) >= MAX_REFUSALS
 
     @property

@@ -212,7 +212,7 @@ class Reply:
     """What the agent says and the actions that follow, in order.
 
     `text` is empty only if the model said nothing and there are actions. `is_silent` means that the
-    model said nothing itself: say what `after_actions` returns once the actions are done.
+    model said nothing itself: once the actions are done, say what `action_phrases` selects.
 
     Messages come first among the actions, and at most one other action follows them. `latency_ms`
     holds milliseconds since the turn started: `model_first_token` (the first chunk) and `model`
