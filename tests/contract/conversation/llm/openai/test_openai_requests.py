@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -20,8 +21,9 @@ from tests.contract.suites.llm import PROFILE_WITH_TOOLS, ModelContract, make_re
 from tests.fakes import openai_server as openai_behaviours
 from tests.fakes.openai_server import OpenAIServer, openai_server
 from vca.conversation import tools
-from vca.conversation.llm import ModelClient, create_client, transport
+from vca.conversation.llm import ModelClient, create_client
 from vca.conversation.llm.openai import OpenAIModel
+from vca.conversation.llm.transport import KEEPALIVE_S
 from vca.conversation.types import Profile
 
 
@@ -70,19 +72,19 @@ def test_a_request_is_answered_although_the_server_closes_all_idle_connections(
 def test_the_connections_of_a_peak_are_closed_once_they_are_old(
     server: OpenAIServer, model: OpenAIModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = transport.monotonic()
+    clock, now = "vca.conversation.llm.transport.monotonic", monotonic()
     streams = [model.stream(make_request("Hello?")) for _ in range(3)]
     for stream in streams:
         next(stream)  # so that each needs a connection of its own
-    monkeypatch.setattr(transport, "monotonic", lambda: now - 2 * transport.KEEPALIVE_S)
+    monkeypatch.setattr(clock, lambda: now - 2 * KEEPALIVE_S)
     for stream in streams[:2]:
         read_text(stream)
-    monkeypatch.setattr(transport, "monotonic", lambda: now)
+    monkeypatch.setattr(clock, lambda: now)
 
     read_text(streams[2])
 
     assert server.accepted_count == 3
-    assert server.wait_connection_count(1)
+    assert server.wait_all_closed(left=1)
 
 
 def test_the_request_is_a_streaming_chat_completion(
