@@ -14,10 +14,6 @@ KEY = "sk-secret-4711"
         ("https://models.example/v1", "https://models.example/v1/chat/completions"),
         ("https://models.example/v1/", "https://models.example/v1/chat/completions"),
         ("http://[::1]:8000", "http://[::1]:8000/chat/completions"),
-        (
-            "https://models.example/openai/v1?api-version=preview",
-            "https://models.example/openai/v1/chat/completions?api-version=preview",
-        ),
     ],
 )
 def test_the_path_of_chat_completions_is_appended_to_the_base_url(base_url: str, url: str) -> None:
