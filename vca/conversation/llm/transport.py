@@ -325,3 +325,5 @@ def _run_lookup(
         results.put(lookup(host, port))
     except OSError as error:
         results.put(error)
+    except UnicodeError:  # an empty label, or one that is too long
+        results.put(OSError("the name is not valid"))

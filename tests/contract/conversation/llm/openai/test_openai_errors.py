@@ -20,6 +20,7 @@ LOWER_CASE_KEY = "abcdef0123456789abcdef"
     [
         ("http://127.0.0.1:1/v1", "connection_refused"),
         ("http://models.invalid/v1", "name_not_resolved"),
+        ("http://models..invalid/v1", "name_not_resolved"),
     ],
 )
 def test_the_reason_of_a_failed_connection_is_logged(url: str, code: str) -> None:
