@@ -65,9 +65,8 @@ class _PendingTurn:
         return redaction.from_profile(self.call_context.profile.get("redaction"))
 
     def to_chunk(self, text: str) -> SpokenChunk:
-        return SpokenChunk(
-            text, self.call_context.profile["language"], self.call_context.profile["voice"]
-        )
+        profile = self.call_context.profile
+        return SpokenChunk(text, profile["language"], profile["voice"], self.redaction)
 
     def to_say_actions(self, text: str) -> tuple[Say, ...]:
         profile = self.call_context.profile
