@@ -149,7 +149,7 @@ class Dialect(PGDialect_psycopg2):
 
     @override
     def do_savepoint(self, connection: Connection, name: str) -> None:
-        super().do_savepoint(connection, name)
+        super().do_savepoint(connection, name)  # type: ignore[no-untyped-call] # untyped there
         driver_connection: Any = connection.connection.driver_connection
         driver_connection.commit_sql_at_savepoints = {
             **driver_connection.commit_sql_at_savepoints,
@@ -158,7 +158,7 @@ class Dialect(PGDialect_psycopg2):
 
     @override
     def do_rollback_to_savepoint(self, connection: Connection, name: str) -> None:
-        super().do_rollback_to_savepoint(connection, name)
+        super().do_rollback_to_savepoint(connection, name)  # type: ignore[no-untyped-call]
         driver_connection: Any = connection.connection.driver_connection
         driver_connection.commit_sql = driver_connection.commit_sql_at_savepoints[name]
 
