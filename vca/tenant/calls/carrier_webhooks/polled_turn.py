@@ -98,7 +98,7 @@ def start_polling(call_state: CallState, chunks: list[SpokenChunk], *, now: date
 def cancel_turns_after_end(ref: CallRef, state: LifecycleState) -> None:
     """Stop the models of the call's turns in this process if the call has ended.
 
-    Nobody hears their answers any more, and they are not stored.
+    Nobody hears their answers any more, and they are not stored. Their estimated tokens are.
     """
     if state.status not in state_machine.TERMINAL:
         return

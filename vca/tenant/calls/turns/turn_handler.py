@@ -110,8 +110,8 @@ def handle_utterance(
     try:
         with closing(_start_conversation(pending, models)) as reply_stream:
             reply = yield from _stream_reply(pending, reply_stream, texts)
-    except cancellation.Cancelled:  # the call has ended
-        return TurnResult(ref, (HangUp(),))
+    except cancellation.Cancelled as cancelled:  # the call has ended
+        return _store_reply(pending, Reply("", tokens=cancelled.tokens))
     except ModelError as error:
         return (yield from _reply_with_fallback(pending, error, texts))
     except GeneratorExit:
