@@ -67,7 +67,7 @@ def run_command(build: Build, *arguments: str) -> str:
 
 
 def create_tenants(build: Build, port: int) -> None:
-    """Create the tenants over the REST API, which is the same in all revisions."""
+    """Create the tenants over the REST API, so that the build's own code creates them."""
     key = json.loads(
         run_command(build, "api-keys", "create", "--platform", "--name", "bench", "--json")
     )["key"]

@@ -1,4 +1,4 @@
-"""A hundred callers in a separate process: ring, talk for a while, hang up, ring again."""
+"""Callers in a separate process: ring, talk for a while, hang up, ring again."""
 
 import asyncio
 import json

@@ -42,9 +42,9 @@ def command(
 ) -> None:
     """Measure VCA's own share of a turn with live calls, a fast and a slow streaming model.
 
-    With --against, measure instead the CPU per turn of this code and of another revision in turns,
-    over HTTP and over voice WebSockets, with answers of 20 and of 80 tokens. --seconds is then the
-    length of one round.
+    With --against, measure instead the CPU per turn of this checkout and of another revision, in
+    alternate rounds, over HTTP and over voice WebSockets, with answers of 20 and of 80 tokens.
+    Callers only think, their waiting is not measured, and --seconds is the length of one round.
     """
     try:
         if against is not None:
@@ -70,7 +70,7 @@ def _compare(revision: str, *, calls: int, seconds: float, note: str, keep: bool
     comparisons = comparison.compare_with(revision, calls=calls, seconds=seconds)
     facts = run_facts(
         revision=revision,
-        run=f"{comparison.ROUNDS} rounds of {seconds:g} s of each, in turns; {calls} calls",
+        run=f"{comparison.ROUNDS} rounds of {seconds:g} s of each, alternately; {calls} calls",
         **({"note": note} if note else {}),
     )
     click.echo(f"\n{report.format_comparisons(comparisons)}\n")

@@ -1,4 +1,7 @@
-"""Compare the CPU per turn of this code with that of another revision, in alternate rounds."""
+"""Compare the CPU per turn of this checkout with that of another revision, in alternate rounds.
+
+Both run with the libraries of this checkout's environment.
+"""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -85,7 +88,10 @@ class Comparison:
 
 
 def compare_with(revision: str, *, calls: int, seconds: float) -> list[Comparison]:
-    """Run each scenario with this code and with `revision`, in turns; `seconds` is one round's."""
+    """Run each scenario alternately with this checkout and with `revision`.
+
+    `seconds` is the length of one round.
+    """
     with ExitStack() as stack:
         dsn = stack.enter_context(postgres.serve_database()).dsn
         model = stack.enter_context(fake_model.serve_model())

@@ -23,7 +23,8 @@ server and Postgres share the machine.
 """
 _COMPARISON_INTRODUCTION = """\
 CPU of the web and relay processes per turn, including their share of rings and hang-ups, of this
-code and of another revision, in alternate rounds on the same machine. Callers only think.
+checkout and of another revision, in alternate rounds on the same machine. Both run with the same
+libraries. Callers only think.
 """
 
 

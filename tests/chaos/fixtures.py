@@ -64,7 +64,7 @@ class ChaosTenant:
 
     def live_call_count(self) -> int:
         with tenant_session(self.tenant.ref) as session:
-            return live_usage.live_call_count(session)
+            return live_usage.live_usage(session).calls
 
     def check_job_count(self) -> int:
         """Return the number of pending or running jobs that check on a call."""

@@ -72,7 +72,7 @@ _PROBLEM = {
             "type": "string",
             "description": "For `rate-limited`: the exceeded limit, which is "
             f"{', '.join(f'`{name}`' for name in RATE_LIMITS)}. For `limit-reached`: the resource "
-            "of which the tenant has its maximum.",
+            "whose maximum number the tenant has reached.",
             "example": RATE_LIMITS[0],
         },
         "possible": {

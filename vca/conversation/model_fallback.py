@@ -17,6 +17,7 @@ from vca.conversation.llm import (
     Reasoning,
     ToolCall,
 )
+from vca.conversation.llm.cancellation import Cancelled
 from vca.conversation.llm.models import LatencyPolicy, Models
 from vca.conversation.stream_reader import StreamEnd, StreamReader
 from vca.conversation.types import Tokens
@@ -69,7 +70,8 @@ def stream_answer(
     accepts. The next model is asked when a model sends no useful chunk in time, fails, ends without
     a useful chunk, or stalls before its first sentence is complete. If there is no other model, one
     whose server is busy or broken is asked once more. Raises ModelError when no model is left.
-    Closing the generator stops the model.
+    Closing the generator stops the model. Raises Cancelled, with the tokens so far, if the caller's
+    own token is cancelled.
     """
     timer = _AnswerTimer(models.latency_policy)
     failure: ModelError | None = None
@@ -86,6 +88,9 @@ def stream_answer(
         with closing(StreamReader(client, model_request)) as reader:
             try:
                 answer_end = yield from attempt.read(reader)
+            except Cancelled as cancelled:
+                cancelled.tokens = failed_tokens + attempt.estimated_tokens()
+                raise
             except ModelError as error:
                 failure = error
                 log.get_logger().warning(

@@ -86,6 +86,14 @@ class Redaction:
 NO_REDACTION = Redaction()
 
 
+def is_redacted(text: str) -> bool:
+    """Return whether something in a stored text has been replaced."""
+    return any(
+        replacement in text
+        for replacement in (CARD_REPLACEMENT, EMAIL_REPLACEMENT, PATTERN_REPLACEMENT)
+    )
+
+
 def from_profile(stored: Mapping[str, Any] | None) -> Redaction:
     """Return a profile's redaction from its stored form; old profile versions have none."""
     if not stored:

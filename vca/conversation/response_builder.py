@@ -9,6 +9,7 @@ from time import monotonic
 from vca.conversation import localised_phrases, model_fallback, speech_only_model, tool_round
 from vca.conversation.answer_filter import UnmarkedReasoning
 from vca.conversation.llm import FinishReason, ModelError, ModelRequest
+from vca.conversation.llm.cancellation import Cancelled
 from vca.conversation.llm.models import Models
 from vca.conversation.model_fallback import AnswerEnded, FillerDue, ModelStarted
 from vca.conversation.reply_text import ReplyText
@@ -78,12 +79,16 @@ class _ResponseBuilder:
         with closing(
             model_fallback.stream_answer(models, request, is_allowed=self._tool_calls.is_allowed)
         ) as events:
-            for event in events:
-                if isinstance(event, AnswerEnded):
-                    tokens = event.tokens
-                yield from self._read_event(event)
-                if self._reply_text.is_full or self._tool_calls.is_full:
-                    break
+            try:
+                for event in events:
+                    if isinstance(event, AnswerEnded):
+                        tokens = event.tokens
+                    yield from self._read_event(event)
+                    if self._reply_text.is_full or self._tool_calls.is_full:
+                        break
+            except Cancelled as cancelled:
+                cancelled.tokens = self._tokens + cancelled.tokens
+                raise
         self._latency_ms["model"] = self._elapsed_ms()
         self._tokens += tokens or model_fallback.estimate_tokens(
             request, self._reply_text.round_text

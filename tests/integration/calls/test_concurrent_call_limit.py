@@ -55,7 +55,7 @@ def test_at_most_ten_of_a_thousand_concurrent_calls_are_live(
             return "refused"
         assert response.ref is not None
         with tenant_session(acme.ref) as session:  # the count is highest after a call is answered
-            live_counts.append(live_usage.live_call_count(session))
+            live_counts.append(live_usage.live_usage(session).calls)
         if attempt % 3 == 0:  # some calls end and make room for others
             end = CallEvent("ENDED", event.call_id, clock.now(), "end", "caller_hangup")
             call_flow.apply_call_event(response.ref, event=end)
@@ -65,7 +65,7 @@ def test_at_most_ten_of_a_thousand_concurrent_calls_are_live(
         results = Counter(threads.map(make_call, range(ATTEMPTS)))
 
     with tenant_session(acme.ref) as session:
-        assert live_usage.live_call_count(session) == LIMIT
+        assert live_usage.live_usage(session).calls == LIMIT
     assert max(live_counts) == LIMIT
     assert results["answered"] > LIMIT
     assert results.total() == ATTEMPTS

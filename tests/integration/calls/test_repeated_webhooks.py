@@ -340,6 +340,24 @@ def test_a_hang_up_ends_the_stream_of_the_model(
     assert call_record.end_state == ("completed", "caller_hangup")
 
 
+def test_the_estimated_tokens_of_a_cancelled_answer_are_added_to_its_call(
+    carrier_client: CarrierClient,
+    call_record: CallRecord,
+    state: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(polled_turn, "RESPOND_AFTER_S", 0.3)
+    use_model(StepModel("We open at nine. ", hanging_step()), first_s=60, stall_s=60, whole_s=60)
+    assert spoken_text(carrier_client.say("call-1", state, "When?")) == "We open at nine."
+
+    carrier_client.send_status("call-1", "completed", state=state)
+    wait_for(lambda: not polled_turn.running_turns())
+
+    assert call_record.transcript == ["agent: Acme here.", "caller: When?"]
+    answer_tokens = len("We open at nine.") // 4
+    assert call_record.call["tokens"] > answer_tokens  # the prompt is counted too
+
+
 def test_a_hang_up_does_not_end_the_turn_of_another_call(
     carrier_client: CarrierClient, acme: Tenant, state: str, slow_model: Event
 ) -> None:

@@ -279,6 +279,28 @@ def test_several_statements_at_the_commit_keep_their_order(acme: Tenant) -> None
     assert note_of(acme) == "abc"
 
 
+@pytest.mark.parametrize(
+    ("rolled_back", "note"), [("outer", "ae"), ("inner", "abde"), ("neither", "abcde")]
+)
+def test_a_statement_for_the_commit_is_dropped_with_its_savepoint(
+    acme: Tenant, rolled_back: str, note: str
+) -> None:
+    with tenant_session(acme.ref) as session:
+        set_note_at_commit(session, "a", _ADD_TO_NOTE)
+        with session.begin_nested() as outer:
+            set_note_at_commit(session, "b", _ADD_TO_NOTE)
+            with session.begin_nested() as inner:
+                set_note_at_commit(session, "c", _ADD_TO_NOTE)
+                if rolled_back == "inner":
+                    inner.rollback()
+            set_note_at_commit(session, "d", _ADD_TO_NOTE)
+            if rolled_back == "outer":
+                outer.rollback()
+        set_note_at_commit(session, "e", _ADD_TO_NOTE)
+
+    assert note_of(acme) == note
+
+
 @pytest.mark.parametrize("has_statement", [True, False])
 def test_a_failing_statement_at_the_commit_raises_and_nothing_is_committed(
     has_statement: bool, acme: Tenant, globex: Tenant, make_pool: MakePool

@@ -9,9 +9,16 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from threading import Lock
 
+from vca.conversation.types import Tokens
+
 
 class Cancelled(Exception):
-    """The work was cancelled, and its result is not needed any more."""
+    """The work was cancelled, and its result is not needed any more.
+
+    `tokens` were used until then, estimated for the answer that was cancelled.
+    """
+
+    tokens: Tokens = Tokens()
 
 
 class CancelToken:

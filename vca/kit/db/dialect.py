@@ -35,6 +35,8 @@ class _Connection(psycopg2.extensions.connection):  # type: ignore[misc] # no st
     """The SQL to send before the next statement."""
     commit_sql: tuple[str, ...] = ()
     """The statements to send with the COMMIT of the transaction."""
+    commit_sql_at_savepoints: Mapping[str, tuple[str, ...]] = {}
+    """Those statements as they were at each savepoint, by its name."""
     first_statement_failed: bool = False
     """Whether the statement failed that was sent with the SQL of BEGIN."""
 
@@ -45,12 +47,19 @@ class _Connection(psycopg2.extensions.connection):  # type: ignore[misc] # no st
 
     def discard_sql(self) -> None:
         """Send nothing of a transaction in the next one, which can be another tenant's."""
-        self.next_begin_sql, self.begin_sql, self.commit_sql = None, "", ()
+        self.next_begin_sql, self.begin_sql = None, ""
+        self.commit_sql, self.commit_sql_at_savepoints = (), {}
 
     def take_begin_sql(self) -> str:
         """Return the SQL to send now, once."""
         begin_sql, self.begin_sql = self.begin_sql, ""
         return begin_sql
+
+    def take_commit_sql(self) -> tuple[str, ...]:
+        """Return the statements to send with the COMMIT, once."""
+        commit_sql = self.commit_sql
+        self.commit_sql, self.commit_sql_at_savepoints = (), {}
+        return commit_sql
 
 
 class _Cursor(psycopg2.extensions.cursor):  # type: ignore[misc] # no stubs
@@ -123,7 +132,7 @@ class Dialect(PGDialect_psycopg2):
     def do_commit(self, dbapi_connection: Any) -> None:
         driver_connection = dbapi_connection.driver_connection
         if _in_transaction(dbapi_connection) or driver_connection.begin_sql:
-            commit_sql, driver_connection.commit_sql = driver_connection.commit_sql, ()
+            commit_sql = driver_connection.take_commit_sql()
             try:
                 _execute(dbapi_connection, "; ".join((*commit_sql, "COMMIT")))
             except psycopg2.Error:
@@ -137,6 +146,21 @@ class Dialect(PGDialect_psycopg2):
         dbapi_connection.driver_connection.discard_sql()
         if _in_transaction(dbapi_connection):
             _execute(dbapi_connection, "ROLLBACK")
+
+    @override
+    def do_savepoint(self, connection: Connection, name: str) -> None:
+        super().do_savepoint(connection, name)  # type: ignore[no-untyped-call] # untyped there
+        driver_connection: Any = connection.connection.driver_connection
+        driver_connection.commit_sql_at_savepoints = {
+            **driver_connection.commit_sql_at_savepoints,
+            name: driver_connection.commit_sql,
+        }
+
+    @override
+    def do_rollback_to_savepoint(self, connection: Connection, name: str) -> None:
+        super().do_rollback_to_savepoint(connection, name)  # type: ignore[no-untyped-call]
+        driver_connection: Any = connection.connection.driver_connection
+        driver_connection.commit_sql = driver_connection.commit_sql_at_savepoints[name]
 
 
 registry.register(f"postgresql.{NAME}", __name__, "Dialect")
@@ -156,7 +180,8 @@ def set_begin_sql(connection: Connection, statements: str) -> None:
 def set_commit_sql(connection: Connection, statement: str, parameters: Mapping[str, Any]) -> None:
     """Add a statement to run in the same round trip as the commit of the transaction.
 
-    If the statement fails, the commit raises its error. Other drivers execute the statement
+    If the statement fails, the commit raises its error. A statement that was added inside a
+    savepoint is dropped if the savepoint is rolled back. Other drivers execute the statement
     immediately.
     """
     if not isinstance(connection.dialect, Dialect):

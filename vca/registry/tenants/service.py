@@ -132,8 +132,8 @@ def require_supported_schema(tenant_id: UUID) -> None:
     """Raise TenantUpgrading if the tenant's schema is older than this code supports.
 
     It is one autocommitted read, for requests that have neither an API key nor a called number. The
-    process remembers for a while that a schema is supported: migrations only move it ahead, and an
-    import that replaces the tenant's data is the only other change.
+    process remembers for REMEMBER_SUPPORT_S that a schema is supported: migrations only move it
+    ahead, and an import brings it to the head. An unknown tenant passes, and has no schema to open.
     """
     now_s = monotonic()
     if _supported_until_s.get(tenant_id, 0.0) > now_s:
@@ -145,11 +145,6 @@ def require_supported_schema(tenant_id: UUID) -> None:
         if len(_supported_until_s) >= _MAX_REMEMBERED_TENANTS:
             _supported_until_s.clear()
         _supported_until_s[tenant_id] = now_s + REMEMBER_SUPPORT_S
-
-
-def forget_supported_schemas() -> None:
-    """Check each tenant's schema again at its next request."""
-    _supported_until_s.clear()
 
 
 def tenant_ref(tenant: Tenant) -> TenantRef:

@@ -13,14 +13,16 @@ from datetime import datetime, timedelta
 from time import monotonic, sleep
 from typing import TypeAlias
 from uuid import UUID
+from zlib import crc32
 
-from vca.conversation import speech_text
+from vca.conversation import redaction, speech_text
 from vca.conversation.llm import cancellation
 from vca.conversation.llm.cancellation import CancelToken
 from vca.conversation.llm.models import Models
 from vca.observability import log
 from vca.telephony.types import Poll
 from vca.tenant.calls.core import call_services, state_machine
+from vca.tenant.calls.core.call_services import CallState
 from vca.tenant.calls.core.call_types import CallRef, SpokenChunk, TurnResult
 from vca.tenant.calls.core.state_machine import LifecycleState
 from vca.tenant.calls.turns import turn_handler
@@ -36,7 +38,7 @@ _DATABASE_S = 2.0
 _MIN_POLL_PAUSE_S, _MAX_POLL_PAUSE_S = 0.1, 0.4
 _MAX_THREADS = 1_000  # more than the threads of any web server, so that no turn waits for another
 
-StoredReply: TypeAlias = tuple[tuple[SpokenChunk, ...], TurnResult]
+RestOfReply: TypeAlias = tuple[list[SpokenChunk], TurnResult]
 TurnKey: TypeAlias = tuple[UUID, int | None]
 
 
@@ -82,10 +84,21 @@ def start_turn(
     return PartialTurn(list(chunks))
 
 
+def start_polling(call_state: CallState, chunks: list[SpokenChunk], *, now: datetime) -> CallState:
+    """Return the state of a call whose carrier gets these chunks and polls for the rest."""
+    spoken_chars, spoken_checksum = _measure(_stored_text(chunks))
+    return replace(
+        call_state,
+        spoken_chars=spoken_chars,
+        spoken_checksum=spoken_checksum,
+        polling_since=now,
+    )
+
+
 def cancel_turns_after_end(ref: CallRef, state: LifecycleState) -> None:
     """Stop the models of the call's turns in this process if the call has ended.
 
-    Nobody hears their answers any more, and they are not stored.
+    Nobody hears their answers any more, and they are not stored. Their estimated tokens are.
     """
     if state.status not in state_machine.TERMINAL:
         return
@@ -121,37 +134,76 @@ def is_turn_lost(polling_since: datetime | None, *, now: datetime) -> bool:
     return polling_since is not None and now - polling_since > max_turn
 
 
-def wait_for_reply(ref: CallRef, *, after: int) -> StoredReply | None:
-    """Return the reply of a turn if it is complete within RESPOND_AFTER_S, else None.
+def wait_for_rest(call_state: CallState, *, after: int) -> RestOfReply | None:
+    """Return what the carrier lacks of a reply that is complete within RESPOND_AFTER_S, else None.
 
     A turn of this process is waited for directly. Raises NotFound, and what such a turn raises.
     """
-    running_turn = _running_turns.get((ref.call_id, after))
+    running_turn = _running_turns.get((call_state.ref.call_id, after))
     if running_turn is not None:
         result = _result_in_time(running_turn.future)
         if result is not None:
-            return _join_text(running_turn.chunks), result
-        return turn_handler.find_reply(ref, after=after)  # the call may have ended meanwhile
+            return _unspoken_chunks(running_turn.chunks, call_state), result
+        return _find_rest(call_state, after=after)  # the call may have ended meanwhile
     ends_at = monotonic() + RESPOND_AFTER_S
     pause_s = _MIN_POLL_PAUSE_S
     while True:
-        reply = turn_handler.find_reply(ref, after=after)
-        if reply is not None or monotonic() + pause_s > ends_at:
-            return reply
+        rest = _find_rest(call_state, after=after)
+        if rest is not None or monotonic() + pause_s > ends_at:
+            return rest
         sleep(pause_s)
         pause_s = min(2 * pause_s, _MAX_POLL_PAUSE_S)
+
+
+def _find_rest(call_state: CallState, *, after: int) -> RestOfReply | None:
+    """Return what the carrier lacks of a stored reply, or None if there is no reply yet."""
+    reply = turn_handler.find_reply(call_state.ref, after=after)
+    if reply is None:
+        return None
+    chunks, result = reply
+    remaining = [replace(chunk, text=_unspoken_text(chunk.text, call_state)) for chunk in chunks]
+    return [chunk for chunk in remaining if chunk.text], result
+
+
+def _unspoken_text(text: str, call_state: CallState) -> str:
+    """Return the stored text without the part that the caller has heard.
+
+    If it does not begin with that part, the whole text is said: another process answered the turn,
+    or the redacted words began in one part and ended in the other.
+    """
+    if call_state.spoken_checksum is None:
+        begins_with_part = not redaction.is_redacted(text)
+    else:
+        begins_with_part = _measure(text[: call_state.spoken_chars]) == _spoken(call_state)
+    return text[call_state.spoken_chars :].strip() if begins_with_part else text
+
+
+def _unspoken_chunks(chunks: list[SpokenChunk], call_state: CallState) -> list[SpokenChunk]:
+    """Return the chunks after those that the caller has heard, or all if they begin otherwise."""
+    for count in range(len(chunks) + 1):
+        if _measure(_stored_text(chunks[:count])) == _spoken(call_state):
+            return chunks[count:]
+    return chunks
+
+
+def _stored_text(chunks: list[SpokenChunk]) -> str:
+    text = speech_text.join_chunks(chunk.text for chunk in chunks)
+    return chunks[0].redaction.redact_text(text) if chunks else text
+
+
+def _measure(text: str) -> tuple[int, int | None]:
+    """Return the length and the checksum of a text, as a call's state has them."""
+    return len(text), crc32(text.encode()) if text else None
+
+
+def _spoken(call_state: CallState) -> tuple[int, int | None]:
+    return call_state.spoken_chars, call_state.spoken_checksum
 
 
 def _result_in_time(future: "Future[TurnResult]") -> TurnResult | None:
     """Return the result if the turn ends within RESPOND_AFTER_S; raise what the turn raises."""
     wait([future], timeout=RESPOND_AFTER_S)
     return future.result() if future.done() else None
-
-
-def _join_text(chunks: list[SpokenChunk]) -> tuple[SpokenChunk, ...]:
-    """Return the text in one chunk, as a stored reply has it."""
-    text = speech_text.join_chunks(chunk.text for chunk in chunks)
-    return (replace(chunks[0], text=text),) if chunks else ()
 
 
 def _register_turn(key: TurnKey, running_turn: _RunningTurn) -> None:

@@ -263,13 +263,8 @@ def _handle_utterance(
         return _build_reply(
             _prepend_speech(partial_turn.chunks, partial_turn.result), call_state.account, services
         )
-    say_actions = join_chunks(partial_turn.chunks)
-    spoken_chars = sum(len(say.text) for say in say_actions)
-    return _poll_reply(
-        say_actions,
-        replace(call_state, spoken_chars=spoken_chars, polling_since=clock.now()),
-        services,
-    )
+    polling_state = polled_turn.start_polling(call_state, partial_turn.chunks, now=clock.now())
+    return _poll_reply(join_chunks(partial_turn.chunks), polling_state, services)
 
 
 def _poll_reply(
@@ -299,17 +294,13 @@ def _handle_poll(
     """
     if call_state.turns is None:
         raise InvalidCarrierRequest("a poll request without a turn")
-    reply = polled_turn.wait_for_reply(call_state.ref, after=call_state.turns)
+    reply = polled_turn.wait_for_rest(call_state, after=call_state.turns)
     if reply is None and polled_turn.is_turn_lost(call_state.polling_since, now=clock.now()):
-        return _handle_utterance(carrier_event, replace(call_state, spoken_chars=0), services)
+        return _handle_utterance(carrier_event, call_state, services)
     if reply is None:
         return _poll_reply((), call_state, services)
     chunks, result = reply
-    remaining = [
-        replace(chunk, text=chunk.text[call_state.spoken_chars :].strip()) for chunk in chunks
-    ]
-    remaining_chunks = [chunk for chunk in remaining if chunk.text]
-    return _build_reply(_prepend_speech(remaining_chunks, result), call_state.account, services)
+    return _build_reply(_prepend_speech(chunks, result), call_state.account, services)
 
 
 def _handle_leg_ended(

@@ -24,10 +24,13 @@ class CallState:
     """The state of a call that a carrier returns with its next request.
 
     - `turns`: the number of stored turns when the carrier was last answered.
-    - `spoken_chars`: how many characters of the reply to the last turn had been sent by then.
+    - `spoken_chars`: how many characters of the stored, redacted reply to the last turn had been
+      sent by then.
     - `account`: the call's provider account. None: the call's row has it.
     - `polling_since`: when the carrier was first told to poll for the rest of that reply.
     - `language`: the language of the call, for an apology while the database is away.
+    - `spoken_checksum`: the CRC-32 of those characters. None: there are none, or an older version,
+      which counted them before redaction, made the token.
     """
 
     ref: CallRef
@@ -36,6 +39,7 @@ class CallState:
     account: ProviderAccountRef | None = None
     polling_since: datetime | None = None
     language: str | None = None
+    spoken_checksum: int | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,7 @@ class CallServices:
             _hex(account.account_id) if account else None,
             round(polling_since.timestamp(), 1) if polling_since else None,
             state.language,
+            state.spoken_checksum,
         ]
         while values[-1] is None and len(values) > _REQUIRED_VALUES:  # the token is part of URLs
             values.pop()
@@ -105,7 +110,10 @@ class CallServices:
         except (crypto.BadSignature, ValueError):
             raise InvalidCarrierRequest("the state token is not valid") from None
         ref = CallRef(TenantRef(UUID(tenant_id)), UUID(call_id))
-        provider_type, account_id, polling_since, language = [*optional_values, *[None] * 4][:4]
+        provider_type, account_id, polling_since, language, spoken_checksum = [
+            *optional_values,
+            *[None] * 5,
+        ][:5]
         return CallState(
             ref,
             turns,
@@ -113,6 +121,7 @@ class CallServices:
             _parse_account(provider_type, account_id),
             _parse_timestamp(polling_since),
             language,
+            spoken_checksum,
         )
 
 

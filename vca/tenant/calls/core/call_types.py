@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from vca.conversation import speech_text
+from vca.conversation.redaction import NO_REDACTION, Redaction
 from vca.registry.number_registry.service import Owner
 from vca.telephony.types import Action, Caller, CallEvent, CallMetadata, ProviderAccountRef, Say
 from vca.tenancy.schema import TenantRef
@@ -118,11 +119,15 @@ class CallContext:
 
 @dataclass(frozen=True)
 class SpokenChunk:
-    """A part of the agent's answer that can be spoken at once."""
+    """A part of the agent's answer that can be spoken at once.
+
+    `redaction` is applied to the text before it is stored.
+    """
 
     text: str
     language: str | None = None
     voice: str | None = None
+    redaction: Redaction = NO_REDACTION
 
 
 @dataclass(frozen=True)

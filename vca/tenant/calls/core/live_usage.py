@@ -19,11 +19,6 @@ def live_usage(session: Session) -> LiveCalls:
     return LiveCalls(call_count, int(reserved))
 
 
-def live_call_count(session: Session) -> int:
-    """Return how many real calls are live."""
-    return live_usage(session).calls
-
-
 def count_tokens(session: Session, *, hours: int) -> int:
     """Return how many model tokens the real calls that began in the last `hours` have used."""
     in_period = Call.started_at > func.now() - timedelta(hours=hours)

@@ -65,9 +65,8 @@ class _PendingTurn:
         return redaction.from_profile(self.call_context.profile.get("redaction"))
 
     def to_chunk(self, text: str) -> SpokenChunk:
-        return SpokenChunk(
-            text, self.call_context.profile["language"], self.call_context.profile["voice"]
-        )
+        profile = self.call_context.profile
+        return SpokenChunk(text, profile["language"], profile["voice"], self.redaction)
 
     def to_say_actions(self, text: str) -> tuple[Say, ...]:
         profile = self.call_context.profile
@@ -111,8 +110,8 @@ def handle_utterance(
     try:
         with closing(_start_conversation(pending, models)) as reply_stream:
             reply = yield from _stream_reply(pending, reply_stream, texts)
-    except cancellation.Cancelled:  # the call has ended
-        return TurnResult(ref, (HangUp(),))
+    except cancellation.Cancelled as cancelled:  # the call has ended
+        return _store_reply(pending, Reply("", tokens=cancelled.tokens))
     except ModelError as error:
         return (yield from _reply_with_fallback(pending, error, texts))
     except GeneratorExit:
