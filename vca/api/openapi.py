@@ -71,8 +71,8 @@ _PROBLEM = {
         "limit": {
             "type": "string",
             "description": "For `rate-limited`: the exceeded limit, which is "
-            f"{', '.join(f'`{name}`' for name in RATE_LIMITS)}. For `limit-reached`: the resource "
-            "of which the tenant has its maximum.",
+            f"{', '.join(f'`{name}`' for name in RATE_LIMITS)}. For `limit-reached`: the kind "
+            "of resource that has reached its maximum.",
             "example": RATE_LIMITS[0],
         },
         "possible": {

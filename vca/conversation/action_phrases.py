@@ -1,7 +1,7 @@
 """VCA's own phrases about the agent's actions, which follow the actions.
 
-A phrase such as "I have noted that" is said once the message is stored, so that a caller is never
-told of something that was not done.
+A phrase such as "I have noted that" is said once the message is stored, so that a caller never
+hears about an action that failed.
 """
 
 from collections.abc import Sequence

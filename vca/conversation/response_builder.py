@@ -25,9 +25,9 @@ def stream_response(
 ) -> Generator[str, None, Reply]:
     """Yield the answer to a request chunk by chunk, as soon as each chunk is complete.
 
-    If the model's tool calls are refused, the model is asked once more and told why. The generator
-    returns the whole reply. A caller that stops early closes the generator, which stops the model.
-    Raises ModelError if there is no first answer.
+    If the model's tool calls are refused, the model gets the reason and is asked again. The
+    generator returns the whole reply. A caller that stops early closes the generator, which stops
+    the model. Raises ModelError if there is no first answer.
     """
     ends_at = monotonic() + models.latency_policy.whole_s
     filtered_models = speech_only_model.filter_models(models)

@@ -124,7 +124,7 @@ def is_turn_lost(polling_since: datetime | None, *, now: datetime) -> bool:
 def wait_for_reply(ref: CallRef, *, after: int) -> StoredReply | None:
     """Return the reply of a turn if it is complete within RESPOND_AFTER_S, else None.
 
-    A turn of this process is waited for directly. Raises NotFound, and what such a turn raises.
+    Waits directly for a turn of this process. Raises NotFound, and what such a turn raises.
     """
     running_turn = _running_turns.get((ref.call_id, after))
     if running_turn is not None:
