@@ -1,4 +1,4 @@
-"""Find the JSON object that was requested from a model in what the model wrote.
+"""Find the JSON object that was requested from a model in the text of its answer.
 
 Models that cannot call tools, or whose servers ignore the required tool, write arguments as text:
 alone, in a fence, after reasoning or between sentences. Some wrap the object in others, or encode

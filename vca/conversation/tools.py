@@ -166,7 +166,7 @@ def _read_arguments(
 
 
 def describe_result(call: ToolCall, reason: ToolRefusal | None, profile: Profile) -> str:
-    """Return what the model is told about its call, in words that it understands."""
+    """Return the result of the call as a text for the model."""
     match reason:
         case None:
             return "Accepted. It is done at the end of your answer."

@@ -29,7 +29,7 @@ POLL = Poll()
 # Carriers get a reply within one second, so that none of them times out.
 RESPOND_AFTER_S = 0.9
 _FILLER_AFTER_S = 0.7
-# What a turn takes in addition to the models: the database.
+# The time that a turn takes in addition to the models, for the database.
 _DATABASE_S = 2.0
 # Each query is a transaction, so the pause doubles up to the maximum. The caller does not notice:
 # the text that is being spoken takes longer than any pause.
