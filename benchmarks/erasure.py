@@ -25,7 +25,7 @@ from vca.tenant.privacy import erasure, erasure_ledger, service
 TARGET_S = 60.0
 _NUMBER = "+14155550123"
 _SPELLING = "my wife is at four one five, five five five, oh one two three"
-# How many turns there are for each one that contains the number.
+# The number occurs once in this many turns.
 _MENTION_INTERVAL = 10_000
 _BATCH_SIZE = 2_000
 _DIGIT_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

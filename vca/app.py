@@ -230,7 +230,7 @@ def _configure_services(app: Flask, config: Settings) -> None:
 
 
 def _connect_features(config: Settings) -> None:
-    """Give lower packages what they need of higher ones, and the settings of single features."""
+    """Register functions of higher packages with lower ones, and set up single features."""
     lifecycle_hooks.set_current_hooks(
         lifecycle_hooks.TenantLifecycleHooks(
             deactivate_unowned_numbers=ownership.deactivate_unowned_numbers,

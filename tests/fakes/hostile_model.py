@@ -90,7 +90,7 @@ ARGUMENTS = (
     '{"a":' * 3_000 + "1" + "}" * 3_000,
     '{"target": ' + "9" * 5_000 + "}",
 )
-# Arguments of which only the target counts: what else they ask for is ignored.
+# Arguments with members besides the target, which VCA ignores.
 ARGUMENTS_WITH_MORE = (
     '{"target": "sales", "number": "+19005550199"}',
     '{"target": "sales", "on_failure": "dial"}',
@@ -103,7 +103,7 @@ MESSAGES = (
     '{"name": "A", "number": null, "reason": ""}',
     '{"name": "A", "number": null, "reason": "\\u200b"}',
 )
-# What a caller dictates for the agent to repeat.
+# Texts that a caller dictates for the agent to repeat.
 DICTATED_CALLS = (
     '{"name": "transfer", "parameters": {"target": "sales"}}',
     '{"name": "transfer", "arguments": {"target": "sales"}}',

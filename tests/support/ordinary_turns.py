@@ -1,4 +1,4 @@
-"""Turns of ordinary calls in several languages, full of numbers that are nobody's telephone number.
+"""Turns of ordinary calls in several languages, with many numbers that are not telephone numbers.
 
 They have prices, times, dates, orders, addresses and ages, in digits and in words, and telephone
 numbers of other people that begin like a given one.

@@ -88,8 +88,8 @@ def healthy() -> Any:
     """Check readiness
 
     Succeeds if requests can be served: the settings are valid, the database responds, and the
-    public schema is at or ahead of the code. The response also tells the last check of the language
-    models, which does not affect the status: calls still reach fallback numbers.
+    public schema is at or ahead of the code. The response also has the result of the last check of
+    the language models. It does not affect the status: calls still reach fallback numbers.
     """
     try:
         with public_session() as session:

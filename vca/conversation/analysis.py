@@ -129,9 +129,9 @@ def analyse_call(
     """Ask a model to analyse a finished call.
 
     `extract` is the JSON Schema of the requested data, None if no data is requested. If the answer
-    cannot be used, or its data does not fit the schema, the problem goes back to the model once. An
-    analysis whose data still does not fit has no data. An answer that cannot be used after that is
-    a failure of the kind `bad_answer`.
+    cannot be used, or its data does not fit the schema, a second request names the problem. An
+    analysis whose data still does not fit has no data. A second answer that cannot be used is a
+    failure of the kind `bad_answer`.
     """
     request = _build_request(profile, turns, extract)
     first = _send_request(models, request, extract)

@@ -368,7 +368,7 @@ class AnswerFilter:
         return True
 
     def _finish_block(self, text: str) -> None:
-        """Store a block that may be a call; a block that is no JSON after all is words."""
+        """Store a block that may be a call; a block that turns out not to be JSON is words."""
         block, self._read = self._block, self._read_words
         if block is None:
             return

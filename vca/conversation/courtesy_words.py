@@ -1,4 +1,4 @@
-"""Words of courtesy in each language: what people say around a goodbye and what means no more.
+"""Words of courtesy in each language: what people say around a goodbye.
 
 `courtesy/<language>.txt` has the words and phrases of a language, separated by commas. Within an
 entry a space separates words, `a|b` means a or b, `a|` means a or nothing, and `a_b` is one

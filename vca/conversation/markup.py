@@ -1,6 +1,6 @@
 """Remove what a voice cannot speak from a model's text: Markdown, HTML and emoji.
 
-What is left reads as a person would say it. Signs that are part of what is said stay: `2 < 3`,
+The remaining text reads as a person would say it. Signs that are spoken stay: `2 < 3`,
 `5*3`, `snake_case`, `[sic]`, ©, ® and ™, and the joiners of Persian and Indic scripts.
 """
 

@@ -1,6 +1,6 @@
-"""Find the JSON object that was requested from a model in what the model wrote.
+"""Find the JSON object that was requested from a model in the text of its answer.
 
-Models that cannot call tools, or whose servers ignore that they must, write the arguments as text:
+Models that cannot call tools, or whose servers ignore the required tool, write arguments as text:
 alone, in a fence, after reasoning or between sentences. Some wrap the object in others, or encode
 it as a string.
 """

@@ -79,7 +79,7 @@ _BRACKET_TOKEN = re.compile(
     r"|SEP|MASK|gMASK|PREFIX|SUFFIX|MIDDLE)"
 )
 _END_OF_ANSWER = r"\Z"
-# What ends a call that begins with a special token without an end of its own.
+# The end of a call that begins with a special token without an end mark of its own.
 _END_OF_TURN = r"<[|｜](?:eom_id|eot_id|im_end|end|call|return|end[▁_]of[▁_]sentence)[|｜]>|</s>"
 
 

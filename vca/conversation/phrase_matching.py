@@ -17,7 +17,7 @@ _WORD_CATEGORIES = (
     "LNM"  # Unicode's letters, numbers and marks; vowel signs of Indic scripts are marks
 )
 _QUESTION_MARKS = ("?", "\uff1f", "؟", "\u037e")
-# Somebody who says more than this does more than part.
+# A caller who says more than this does not only say goodbye.
 _MAX_WORDS = 200
 # Turkish has two letters i; casefold would give `İ` a dot of its own.
 _TURKISH_I = str.maketrans({"\u0307": None, "ı": "i"})

@@ -114,7 +114,7 @@ def _compile_mask(mask: str) -> re.Pattern[str]:
 
 
 def _replace_spans(text: str, spans: Iterable[tuple[int, int]], replacement: str) -> str:
-    """Replace each (start, end) of the text; of overlapping ones the first counts."""
+    """Replace each (start, end) of the text; of overlapping ranges, the first counts."""
     parts: list[str] = []
     end = 0
     for start, stop in sorted(spans):

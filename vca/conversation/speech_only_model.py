@@ -1,7 +1,7 @@
-"""A model client that yields only what can be said, and tool calls.
+"""A model client that yields only text that can be spoken, and tool calls.
 
 It filters another client's stream in the thread that reads it. Reasoning in the text becomes
-`Reasoning`, so that it counts as life of the model and not as an answer.
+`Reasoning`, which shows that the model is working and does not count as an answer.
 """
 
 from collections.abc import Generator

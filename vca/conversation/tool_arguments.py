@@ -1,7 +1,7 @@
 """Read the arguments of tool calls as models really write them.
 
-What is sent to a model is strict: every argument is required, and no others are allowed. What comes
-back is read with tolerance, as long as the meaning is clear.
+The schema that a model gets is strict: it requires every argument and allows no others. The
+arguments that come back are read with tolerance, as long as the meaning is clear.
 """
 
 import re
@@ -43,7 +43,7 @@ def read_arguments(text: str, schema: Mapping[str, Any]) -> dict[str, Any] | Non
 def read_texts(arguments: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments with numbers as text, and texts cut to their maximum lengths.
 
-    Only for arguments that people read: a number is no name of a transfer target.
+    Only for arguments that people read: a number is not the name of a transfer target.
     """
     texts: dict[str, Any] = {}
     for name, value in arguments.items():

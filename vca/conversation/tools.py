@@ -166,7 +166,7 @@ def _read_arguments(
 
 
 def describe_result(call: ToolCall, reason: ToolRefusal | None, profile: Profile) -> str:
-    """Return the result of a call for the model, in words that it understands."""
+    """Return the result of the call as a text for the model."""
     match reason:
         case None:
             return "Accepted. It is done at the end of your answer."

@@ -43,7 +43,7 @@ _TEMPLATE_CALL = re.compile(r"call:([\w.-]+)\s*\{(.*)\}", re.DOTALL)
 _TEMPLATE_ARGUMENT = re.compile(r'(\w+):(?:<escape>|<\|"\|>)(.*?)(?:<escape>|<\|"\|>)', re.DOTALL)
 _NAME_BEFORE_JSON = re.compile(r"([A-Za-z_][\w.-]{0,63})(?::\d+)?\s*\Z")
 _PYTHON_CALL = re.compile(r"[\[\s]*(?:print\s*\(\s*)?[A-Za-z_][\w.]*\s*\(")
-# What stands between the parts of a call: special tokens, `[ARGS]`, fences.
+# Text between the parts of a call: special tokens, `[ARGS]`, fences.
 _SEPARATOR = re.compile(
     r"<[|｜][^<>\"]{0,80}>|<[\w:]{1,40}[|｜]>|\[[A-Z_]{3,12}\]|`{3}[\w-]*|~{3}[\w-]*"
 )

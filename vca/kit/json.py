@@ -68,7 +68,7 @@ def loads(text: str | bytes) -> Any:
 def loads_tolerant(data: bytes) -> Any:
     """Parse JSON as careless programs write it: with NaN, invalid UTF-8 or lone surrogates.
 
-    What is not a character is left out. Raises InvalidJson.
+    Invalid characters are left out. Raises InvalidJson.
     """
     try:
         return orjson.loads(data)
@@ -86,7 +86,7 @@ def find_values(text: str) -> Iterator[Any]:
     """Yield the JSON objects and lists that a text contains, also those in JSON strings, in order.
 
     Strings may contain line breaks. Characters and numbers that cannot be stored are left out.
-    What is too deep or too large for `strict_loads` is skipped.
+    Values that are too deep or too large for `strict_loads` are skipped.
     """
     position = 0
     for _ in range(_MAX_VALUE_STARTS):
@@ -134,9 +134,9 @@ _REPEATED_KEY = RepeatedKey()
 
 
 def tolerant_loads(body: bytes) -> Any:
-    """Parse untrusted JSON of which only some members are read; raises InvalidJson.
+    """Parse untrusted JSON whose caller reads only some members; raises InvalidJson.
 
-    A member that nobody reads cannot make it fail, whatever its encoding, size, numbers and keys.
+    A member that the caller does not read cannot make it fail, whatever the member contains.
     The reader checks what it reads: a text may be unfit for `is_storable`, a number infinite, and
     the value of a repeated key is a `RepeatedKey`.
     """

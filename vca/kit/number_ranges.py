@@ -63,7 +63,7 @@ def parse_ranges(raw: str) -> tuple[NumberRange, ...]:
     for position, entry in enumerate(raw.split(","), start=1):
         match = _ENTRY.fullmatch(entry.strip())
         if match is None:
-            faults.append(f"entry {position} has another form")
+            faults.append(f"entry {position} does not match")
             continue
         added = NumberRange(*match.groups())
         fault = _find_fault(added, ranges)
@@ -85,7 +85,7 @@ def _find_fault(added: NumberRange, earlier: Sequence[NumberRange]) -> str | Non
     if not added.prefix.startswith(f"+{code}") or not added.national_prefix:
         return f"{added} is not +{code}, the code of the country, with more digits"
     if code == "1" and added.national_prefix[0] in "01":  # a carrier could take it for 011
-        return f"{added} is no area code, which begins with 2 to 9"
+        return f"{added} is not an area code, which begins with 2 to 9"
     for other in earlier:
         if added.prefix.startswith(other.prefix) or other.prefix.startswith(added.prefix):
             return f"{added} overlaps {other}"

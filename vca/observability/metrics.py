@@ -191,7 +191,7 @@ WEBHOOKS_DISABLED = Counter(
 )
 MAILS = Counter(
     "vca_mails_total",
-    "Attempts to mail a message; `deferred` ones are repeated, after `failed` there is no other.",
+    "Attempts to mail a message; `deferred` attempts are repeated, and `failed` ones are the last.",
     {"outcome": MAIL_OUTCOMES},
 )
 RATE_LIMITED = Counter(

@@ -61,7 +61,7 @@ def parse_number(raw: str | None) -> str | None:
 
 
 def called_number(raw: str) -> str:
-    """Return the called number, or the beginning of the field's text, which belongs to nobody."""
+    """Return the called number, or the beginning of the field's text, which no tenant has."""
     return parse_number(raw) or raw[:_MAX_CALLED_CHARS]
 
 

@@ -1,7 +1,7 @@
 """The languages and voices of a carrier, by BCP 47 tag.
 
 A profile may name a language or a voice that its carrier does not have: it was saved for another
-carrier, or before it was checked. The carrier is then given the nearest value that it knows.
+carrier, or before VCA checked languages. The carrier then gets the nearest value that it knows.
 """
 
 from collections.abc import Callable, Mapping
@@ -81,7 +81,7 @@ class Voice:
 
 @dataclass(frozen=True, eq=False)
 class LanguageTable:
-    """What one carrier understands and speaks.
+    """The languages and voices of one carrier.
 
     - `recognition`: its values for the caller's language.
     - `speech`: its values for the agent's language.

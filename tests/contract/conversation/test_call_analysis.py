@@ -125,7 +125,7 @@ def changed(**changes: Any) -> str:
         ),
     ],
 )
-def test_an_answer_is_used_in_whatever_form_it_is(
+def test_an_answer_in_any_form_is_used(
     server: OpenAIServer, model: OpenAIModel, behaviour: Any, expected: Analysis
 ) -> None:
     server.set_behaviours(behaviour)
@@ -182,7 +182,7 @@ def test_a_model_whose_server_rejects_tools_writes_the_analysis_as_text(
     assert '"required":["name"]' in correction
 
 
-def test_a_model_that_is_known_to_have_no_tools_is_told_the_schema_at_once(
+def test_a_model_known_to_have_no_tools_gets_the_schema_at_once(
     server: OpenAIServer, model: OpenAIModel
 ) -> None:
     model.set_support("m", ModelSupport(tools=False))

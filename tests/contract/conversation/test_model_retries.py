@@ -1,4 +1,4 @@
-"""A busy model is asked once more, and a model that reasons is waited for."""
+"""Tests of the second request to a busy model, and of the wait for a model that reasons."""
 
 from collections.abc import Generator
 from dataclasses import replace

@@ -84,7 +84,7 @@ def test_the_tenants_own_variable_precedes_the_hours(
 
 
 @pytest.mark.parametrize("hours", [None, {"closed_action": "voicemail"}])
-def test_without_hours_the_agent_is_told_nothing(
+def test_without_hours_the_prompt_does_not_mention_them(
     carrier_client: CarrierClient,
     acme: Tenant,
     script_model: ScriptModel,

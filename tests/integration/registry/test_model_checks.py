@@ -39,7 +39,7 @@ INVALID_KEY = ModelError(
 
 
 class CheckedModel(StepModel):
-    """Has a result for each check, and remembers what it is told."""
+    """Has a result for each check, and stores the results of other processes' checks."""
 
     endpoint = "https://models.example.com/v1"
 

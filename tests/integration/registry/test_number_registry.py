@@ -151,7 +151,7 @@ def test_the_owner_of_a_number_includes_the_plan_of_the_tenant(
     assert own_number_owner == replace(owner, carriers=())
 
 
-def test_a_number_in_another_format_is_refused_whoever_vouches_for_it(
+def test_claims_and_assignments_of_a_number_in_another_format_are_refused(
     acme: Tenant, platform: Platform
 ) -> None:
     for number in ("19245550123", "+0123456789", "+1 924 555 0123", "+123456", "tel:+19245550123"):

@@ -74,7 +74,7 @@ class TestSavingAProfile:
             {"voice": None, "language": None},
         ],
     )
-    def test_what_one_carrier_speaks_is_saved(self, acme: Tenant, fields: dict[str, Any]) -> None:
+    def test_a_language_of_one_carrier_is_saved(self, acme: Tenant, fields: dict[str, Any]) -> None:
         profile = acme.profile(**fields)
 
         assert {name: profile[name] for name in fields} == fields

@@ -230,7 +230,7 @@ def test_a_freephone_number_needs_a_home_country_or_countries_to_dial(
     assert acme.patch(path, {"forward_to": NEW_YORK}).status_code == 400
 
 
-def test_a_target_that_nobody_may_dial_is_refused_without_a_home_country(
+def test_an_undiallable_target_is_refused_without_a_home_country(
     acme: Tenant, platform: Platform
 ) -> None:
     path = f"/phone-numbers/{_claim(platform, acme, _fresh('+1844555'))['id']}"
@@ -272,7 +272,7 @@ _HOMES_AND_COUNTRIES: tuple[tuple[str | None, list[str] | None], ...] = (
 
 
 @pytest.mark.parametrize("kind", _OWN_NUMBERS)
-def test_what_is_accepted_when_it_is_saved_is_accepted_when_it_is_dialled(
+def test_a_number_that_can_be_saved_can_be_dialled(
     acme: Tenant, platform: Platform, kind: str
 ) -> None:
     phone.set_diallable_ranges(parse_ranges("+1924=US"))

@@ -137,7 +137,7 @@ def test_all_fields_that_a_carrier_lacks_are_named(acme: Tenant) -> None:
         {"interruptible": "none", "greeting_interruptible": "any"},
     ],
 )
-def test_what_telnyx_has_and_what_is_not_set_is_accepted(
+def test_fields_that_telnyx_has_and_unset_fields_are_accepted(
     acme: Tenant, turn: dict[str, Any]
 ) -> None:
     acme.profile(turn=turn)

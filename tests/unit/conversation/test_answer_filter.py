@@ -1,4 +1,4 @@
-"""What an answer says, apart from what the model thinks and the marks of its chat template."""
+"""Tests of the filter that removes reasoning and the marks of chat templates from an answer."""
 
 import re
 
@@ -100,7 +100,7 @@ def test_reasoning_in_the_middle_of_an_answer_is_not_part_of_it(reasoning: str, 
     ],
 )
 @pytest.mark.parametrize("size", SIZES)
-def test_of_reasoning_without_an_end_nothing_is_said(text: str, size: int) -> None:
+def test_reasoning_without_an_end_is_not_spoken(text: str, size: int) -> None:
     assert read_text(text, size) == ""
 
 
@@ -125,7 +125,7 @@ def test_reasoning_about_the_caller_is_withheld_without_a_start_mark(text: str, 
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_what_was_not_spoken_is_taken_back_by_an_end_mark(size: int) -> None:
+def test_an_end_mark_discards_unspoken_text(size: int) -> None:
     assert read_text("zebra, zebra</think>We open at nine.", size) == "We open at nine."
 
 
@@ -210,7 +210,7 @@ def test_nothing_is_said_before_the_start_of_an_answer_is_known_to_be_words(star
     assert AnswerFilter(TOOL_NAMES).add(start) == []
 
 
-# Parts of which a property test builds answers: words, markup, marks, and reasoning.
+# A property test builds answers from these parts: words, markup, marks, and reasoning.
 WORDS = ["We open at nine. ", "Yes, ", "snake_case ", "2 < 3 ", "5*3 ", "[sic] ", "a@b.example "]
 MARKUP = [
     "**bold** ",
@@ -262,7 +262,7 @@ def split_answers(draw: st.DrawFn) -> tuple[str, list[str]]:
 
 @given(split_answers())
 @settings(max_examples=500, deadline=None)
-def test_what_is_said_depends_on_the_text_and_not_on_its_chunks(
+def test_the_spoken_text_does_not_depend_on_the_chunks(
     split_answer: tuple[str, list[str]],
 ) -> None:
     text, chunks = split_answer

@@ -50,7 +50,7 @@ def find_objects(text: str) -> list[dict[str, Any]]:
         f"<think>{NOTE}",
     ],
 )
-def test_an_object_is_read_from_whatever_a_model_puts_around_it(text: str) -> None:
+def test_an_object_is_read_from_any_surrounding_text(text: str) -> None:
     assert find_objects(text)[0] == FIELDS
 
 

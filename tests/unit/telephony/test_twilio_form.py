@@ -1,4 +1,4 @@
-"""Tests of reading Twilio's forms, of which VCA reads only some fields, and of their signatures."""
+"""Tests of the parser for Twilio's forms, which ignores most fields, and of their signatures."""
 
 from dataclasses import replace
 from urllib.parse import urlencode

@@ -98,7 +98,7 @@ FinishReason: TypeAlias = Literal["stop", "length", "content_filter", "refusal",
 
 @dataclass(frozen=True)
 class AnswerSummary:
-    """What is known about an answer once it is complete.
+    """The facts about an answer that are known once it is complete.
 
     `tokens` are None if they are unknown. `finish` says why the answer ended: `length` and
     `content_filter` mean that it may have been cut in the middle of a sentence, `refusal` that the
@@ -116,8 +116,8 @@ class ModelRequest:
     `system` is the whole system prompt and contains none of the caller's words. `messages` are the
     conversation, oldest first, with alternating speakers; the last one is what the caller just
     said, or the results of the tool calls in the message before. `quoted_texts` are data of others
-    inside `system`, such as values of variables: what a model repeats of them is no decision of the
-    model. `model` None means the client's default model. `must_call` requires the model to call the
+    inside `system`, such as values of variables: a written tool call that repeats them does not
+    count. `model` None means the client's default model. `must_call` requires the model to call the
     only tool in `tools` and to say nothing. `profile` provides what is not part of the prompt: the
     temperature, and the role that the scripted model plays. With `gather_text` the answer is used
     only once it is complete, so the client may delay chunks for a moment and yield several at once,

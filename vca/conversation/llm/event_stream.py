@@ -2,7 +2,7 @@
 
 The format is that of server-sent events, read tolerantly: servers and the gateways in front of them
 send keepalives, leave out blank lines and `[DONE]`, or answer with one JSON document instead of a
-stream. What is not a JSON object is skipped, so a malformed event costs nothing but itself.
+stream. Anything but a JSON object is skipped, so a malformed event does not affect the others.
 """
 
 from typing import Any, TypeAlias

@@ -1,4 +1,4 @@
-"""Read the error messages of model servers, which repeat keys and prompts, without those."""
+"""Remove keys and prompts from the error messages of model servers, which may repeat them."""
 
 import re
 from collections.abc import Iterable

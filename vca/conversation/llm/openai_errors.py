@@ -14,7 +14,7 @@ from vca.conversation.llm.transport import NameNotResolved
 from vca.conversation.llm.transport_decoding import ResponseTooLong
 from vca.kit import json
 
-# What a server can make the SDK and the transport raise: their own errors, and those of reading a
+# Errors that a server can cause: those of the SDK and the transport, and those of reading a
 # response of an unexpected shape.
 REQUEST_ERRORS = (
     openai.OpenAIError,

@@ -21,7 +21,7 @@ _UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IG
 _DATE_TIME = re.compile(
     r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
-# Characters that Unicode counts as letters or symbols and that have no ink.
+# Characters that Unicode counts as letters or symbols, but that are not visible.
 _BLANK_LETTERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 _NUMBER_EXAMPLE = "+14155550100"
 _LOST_PLUS = "In a query, write the + as %2B."

@@ -105,7 +105,7 @@ class Conversation:
     def _end(self, handoff: str) -> None:
         """End the WebSocket in the way that the handoff value asks for.
 
-        If another process continues the call, it answers what the caller says meanwhile.
+        If another process continues the call, it answers what the caller says in the meantime.
         """
         if handoff == REPLACED:
             self._connection.close(NORMAL_CLOSURE)

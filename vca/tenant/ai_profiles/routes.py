@@ -33,9 +33,9 @@ PROFILE_URL = f"{URL}/<uuid:ai_profile_id>"
 def create_profile(body: dict[str, Any], tenant_id: UUID) -> Any:
     """Create an AI profile
 
-    The tenant's first profile becomes its default profile. A language or a voice that no
-    configured carrier has is refused with `carrier-cannot`; `possible` lists what they have. So is
-    a profile that sets what the carrier of a number that it answers does not support. The response
+    The tenant's first profile becomes its default profile. Returns 409 `carrier-cannot` for a
+    language or a voice that no configured carrier has, with the possible values in `possible`, and
+    for a feature that the carrier of one of the profile's numbers does not support. The response
     has the header `X-Vca-Warning` if the profile has tools but its model does not support them.
     """
     profile = service.create(request_session(), **body)

@@ -225,7 +225,8 @@ def simulate_call(body: dict[str, Any], tenant_id: UUID) -> Any:
     AI profile, model and call record. The call is marked `simulated` and dials nobody. Returns 404
     for a called number that is not the tenant's, and 409 if the number or the tenant is not in
     service, or if 20 simulations are open (`limit-reached`). A simulation without a turn for some
-    minutes ends as `abandoned`; simulated calls are deleted after 30 days.
+    minutes ends as `abandoned`. Simulated calls are deleted after 30 days, or the tenant's shorter
+    retention.
     """
     return simulated_calls.start_simulation(
         g.tenant,

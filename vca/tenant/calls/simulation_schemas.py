@@ -5,8 +5,7 @@ from typing import Any, get_args
 from marshmallow import ValidationError, fields, validate, validates_schema
 
 from vca.kit.web import Schema
-from vca.kit.web.schema import DateTime, Pattern, Uuid, e164, integer
-from vca.kit.web.schema import string as string
+from vca.kit.web.schema import DateTime, Pattern, Uuid, e164, integer, string
 from vca.tenant.calls.core.models import DIRECTIONS
 from vca.tenant.calls.core.simulations import TransferOutcome
 from vca.tenant.calls.core.state_machine import END_REASONS, STATUS_RANKS
@@ -70,7 +69,7 @@ class SimulationSchema(SimulationOptionsSchema):
         load_default="inbound",
         metadata={
             "description": "`inbound`: somebody calls the tenant. `outbound`: the tenant calls "
-            "somebody, who answers.",
+            "somebody, and they answer.",
             "example": "outbound",
         },
     )

@@ -1,4 +1,4 @@
-"""Find what carriers lack of a profile's language and voice."""
+"""Check whether carriers have a profile's language and voice."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ def find_missing_speech(
 ) -> MissingSpeech | None:
     """Return what all of the carriers lack, or None if one of them has it.
 
-    Without carriers nothing can be said about them.
+    Return None if there are no carriers.
     """
     tables = [carrier.capabilities.languages for carrier in carriers]
     limited_tables = [table for table in tables if table is not None]
@@ -31,11 +31,11 @@ def find_missing_speech(
     speaking = [table for table in limited_tables if table.speaks(language)]
     if not speaking:
         possible = _sort_unique(table.tags() for table in limited_tables)
-        return MissingSpeech(f"The language {tag} is not one that {names} can speak.", possible)
+        return MissingSpeech(f"The language {tag} is not supported by {names}.", possible)
     if voice is None or any(table.has_voice(voice, language) for table in speaking):
         return None
     possible = _sort_unique(table.voices_for(language) for table in speaking)
-    return MissingSpeech(f"The voice {voice} is not one with which {names} speaks {tag}.", possible)
+    return MissingSpeech(f"The voice {voice} for {tag} is not supported by {names}.", possible)
 
 
 def _sort_unique(names: Iterable[Iterable[str]]) -> tuple[str, ...]:

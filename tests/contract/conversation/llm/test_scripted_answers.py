@@ -102,7 +102,7 @@ def test_a_word_that_only_one_target_has_names_it(line: str, target: str | None)
     assert ("transfer" in ask(line, profile=profile)[1]) is (target is not None)
 
 
-def test_without_the_tool_nobody_is_offered() -> None:
+def test_without_the_tool_no_target_is_offered() -> None:
     profile = replace(PROFILE_WITH_TOOLS, tools=("take_message",))
 
     for line in ("Who can I talk to?", "Put me through to sales.", "Can I speak to a human?"):

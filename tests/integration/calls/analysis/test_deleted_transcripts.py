@@ -1,4 +1,4 @@
-"""Post-call analysis of calls that change meanwhile, as by retention or an erasure."""
+"""Post-call analysis of calls that retention or an erasure changes at the same time."""
 
 from collections.abc import Callable, Generator
 from datetime import timedelta

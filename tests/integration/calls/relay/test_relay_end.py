@@ -258,7 +258,7 @@ def test_a_carrier_that_does_not_reconnect_is_handed_over_a_call(
 
 
 @pytest.mark.parametrize("reconnects", [True, False], ids=["reconnects", "is handed over"])
-def test_what_the_caller_says_while_the_connection_ends_is_answered(
+def test_an_utterance_at_the_end_of_a_connection_is_answered(
     relay_url: str,
     twilio: ConnectedTwilio,
     call: TwilioCall,

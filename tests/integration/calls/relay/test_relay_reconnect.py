@@ -234,7 +234,7 @@ def test_a_call_that_needs_no_websocket_any_more_ends_it(
     assert next_socket.receive_end() == "done"
 
 
-def test_a_lost_connection_that_nobody_noticed_stores_no_silence(
+def test_an_unnoticed_lost_connection_stores_no_silence(
     relay_url: str,
     call: TwilioCall,
     call_record: CallRecord,
@@ -335,7 +335,7 @@ def _say_or_code(socket: CarrierWebSocket) -> Any:
         return int(socket.client.close_reason)
 
 
-def test_what_a_replaced_connection_still_brings_is_not_answered(
+def test_utterances_of_a_replaced_connection_are_not_answered(
     relay_url: str,
     call: TwilioCall,
     call_record: CallRecord,

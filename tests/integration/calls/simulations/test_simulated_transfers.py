@@ -33,7 +33,7 @@ def _get_transfer_status(tenant: Tenant, call_id: str) -> str:
     return status
 
 
-def test_a_transfer_waits_for_its_outcome_and_nobody_talks_meanwhile(
+def test_a_transfer_waits_for_its_outcome_and_rejects_turns(
     acme: Tenant, number: dict[str, Any]
 ) -> None:
     call_id = acme.simulate(number["did_number"])["call_id"]

@@ -207,7 +207,7 @@ class ModelWithoutTools(StepModel):
         return ModelSupport(tools=False)
 
 
-def test_a_model_without_tools_is_told_the_schema_at_once() -> None:
+def test_a_model_without_tools_gets_the_schema_at_once() -> None:
     arguments = json.dumps({**VALID_FIELDS, "data": {"name": "Ada"}}).decode()
     model = ModelWithoutTools(arguments)
 

@@ -80,7 +80,7 @@ def test_an_error_event_is_marked(data: bytes) -> None:
         (b'{"b":"\\ud83d\\ude00\\\\ud83d"}', "😀\\ud83d"),
     ],
 )
-def test_careless_json_is_read_without_what_is_no_character(line: bytes, event: object) -> None:
+def test_careless_json_is_read_without_invalid_characters(line: bytes, event: object) -> None:
     (read_event,) = read_events(b"data: " + line + b"\n\n")
 
     assert read_event["b"] == event

@@ -1,4 +1,4 @@
-"""What Telnyx understands and speaks: commands of call control, and Conversation Relay.
+"""Telnyx's languages and voices, for commands of call control and for Conversation Relay.
 
 Sources: the types of the Telnyx Python SDK 4.189.0 (`GoogleTranscriptionLanguage`, and the formats
 of `voice` in `ActionSpeakParams`), and for the languages of the multilingual voice "Language and

@@ -1,4 +1,4 @@
-"""What Twilio understands and speaks, for `<Say>`, `<Gather>` and `<ConversationRelay>`.
+"""Twilio's languages and voices, for `<Say>`, `<Gather>` and `<ConversationRelay>`.
 
 Source: the enumerations of `Say` and `Gather` in Twilio's C# SDK (github.com/twilio/twilio-csharp,
 commit f6b1f01 of 2026-06-22), which list all values; the Python SDK lists none. Twilio logs a

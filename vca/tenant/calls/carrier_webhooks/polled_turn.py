@@ -31,7 +31,7 @@ POLL = Poll()
 # Carriers get a reply within one second, so that none of them times out.
 RESPOND_AFTER_S = 0.9
 _FILLER_AFTER_S = 0.7
-# What a turn takes in addition to the models: the database.
+# The time that a turn takes in addition to the models, for the database.
 _DATABASE_S = 2.0
 # Each query is a transaction, so the pause doubles up to the maximum. The caller does not notice:
 # the text that is being spoken takes longer than any pause.
@@ -137,7 +137,7 @@ def is_turn_lost(polling_since: datetime | None, *, now: datetime) -> bool:
 def wait_for_rest(call_state: CallState, *, after: int) -> RestOfReply | None:
     """Return what the carrier lacks of a reply that is complete within RESPOND_AFTER_S, else None.
 
-    A turn of this process is waited for directly. Raises NotFound, and what such a turn raises.
+    Waits directly for a turn of this process. Raises NotFound, and what such a turn raises.
     """
     running_turn = _running_turns.get((call_state.ref.call_id, after))
     if running_turn is not None:

@@ -42,7 +42,7 @@ from vca.tenant.calls.simulation.simulation_requests import (
     SimulationRequest,
 )
 
-# Routes that are not played: nothing of VCA answers a number or a tenant that is not in service.
+# Routes that are not played: VCA does not answer a number or a tenant that is not in service.
 _NOT_IN_SERVICE = ("number_inactive", "tenant_suspended")
 
 

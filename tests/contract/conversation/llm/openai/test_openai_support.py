@@ -1,4 +1,4 @@
-"""What a server does not accept: learnt from errors that name it, and from VCA's own requests."""
+"""VCA learns what a server rejects from errors that name it, and from requests of its own."""
 
 from dataclasses import replace
 from typing import Any
@@ -230,7 +230,7 @@ def test_each_model_of_an_endpoint_is_learnt_separately(
     ] == [("a", True), ("b", True), ("b", False), ("a", True), ("b", False)]
 
 
-def test_what_was_learnt_is_forgotten_after_an_hour() -> None:
+def test_learnt_support_expires_after_an_hour() -> None:
     now = [0.0]
     supports = SupportStore(lambda: now[0])
     supports.learn("m", "tools")
