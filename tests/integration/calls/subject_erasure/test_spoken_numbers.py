@@ -88,12 +88,13 @@ def test_a_message_with_the_call_back_number_in_words_is_erased(
 def test_an_erasure_names_the_languages_whose_number_words_are_unknown(
     acme: Tenant, world: Factory
 ) -> None:
-    for language in ("de-AT", "eu-ES", "ca", "no", "en"):
+    for language in ("de-AT", "eu-ES", "ca", "no", "nn-NO", "zh-yue", "en"):
         acme.profile(language=language)
+    acme.profile(turn={"languages": [{"language": "es-MX"}, {"language": "hr-HR"}]})
 
     remains = {entry["where"]: entry for entry in _erase(acme, world)["remains"]}
 
-    assert remains["languages"]["detail"].endswith("in languages of AI profiles: ca, eu.")
+    assert remains["languages"]["detail"].endswith("in languages of AI profiles: ca, eu, hr.")
     assert "short_number" not in remains
 
 
