@@ -140,7 +140,8 @@ def test_a_search_reads_large_tables_in_windows(
 
 def test_postgres_selects_every_spelling(acme: Tenant) -> None:
     texts = [spelling.text for spelling in spellings(NUMBER[2:], rng=Random(1))]
-    texts += [*SPELLINGS, "en tres quatre", "zeroonetwothree"]
+    texts += [*SPELLINGS, "en tres quatre", "zeroonetwothree", "four 1 five 5 five 5 zero"]
+    texts += ["一 三 八 零 零 一 三 八", "一、三、八、零、零、一、三、八", "공 일 공, 이 삼 사 오"]
     query = text("SELECT t FROM unnest(CAST(:texts AS text[])) t WHERE NOT t ~ :pattern")
 
     with admin_db.public_session() as session:
