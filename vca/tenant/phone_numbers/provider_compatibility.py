@@ -42,20 +42,6 @@ def check_carrier(session: Session, number: PhoneNumber) -> None:
         raise InvalidInput.field("provider_type", "This carrier is not configured.")
 
 
-def check_number(session: Session, number: PhoneNumber) -> None:
-    """Raise CarrierLacksCapability if the number's carrier cannot do what its profile needs.
-
-    The tenant's default profile answers a number without a profile of its own.
-    """
-    profile = (
-        session.get_one(AiProfile, number.ai_profile_id)
-        if number.ai_profile_id is not None
-        else session.scalars(select(AiProfile).where(AiProfile.is_default)).one_or_none()
-    )
-    if profile is not None:
-        check_profile(session, number, profile)
-
-
 def check_profile(session: Session, number: PhoneNumber, profile: AiProfile) -> None:
     """Raise CarrierLacksCapability if the profile needs what the number's carrier cannot do."""
     speech = _speech_in(profile, _SPEECH_FIELDS)
