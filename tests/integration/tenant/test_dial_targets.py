@@ -1,7 +1,6 @@
 """Where numbers that will be dialled are saved: only numbers that may be dialled are accepted."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from itertools import count, product
 from typing import Any
 from uuid import UUID
@@ -10,8 +9,6 @@ import pytest
 from sqlalchemy.orm import Session
 
 from tests.support.factories import Platform, Tenant, assert_created, fresh_number
-from tests.support.locks import open_transaction, waiting_pids
-from tests.support.processes import wait_until
 from vca.kit import phone
 from vca.kit.errors import InvalidInput
 from vca.kit.number_ranges import parse_ranges
@@ -159,28 +156,6 @@ def test_a_number_that_loses_its_profile_must_be_able_to_dial_those_of_the_defau
     assert acme.patch(path, {"ai_profile_id": None}).status_code == 400
     acme.patch("/settings", {"dial_policy": {"countries": ["US"]}})
     assert acme.patch(path, {"ai_profile_id": None}).status_code == 200
-
-
-@pytest.mark.parametrize("change", [{"ai_profile_id": None}, {"provider_type": "fake"}], ids=str)
-def test_a_number_that_gets_a_profile_waits_for_changes_of_profiles(
-    acme: Tenant, database_url: str, change: dict[str, Any]
-) -> None:
-    """Neither would see the other change, so a target could be saved that cannot be dialled."""
-    acme.profile()
-    number = acme.number(ai_profile_id=acme.profile()["id"])
-    profile_change = f'SELECT FROM "{acme.ref.schema}".settings FOR UPDATE'
-
-    with (
-        open_transaction(database_url, profile_change) as connection,
-        ThreadPoolExecutor(1) as executor,
-    ):
-        response = executor.submit(acme.patch, f"/phone-numbers/{number['id']}", change)
-        wait_until(lambda: waiting_pids(connection) or response.done())
-        is_waiting = not response.done()
-        connection.rollback()
-
-        assert is_waiting
-        assert response.result().status_code == 200
 
 
 def test_an_outbound_call_gets_only_a_profile_whose_targets_its_number_may_dial(
