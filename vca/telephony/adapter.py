@@ -9,6 +9,7 @@ from typing import ClassVar, Self
 from uuid import UUID
 
 from vca.settings import Settings
+from vca.telephony.turn_settings import SpokenLanguage
 from vca.telephony.types import (
     MAX_RECORDING_BYTES,
     Account,
@@ -141,9 +142,9 @@ class TelephonyAdapter(ABC):
         """
         raise InvalidCarrierSignature("this carrier does not open WebSockets")
 
-    def websocket_language(self, language: str) -> str:
-        """Return the name of a BCP 47 language in WebSocket frames; `Relay` uses the same name."""
-        return language
+    def websocket_language(self, spoken: SpokenLanguage) -> str:
+        """Return the name of a language in WebSocket frames; `Relay` uses the same name."""
+        return spoken.language
 
     @abstractmethod
     def on_inbound_call(self, call_metadata: CallMetadata) -> CallEvent:

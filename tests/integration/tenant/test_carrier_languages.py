@@ -132,6 +132,27 @@ class TestSavingAProfile:
 
         assert (changed.status_code, relabelled.status_code) == (200, 200)
 
+    def test_the_turn_of_a_profile_from_before_can_be_changed(self, acme: Tenant) -> None:
+        profile = acme.profile()
+        _number(acme)
+        _store_language(acme, profile, language=KLINGON, voice="nonsense")
+        url = f"/ai-profiles/{profile['id']}"
+
+        changed = acme.patch(url, {"turn": {"languages": [{"language": "es-ES"}]}})
+
+        assert changed.status_code == 200
+        _assert_refused(acme.patch(url, {"turn": {"languages": [{"language": KLINGON}]}}))
+        _assert_refused(acme.patch(url, {"turn": {"languages": [{"language": CROATIAN}]}}))
+
+    def test_the_language_can_be_changed_beside_another_one_from_before(self, acme: Tenant) -> None:
+        profile = acme.profile()
+        _number(acme)
+        _store_language(acme, profile, turn={"languages": [{"language": KLINGON, "voice": None}]})
+
+        changed = acme.patch(f"/ai-profiles/{profile['id']}", {"language": "de"})
+
+        assert changed.status_code == 200
+
 
 @pytest.mark.usefixtures("carriers")
 class TestMeetingANumber:
@@ -230,6 +251,20 @@ class TestMeetingANumber:
         }
 
         _assert_refused(acme.post("/calls", body))
+
+    def test_an_outbound_call_may_name_the_profile_that_answers_its_number(
+        self, acme: Tenant
+    ) -> None:
+        profile = acme.profile()
+        number = _number(acme).json
+        _store_language(acme, profile, language=KLINGON)
+        body = {
+            "to": fresh_number(),
+            "from_phone_number_id": number["id"],
+            "ai_profile_id": profile["id"],
+        }
+
+        assert acme.post("/calls", body).status_code == 202
 
 
 def test_the_fake_carrier_speaks_every_language(acme: Tenant) -> None:

@@ -158,6 +158,38 @@ def test_a_number_that_loses_its_profile_must_be_able_to_dial_those_of_the_defau
     assert acme.patch(path, {"ai_profile_id": None}).status_code == 200
 
 
+def test_an_outbound_call_gets_only_a_profile_whose_targets_its_number_may_dial(
+    acme: Tenant,
+) -> None:
+    acme.profile()
+    profile = acme.profile(transfer_targets={"new york": {"number": NEW_YORK}})
+    number_id = acme.number()["id"]
+    call = {"to": LONDON, "from_phone_number_id": number_id, "ai_profile_id": profile["id"]}
+
+    response = acme.post("/calls", call)
+
+    assert response.status_code == 400
+    [error] = response.json["errors"]
+    assert error["pointer"] == "/ai_profile_id"
+    assert "`new york` cannot be dialled" in error["detail"]
+    assert acme.get("/calls").json == []
+    acme.patch("/settings", {"dial_policy": {"countries": ["GB", "US"]}})
+    assert acme.post("/calls", call).status_code == 202
+
+
+def test_a_call_from_a_freephone_number_needs_countries_for_the_targets_of_its_profile(
+    acme: Tenant, platform: Platform
+) -> None:
+    acme.profile()
+    profile = acme.profile(transfer_targets={"desk": {"number": TORONTO}})
+    number = _claim(platform, acme, _fresh("+1844555"))
+    call = {"to": TORONTO, "from_phone_number_id": number["id"], "ai_profile_id": profile["id"]}
+
+    response = acme.post("/calls", call)
+
+    assert (response.status_code, response.json["code"]) == (409, "home-country-needed")
+
+
 def test_a_home_country_restricts_transfer_targets(acme: Tenant, platform: Platform) -> None:
     acme.patch("/settings", {"home_country": "GB"})
 

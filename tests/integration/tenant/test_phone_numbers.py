@@ -1,5 +1,6 @@
 """Tests of phone numbers: creation, changes, registration by jobs, and decision webhooks."""
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -8,6 +9,8 @@ import pytest
 
 from tests.fakes.http_receiver import HttpReceiver
 from tests.support.factories import Factory, Platform, Tenant, fresh_number
+from tests.support.locks import open_transaction, waiting_pids
+from tests.support.processes import wait_until
 from tests.support.webhooks import receiver_url
 from vca.kit import clock
 from vca.kit.encryption import DecryptionError
@@ -337,3 +340,25 @@ def test_the_previous_secret_signs_for_one_day_after_a_rotation(
 
     assert decrypt(now=now) == (new_secret, old_secret)
     assert decrypt(now=after_overlap) == (new_secret,)
+
+
+@pytest.mark.parametrize("change", [{"ai_profile_id": None}, {"provider_type": "fake"}], ids=str)
+def test_a_number_that_gets_a_profile_waits_for_changes_of_profiles(
+    acme: Tenant, database_url: str, change: dict[str, Any]
+) -> None:
+    """Neither would see the other change, so a target could be saved that cannot be dialled."""
+    acme.profile()
+    number = acme.number(ai_profile_id=acme.profile()["id"])
+    profile_change = f'SELECT FROM "{acme.ref.schema}".settings FOR UPDATE'
+
+    with (
+        open_transaction(database_url, profile_change) as connection,
+        ThreadPoolExecutor(1) as executor,
+    ):
+        response = executor.submit(acme.patch, f"/phone-numbers/{number['id']}", change)
+        wait_until(lambda: waiting_pids(connection) or response.done())
+        is_waiting = not response.done()
+        connection.rollback()
+
+        assert is_waiting
+        assert response.result().status_code == 200

@@ -296,7 +296,31 @@ def test_a_voice_websocket_with_languages_reports_and_speaks_each_of_them() -> N
         {"code": "en-US", "ttsProvider": "Amazon", "voice": "Joanna"},
         {"code": "es-ES"},
     ]
-    assert ADAPTER.websocket_language("es") == "es-ES"
+
+
+@pytest.mark.parametrize(
+    "spoken",
+    [
+        SpokenLanguage("es"),
+        SpokenLanguage("es", "Polly.Mia-Neural"),
+        SpokenLanguage("en-US", "Polly.Amy"),
+        SpokenLanguage("pt-BR", "Polly.Nobody"),
+    ],
+)
+def test_a_language_has_the_same_name_in_the_voice_websocket_and_in_its_frames(
+    spoken: SpokenLanguage,
+) -> None:
+    [element] = _render_relay(languages=(spoken,)).iter("Language")
+
+    assert ADAPTER.websocket_language(spoken) == element.get("code")
+
+
+def test_languages_with_the_same_name_at_twilio_are_one_with_the_first_voice() -> None:
+    languages = (SpokenLanguage("es-AR", "Polly.Mia-Neural"), SpokenLanguage("es-BO"))
+
+    [element] = _render_relay(languages=languages).iter("Language")
+
+    assert (element.get("code"), element.get("voice")) == ("es-MX", "Mia-Neural")
 
 
 def test_every_attribute_of_the_voice_websocket_is_known_to_twilios_sdk() -> None:

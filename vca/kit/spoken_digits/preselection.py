@@ -7,14 +7,14 @@ Postgres takes as long as reading the text in Python.
 from vca.kit.spoken_digits.passages import DIGIT_CODES
 
 _MIN_DIGITS = 4
-# Languages without spaces between words need a character for each digit.
-_MIN_UNSPACED_LENGTH = 7
+# No shorter number is searched for, and each of its digits has a character at least.
+_MIN_LETTERS = 7
 _DIGITS = "".join(map(chr, DIGIT_CODES))
 _LETTER = r"[^\s[:punct:]]"
 _FORMS = (
     f"(?:[{_DIGITS}][^{_DIGITS}]*){{{_MIN_DIGITS}}}",
     rf"{_LETTER}{{2}}[\s[:punct:]]+{_LETTER}{{2}}",
-    f"{_LETTER}{{{_MIN_UNSPACED_LENGTH}}}",
+    rf"(?:{_LETTER}[\s[:punct:]]*){{{_MIN_LETTERS}}}",
 )
 # In the syntax of Postgres.
 PRESELECTION_PATTERN = "|".join(_FORMS)

@@ -285,7 +285,7 @@ class Conversation:
         self._send_language()
 
     def _send_language(self) -> None:
-        language = self._adapter.websocket_language(self._language.language)
+        language = self._adapter.websocket_language(self._language)
         self._connection.send_language(language)
 
     def _stream_answer(

@@ -89,7 +89,9 @@ def place_call(body: dict[str, Any], tenant_id: UUID) -> Any:
     who answers. The call's `status` shows the result. Send an `Idempotency-Key` to repeat a request
     safely. Returns 409 `dialling-refused` if the tenant's `dial_policy` denies the number, and 409
     `home-country-needed` if the dialling number belongs to no country and the settings do not say
-    which countries it may dial.
+    which countries it may dial. A profile that does not answer the dialling number is refused as
+    when the number gets it: with `carrier-cannot` for what the carrier lacks, and with 400 for a
+    transfer target that the number may not dial.
     """
     call = outbound_calls.place_call(request_session(), **body)
     return accepted_response(

@@ -1,6 +1,6 @@
 """Check that a number's carrier exists, has the needed capabilities, and owns the number."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from uuid import uuid4
 
 from sqlalchemy import select
@@ -19,6 +19,8 @@ from vca.tenant.telephony_accounts import adapter_lookup
 from vca.tenant.telephony_accounts import service as accounts
 from vca.tenant.telephony_accounts.models import TelephonyAccount
 
+# A language and a voice, None where the profile leaves the choice to the carrier.
+_Speech = tuple[str | None, str | None]
 _SPEECH_FIELDS = frozenset({"language", "voice", "turn"})
 
 
@@ -40,23 +42,10 @@ def check_carrier(session: Session, number: PhoneNumber) -> None:
         raise InvalidInput.field("provider_type", "This carrier is not configured.")
 
 
-def check_number(session: Session, number: PhoneNumber) -> None:
-    """Raise CarrierLacksCapability if the number's carrier cannot do what its profile needs.
-
-    The tenant's default profile answers a number without a profile of its own.
-    """
-    profile = (
-        session.get_one(AiProfile, number.ai_profile_id)
-        if number.ai_profile_id is not None
-        else session.scalars(select(AiProfile).where(AiProfile.is_default)).one_or_none()
-    )
-    if profile is not None:
-        check_profile(session, number, profile)
-
-
 def check_profile(session: Session, number: PhoneNumber, profile: AiProfile) -> None:
     """Raise CarrierLacksCapability if the profile needs what the number's carrier cannot do."""
-    _check_profile(session, provider_assignment.current_ref(number), profile)
+    speech = _speech_in(profile, _SPEECH_FIELDS)
+    _check_profile(session, provider_assignment.current_ref(number), profile, speech)
 
 
 def check_numbers_of_profile(
@@ -68,15 +57,17 @@ def check_numbers_of_profile(
     besides be one of any configured carrier: nobody could hear the profile otherwise. A profile
     with a language or voice from before they were checked can still be changed in other ways.
     """
-    if _SPEECH_FIELDS.intersection(changed_fields):
-        _check_speech(_configured_carriers(session), profile)
-    is_speech_checked = bool({*_SPEECH_FIELDS, "is_default"}.intersection(changed_fields))
+    changed_speech = _speech_in(profile, changed_fields)
+    if changed_speech:
+        _check_speech(_configured_carriers(session), changed_speech)
+    becomes_default = "is_default" in changed_fields
+    speech = _speech_in(profile, _SPEECH_FIELDS) if becomes_default else changed_speech
     answers = PhoneNumber.ai_profile_id == profile.id
     if profile.is_default:
         answers |= PhoneNumber.ai_profile_id.is_(None)
     refs = select(PhoneNumber.provider_type, PhoneNumber.telephony_account_id).where(answers)
     for row in session.execute(refs.distinct()):
-        _check_profile(session, ProviderAccountRef(*row), profile, speech=is_speech_checked)
+        _check_profile(session, ProviderAccountRef(*row), profile, speech)
 
 
 def _configured_carriers(session: Session) -> list[type[TelephonyAdapter]]:
@@ -88,24 +79,31 @@ def _configured_carriers(session: Session) -> list[type[TelephonyAdapter]]:
     return list(by_name.values())
 
 
-def _check_speech(carriers: Sequence[type[TelephonyAdapter]], profile: AiProfile) -> None:
-    other_languages = profile.turn.get("languages", ())
-    spoken = [(profile.language, profile.voice)]
-    spoken += [(language["language"], language["voice"]) for language in other_languages]
-    for language, voice in spoken:
+def _speech_in(profile: AiProfile, field_names: Collection[str]) -> list[_Speech]:
+    """Return the languages and voices in those of a profile's fields."""
+    speech: list[_Speech] = []
+    if "language" in field_names or "voice" in field_names:
+        speech.append((profile.language, profile.voice))
+    if "turn" in field_names:
+        other_languages = profile.turn.get("languages", ())
+        speech += [(language["language"], language["voice"]) for language in other_languages]
+    return speech
+
+
+def _check_speech(carriers: Sequence[type[TelephonyAdapter]], speech: Iterable[_Speech]) -> None:
+    for language, voice in speech:
         missing = carrier_languages.find_missing_speech(carriers, language=language, voice=voice)
         if missing is not None:
             raise CarrierLacksCapability(missing.reason, members={"possible": missing.possible})
 
 
 def _check_profile(
-    session: Session, ref: ProviderAccountRef, profile: AiProfile, *, speech: bool = True
+    session: Session, ref: ProviderAccountRef, profile: AiProfile, speech: Iterable[_Speech]
 ) -> None:
     carrier = adapter_lookup.adapter_for_number(session, ref)
     if carrier is None:
         return
-    if speech:
-        _check_speech([type(carrier)], profile)
+    _check_speech([type(carrier)], speech)
     if profile.recording and not carrier.capabilities.recording:
         raise CarrierLacksCapability(
             "The profile records calls, which the number's carrier does not support."

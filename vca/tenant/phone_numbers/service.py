@@ -96,6 +96,8 @@ def change(session: Session, *, phone_number_id: UUID, **fields: Any) -> PhoneNu
     After a move the previous carrier may deliver calls for a while (`porting`), and live calls stay
     there. Raise NotFound, InvalidInput and CarrierLacksCapability.
     """
+    if _FIELDS_FOR_CARRIER.intersection(fields):
+        settings.get(session, for_update=True)  # no profile changes until this is committed
     number = get(session, phone_number_id=phone_number_id, for_update=True)
     was_active, previous_ref = number.is_active, provider_assignment.current_ref(number)
     if "hours" in fields:
@@ -186,20 +188,24 @@ def _validate(session: Session, number: PhoneNumber, *, changed_fields: Collecti
     for name in {"forward_to", "fallback_number"}.intersection(changed_fields):
         _check_target_number(session, number, name)
     if _FIELDS_FOR_CARRIER.intersection(changed_fields):
-        provider_compatibility.check_number(session, number)
-    if "ai_profile_id" in changed_fields:
-        _check_transfer_targets(session, number)
+        _check_profile(session, number, has_new_profile="ai_profile_id" in changed_fields)
 
 
-def _check_transfer_targets(session: Session, number: PhoneNumber) -> None:
-    """Check that the number may dial the transfer targets of the profile that answers it."""
+def _check_profile(session: Session, number: PhoneNumber, *, has_new_profile: bool) -> None:
+    """Check that the carrier can do what the profile needs that answers the number.
+
+    The transfer targets of a new profile must be numbers that the number may dial.
+    """
     condition = (
         AiProfile.is_default
         if number.ai_profile_id is None
         else AiProfile.id == number.ai_profile_id
     )
     profile = session.scalars(select(AiProfile).where(condition)).one_or_none()
-    if profile is not None:
+    if profile is None:
+        return
+    provider_compatibility.check_profile(session, number, profile)
+    if has_new_profile:
         ai_profiles.check_reachable(
             session, profile, from_numbers=[number.did_number], field_name="ai_profile_id"
         )

@@ -13,10 +13,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Row, delete, func, select, update
+from sqlalchemy import Row, cast, delete, func, select, update
+from sqlalchemy.dialects.postgresql import JSONB, JSONPATH
 from sqlalchemy.orm import Session
 
-from vca.kit import json, spoken_digits
+from vca.kit import json, language_tags, spoken_digits
+from vca.kit.language_tags import LanguageTag
 from vca.kit.spoken_digits import LANGUAGE_CODES
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
@@ -26,8 +28,9 @@ from vca.tenant.privacy.data_subject import ERASED, DataSubject
 from vca.tenant.privacy.table_scan import SearchableTable
 
 _E164 = r"\+[1-9][0-9]{6,14}(?![0-9])"
-# Other codes of languages whose number words are known: Norwegian, Chinese, Hebrew and Indonesian.
-_LANGUAGE_ALIASES = {"no": "nb", "nn": "nb", "cmn": "zh", "yue": "zh", "iw": "he", "in": "id"}
+_READ_LANGUAGES = tuple(map(LanguageTag, sorted(LANGUAGE_CODES)))
+# Where the versions of a profile have the languages in which a call is held.
+_LANGUAGE_PATHS = ("$.language", "$.turn.languages[*].language")
 _HAS_DIGITS = spoken_digits.PRESELECTION_PATTERN
 
 
@@ -58,10 +61,25 @@ def find_unread_languages(session: Session) -> list[str]:
 
     Numbers that are said in words of these languages are not found.
     """
-    language = AiProfileVersion.profile["language"].astext
-    tags = session.scalars(select(language).where(language.is_not(None)).distinct())
-    codes = {tag.lower().partition("-")[0] for tag in tags}
-    return sorted(code for code in codes if _LANGUAGE_ALIASES.get(code, code) not in LANGUAGE_CODES)
+    languages = map(_parse_language, _list_language_tags(session))
+    return sorted(
+        {
+            tag.language
+            for tag in languages
+            if language_tags.nearest_tag(tag, _READ_LANGUAGES) is None
+        }
+    )
+
+
+def _list_language_tags(session: Session) -> Iterator[str]:
+    for path in _LANGUAGE_PATHS:
+        tag = func.jsonb_path_query(AiProfileVersion.profile, cast(path, JSONPATH), type_=JSONB)
+        yield from filter(None, session.scalars(select(tag).distinct()))
+
+
+def _parse_language(tag: str) -> LanguageTag:
+    """Return the parsed tag. Profiles of earlier releases may have a tag that cannot be parsed."""
+    return language_tags.parse_tag(tag) or LanguageTag(tag.lower().partition("-")[0])
 
 
 def list_numbers(tenant: TenantRef) -> set[str]:

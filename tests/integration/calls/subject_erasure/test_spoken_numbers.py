@@ -88,12 +88,13 @@ def test_a_message_with_the_call_back_number_in_words_is_erased(
 def test_an_erasure_names_the_languages_whose_number_words_are_unknown(
     acme: Tenant, world: Factory
 ) -> None:
-    for language in ("de-AT", "eu-ES", "ca", "no", "en"):
+    for language in ("de-AT", "eu-ES", "ca", "no", "nn-NO", "zh-yue", "en"):
         acme.profile(language=language)
+    acme.profile(turn={"languages": [{"language": "es-MX"}, {"language": "hr-HR"}]})
 
     remains = {entry["where"]: entry for entry in _erase(acme, world)["remains"]}
 
-    assert remains["languages"]["detail"].endswith("in languages of AI profiles: ca, eu.")
+    assert remains["languages"]["detail"].endswith("in languages of AI profiles: ca, eu, hr.")
     assert "short_number" not in remains
 
 
@@ -139,7 +140,8 @@ def test_a_search_reads_large_tables_in_windows(
 
 def test_postgres_selects_every_spelling(acme: Tenant) -> None:
     texts = [spelling.text for spelling in spellings(NUMBER[2:], rng=Random(1))]
-    texts += [*SPELLINGS, "en tres quatre", "zeroonetwothree"]
+    texts += [*SPELLINGS, "en tres quatre", "zeroonetwothree", "four 1 five 5 five 5 zero"]
+    texts += ["一 三 八 零 零 一 三 八", "一、三、八、零、零、一、三、八", "공 일 공, 이 삼 사 오"]
     query = text("SELECT t FROM unnest(CAST(:texts AS text[])) t WHERE NOT t ~ :pattern")
 
     with admin_db.public_session() as session:

@@ -33,7 +33,7 @@ from vca.telephony.providers.twilio.settings import (
     deployment_api_key,
     deployment_credentials,
 )
-from vca.telephony.turn_settings import TURN_FIELDS
+from vca.telephony.turn_settings import TURN_FIELDS, SpokenLanguage
 from vca.telephony.types import (
     Account,
     AccountField,
@@ -153,8 +153,8 @@ class TwilioAdapter(TelephonyAdapter):
         webhooks.verify_websocket(request, self._credentials)
 
     @override
-    def websocket_language(self, language: str) -> str:
-        return languages.choose_speech(None, language)[0]
+    def websocket_language(self, spoken: SpokenLanguage) -> str:
+        return languages.choose_speech(spoken.voice, spoken.language)[0]
 
     @override
     def on_inbound_call(self, call_metadata: CallMetadata) -> CallEvent:

@@ -4,7 +4,7 @@ Written by hand rather than with the SDK, which checks no attributes, knows no l
 twice as long while a caller waits.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
@@ -122,7 +122,7 @@ def _relay(action: Relay, context: _RenderContext) -> str:
     token = f'<Parameter name="token" value={quoteattr(sanitize(action.token))}/>'
     relay = _element(
         "ConversationRelay",
-        "".join([*map(_relay_language, turn.languages), token]),
+        f"{_relay_language_elements(turn.languages)}{token}",
         url=action.url,
         welcomeGreeting=sanitize(action.greeting, max_length=MAX_TEXT_CHARS) or None,
         welcomeGreetingInterruptible=turn.greeting_interruptible,
@@ -158,10 +158,17 @@ def _relay_languages(action: Relay) -> dict[str, str]:
     return {"ttsLanguage": spoken, "transcriptionLanguage": recognition_language}
 
 
-def _relay_language(spoken: SpokenLanguage) -> str:
-    """Return the element with the voice of a language that the call may change to."""
-    code, _ = languages.choose_speech(spoken.voice, spoken.language)
-    return _element("Language", code=code, **_relay_voice(spoken.voice, spoken.language))
+def _relay_language_elements(allowed: Iterable[SpokenLanguage]) -> str:
+    """Return an element with the voice of each language that the call may change to.
+
+    Of languages with the same name at Twilio, only the first one has an element.
+    """
+    elements: dict[str, str] = {}
+    for spoken in allowed:
+        code, _ = languages.choose_speech(spoken.voice, spoken.language)
+        voice = _relay_voice(spoken.voice, spoken.language)
+        elements.setdefault(code, _element("Language", code=code, **voice))
+    return "".join(elements.values())
 
 
 def _relay_voice(name: str | None, language: str | None) -> dict[str, str]:

@@ -22,6 +22,7 @@ from vca.registry.tenants import tenant_status
 from vca.telephony.adapter import TelephonyAdapter, TelephonyError
 from vca.telephony.types import CallEvent, OutboundCall
 from vca.tenancy.session import tenant_session
+from vca.tenant.ai_profiles import service as ai_profiles
 from vca.tenant.ai_profiles.models import AiProfile
 from vca.tenant.calls.core import (
     call_events,
@@ -72,7 +73,8 @@ def place_call(
 
     Raises InvalidInput for a number or profile that is not the tenant's, NumberNotUsable,
     LimitReached if the concurrency limit is reached, SpendCapReached, DiallingRefused by the
-    tenant's policy, and CarrierLacksCapability for a profile other than the number's own.
+    tenant's policy, and, for a profile other than the number's own, CarrierLacksCapability and what
+    `ai_profiles.check_reachable` raises.
     """
     tenant_settings = settings.get(session, for_update=True)
     number = _require_number(session, from_phone_number_id)
@@ -80,8 +82,8 @@ def place_call(
         session, ai_profile_id or number.ai_profile_id, requested_id=ai_profile_id
     )
     adapter = _require_adapter(session, number)
-    if ai_profile_id not in (None, number.ai_profile_id):  # the number meets this profile here
-        provider_compatibility.check_profile(session, number, profile)
+    if not _answers_number(profile, number):  # they meet here for the first time
+        _check_profile(session, number, profile)
     max_concurrent_calls = limits.effective_limits(
         tenant_status.get_tenant_status(session).plan_limits, tenant_settings.limits
     ).concurrent_calls
@@ -240,6 +242,21 @@ def _require_profile(
     if profile is None:
         raise NumberNotUsable("The tenant has no AI profile for the call.")
     return profile
+
+
+def _answers_number(profile: AiProfile, number: PhoneNumber) -> bool:
+    """Return whether calls to the number reach the profile: it was checked when that began."""
+    if number.ai_profile_id is None:
+        return profile.is_default
+    return profile.id == number.ai_profile_id
+
+
+def _check_profile(session: Session, number: PhoneNumber, profile: AiProfile) -> None:
+    """Check the number's carrier and the profile's transfer targets, which the number dials."""
+    provider_compatibility.check_profile(session, number, profile)
+    ai_profiles.check_reachable(
+        session, profile, from_numbers=[number.did_number], field_name="ai_profile_id"
+    )
 
 
 def _require_adapter(session: Session, number: PhoneNumber) -> TelephonyAdapter:
