@@ -52,10 +52,12 @@ class OpenAIServer(ThreadingHTTPServer):
     def next_behaviour(self) -> Callable[["_Handler"], None]:
         return self._behaviours.pop(0) if len(self._behaviours) > 1 else self._behaviours[0]
 
-    def wait_all_closed(self, within_s: float = 5.0, *, left: int = 0) -> bool:
-        """Wait until all connections but `left` are closed; return whether they are."""
+    def wait_all_closed(self, within_s: float = 5.0, *, except_for: int = 0) -> bool:
+        """Wait until all connections but `except_for` are closed; return whether they are."""
         with self._changed:
-            return self._changed.wait_for(lambda: len(self._open_connections) == left, within_s)
+            return self._changed.wait_for(
+                lambda: len(self._open_connections) == except_for, within_s
+            )
 
     def server_bind(self) -> None:
         # HTTPServer.server_bind() would look up the host name, which may be slow.
