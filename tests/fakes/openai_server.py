@@ -52,12 +52,10 @@ class OpenAIServer(ThreadingHTTPServer):
     def next_behaviour(self) -> Callable[["_Handler"], None]:
         return self._behaviours.pop(0) if len(self._behaviours) > 1 else self._behaviours[0]
 
-    def wait_all_closed(self, within_s: float = 5.0, *, except_for: int = 0) -> bool:
-        """Wait until all connections but `except_for` are closed; return whether they are."""
+    def wait_all_closed(self, within_s: float = 5.0, *, count: int = 0) -> bool:
+        """Wait until only `count` connections are open; return whether that is so."""
         with self._changed:
-            return self._changed.wait_for(
-                lambda: len(self._open_connections) == except_for, within_s
-            )
+            return self._changed.wait_for(lambda: len(self._open_connections) == count, within_s)
 
     def server_bind(self) -> None:
         # HTTPServer.server_bind() would look up the host name, which may be slow.

@@ -84,7 +84,7 @@ def test_the_connections_of_a_peak_are_closed_once_they_are_old(
     read_text(streams[2])
 
     assert server.accepted_count == 3
-    assert server.wait_all_closed(except_for=1)
+    assert server.wait_all_closed(count=1)
 
 
 def test_the_request_is_a_streaming_chat_completion(
