@@ -180,8 +180,10 @@ class ChaosRun:
         if dialled_twice:
             yield f"{len(dialled_twice)} calls dialled twice"
         ends_at = time.monotonic() + END_WITHIN_S
+        # The job that ends a call is still running at that moment, and the job of a killed worker
+        # counts as running until the rescue job finds it.
         while time.monotonic() < ends_at and any(
-            tenant.live_call_count() for tenant in self.tenants
+            tenant.live_call_count() or tenant.check_job_count() for tenant in self.tenants
         ):
             time.sleep(_POLL_EVERY_S)
         for tenant in self.tenants:
