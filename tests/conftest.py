@@ -161,6 +161,7 @@ def app(
     from vca.tenant.calls.core import call_services
 
     database, carriers = db.current_database(), providers.current_carriers()
+    carrier_fields = {**vars(carriers), "_adapters": dict(carriers._adapters)}
     services, client = call_services.current_services(), http.current_client()
     limiter, config = _app.extensions["limiter"], dict(_app.config)
     log.configure(settings.log_level)  # a command may have raised the level
@@ -168,6 +169,7 @@ def app(
     _app.extensions.update(settings=settings, limiter=limiter)
     db.set_current_database(database)
     providers.set_current_carriers(carriers)
+    vars(carriers).update(carrier_fields)  # a test may have registered an adapter
     call_services.set_current_services(services)
     http.set_current_client(client)
     _app.config.clear()

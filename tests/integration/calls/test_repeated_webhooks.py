@@ -328,7 +328,7 @@ def test_a_hang_up_ends_the_stream_of_the_model(
     if polls:
         response = say()
         assert action_types(response)[-1] == "come_back"
-        hang_up()
+        hang_up_during_turn()
         response = carrier_client.send_event("more", "call-1", response["state"])
     else:
         response, _ = run_concurrently([say, hang_up_during_turn])
