@@ -29,12 +29,31 @@ class Build:
     environ: dict[str, str]
 
 
+class UnknownRevision(Exception):
+    """The repository has no such commit."""
+
+
+def commit_of(revision: str) -> str:
+    """Return the hash of a revision's commit; raises UnknownRevision."""
+    completed = subprocess.run(
+        ["git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=_COMMAND_TIMEOUT_S,
+        check=False,
+    )
+    if completed.returncode:
+        raise UnknownRevision(f"{revision} is not a commit of this repository")
+    return completed.stdout.strip()
+
+
 @contextmanager
-def check_out(revision: str) -> Iterator[Path]:
-    """Check a revision out into a temporary folder until the block ends."""
+def check_out(commit: str) -> Iterator[Path]:
+    """Check a commit out into a temporary folder until the block ends."""
     with tempfile.TemporaryDirectory() as parent:
         source = Path(parent) / "source"
-        _run_git("worktree", "add", "--quiet", "--detach", str(source), revision)
+        _run_git("worktree", "add", "--quiet", "--detach", str(source), commit)
         try:
             yield source
         finally:

@@ -12,7 +12,8 @@ from benchmarks.cpu import ProcessNotLocal
 from benchmarks.postgres import BenchmarkDatabase, BenchmarkRunning
 from benchmarks.progress import print_progress
 from benchmarks.report import run_facts
-from benchmarks.turns import callers, comparison, fake_model, report
+from benchmarks.turns import builds, callers, comparison, fake_model, report
+from benchmarks.turns.builds import UnknownRevision
 from benchmarks.turns.callers import TurnLoadPlan, TurnLoadResult
 from benchmarks.turns.report import TurnsResult
 from benchmarks.web import ServerNotStarted
@@ -48,11 +49,11 @@ def command(
     """
     try:
         if against is not None:
-            _compare(against, calls=calls, seconds=seconds, note=note, keep=keep)
+            _compare(builds.commit_of(against), calls=calls, seconds=seconds, note=note, keep=keep)
             return
         with ExitStack() as stack:
             results, database = _measure(stack, calls, seconds, think_only)
-    except (BenchmarkRunning, ProcessNotLocal, ServerNotStarted) as error:
+    except (BenchmarkRunning, ProcessNotLocal, ServerNotStarted, UnknownRevision) as error:
         raise click.ClickException(str(error)) from error
     result_facts = _run_facts(database, calls, seconds, think_only, note) | report.extra_facts(
         results
@@ -66,10 +67,10 @@ def command(
         raise click.ClickException(f"{errors} turns failed")
 
 
-def _compare(revision: str, *, calls: int, seconds: float, note: str, keep: bool) -> None:
-    comparisons = comparison.compare_with(revision, calls=calls, seconds=seconds)
+def _compare(commit: str, *, calls: int, seconds: float, note: str, keep: bool) -> None:
+    comparisons = comparison.compare_with(commit, calls=calls, seconds=seconds)
     facts = run_facts(
-        revision=revision,
+        revision=commit,
         run=f"{comparison.ROUNDS} rounds of {seconds:g} s of each, alternately; {calls} calls",
         **({"note": note} if note else {}),
     )

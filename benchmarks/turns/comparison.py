@@ -87,8 +87,8 @@ class Comparison:
         return sum(measured.errors for measured in (*self.rounds, *self.other_rounds))
 
 
-def compare_with(revision: str, *, calls: int, seconds: float) -> list[Comparison]:
-    """Run each scenario alternately with this checkout and with `revision`.
+def compare_with(commit: str, *, calls: int, seconds: float) -> list[Comparison]:
+    """Run each scenario alternately with this checkout and with `commit`.
 
     `seconds` is the length of one round.
     """
@@ -96,7 +96,7 @@ def compare_with(revision: str, *, calls: int, seconds: float) -> list[Compariso
         dsn = stack.enter_context(postgres.serve_database()).dsn
         model = stack.enter_context(fake_model.serve_model())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        other_source = stack.enter_context(builds.check_out(revision))
+        other_source = stack.enter_context(builds.check_out(commit))
         environ = {**request_cost.ENVIRON, **_turns_environ(model.url)}
         servers = [
             stack.enter_context(

@@ -6,7 +6,14 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, get_args
 
-from vca.conversation import json_schema, model_fallback, model_json, speech_text, transcript
+from vca.conversation import (
+    json_schema,
+    model_fallback,
+    model_json,
+    speech_text,
+    tool_arguments,
+    transcript,
+)
 from vca.conversation.llm import (
     AnswerSummary,
     ModelClient,
@@ -43,7 +50,6 @@ _SYSTEM_PROMPT = (
 )
 _OUTCOMES = {outcome.replace("_", ""): outcome for outcome in get_args(CallOutcome)}
 _NO_LETTERS = re.compile(r"[\W\d_]+")
-_NULL_TEXTS = ("", "null", "none")
 _SENTENCE_END = re.compile(r"[.!?…]+[\"'”’»)\]]*(?=\s)|[。！？]+[」』”’）]*")
 
 
@@ -337,7 +343,7 @@ def _read_data(
 ) -> tuple[dict[str, Any] | None, str | None]:
     """Return the data, None if there is none, and what is wrong with it."""
     if isinstance(value, str):
-        if value.strip().casefold() in _NULL_TEXTS:
+        if tool_arguments.is_null(value):
             value = None
         else:
             value = next(iter(json.find_values(value)), value)

@@ -17,6 +17,11 @@ _WRAPPERS = ("arguments", "parameters", "args", "params", "input", "properties",
 _NULL_TEXTS = ("", "null", "none")
 
 
+def is_null(text: str) -> bool:
+    """Return whether a model means null with this text."""
+    return text.strip().casefold() in _NULL_TEXTS
+
+
 def read_arguments(text: str, schema: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the arguments that the schema names, or None if the text has none.
 
@@ -34,7 +39,7 @@ def read_arguments(text: str, schema: Mapping[str, Any]) -> dict[str, Any] | Non
     arguments = {name: value[name] for name in properties if name in value}
     for name in filter(lambda name: _is_nullable(properties[name]), properties):
         argument = arguments.get(name)
-        if isinstance(argument, str) and argument.strip().casefold() in _NULL_TEXTS:
+        if isinstance(argument, str) and is_null(argument):
             argument = None
         arguments[name] = argument
     return arguments

@@ -23,11 +23,11 @@ _REQUIRED_VALUES = 4
 class CallState:
     """The state of a call that a carrier returns with its next request.
 
-    - `turns`: the number of stored turns when the carrier was last answered.
-    - `spoken_chars`: how many characters of the stored, redacted reply to the last turn had been
-      sent by then.
+    - `turns`: the number of stored turns at the time of the last response to the carrier.
+    - `spoken_chars`: the number of characters of the stored, redacted reply to the last turn that
+      the carrier has received.
     - `account`: the call's provider account. None: the call's row has it.
-    - `polling_since`: when the carrier was first told to poll for the rest of that reply.
+    - `polling_since`: the time of the first response that asked the carrier to poll for the rest.
     - `language`: the language of the call, for an apology while the database is away.
     - `spoken_checksum`: the CRC-32 of those characters. None: there are none, or an older version,
       which counted them before redaction, made the token.
