@@ -196,8 +196,9 @@ def ok(handler: _Handler) -> None:
 def ok_with_text(handler: _Handler) -> None:
     handler.begin_response()
     handler.send_event(delta(role="assistant", content=""))
-    words = TEXT.split(" ")
-    handler.send_texts(*(word + " " for word in words[:-1]), words[-1])
+    handler.send_texts(*(word + " " for word in TEXT.split(" ")[:-1]))
+    handler.server.release.wait(0.02)  # else a client may read the whole text at once
+    handler.send_texts(TEXT.split(" ")[-1])
     # The last chunk of some endpoints contains the usage and no choice.
     handler.send_event({**delta(), "choices": [], "usage": None})
     handler.finish_stream()

@@ -21,7 +21,7 @@ import httpx2
 from typing_extensions import override
 
 from vca.conversation.llm import cancellation
-from vca.conversation.llm.transport_decoding import ResponseTooLong, decompress
+from vca.conversation.llm.transport_decoding import ChunkDecoder, ResponseTooLong, decompress
 from vca.conversation.llm.transport_socket import READ_BYTES, Deadline, DeadlineSocket
 
 MAX_BYTES = 16 * 1024 * 1024
@@ -266,18 +266,37 @@ class _Exchange(httpx2.SyncByteStream):
 
     def _read_body(self) -> Iterator[bytes]:
         assert self._response is not None
-        # A body whose length is known before it is sent is not a stream. Python 3.11 does not count
-        # what `read1` has read of it.
-        is_stream = self._response.chunked or self._response.length is None
-        read = self._response.read1 if is_stream else self._response.read
         size = 0
         with self._translate_errors():
-            while data := read(READ_BYTES):
+            for data in self._read_parts(self._response):
                 size += len(data)
                 if size > MAX_BYTES:
                     raise ResponseTooLong("the answer is too long")
                 yield data
+
+    def _read_parts(self, response: http.client.HTTPResponse) -> Iterator[bytes]:
+        if response.chunked:
+            yield from self._read_chunks(response)
+            return
+        # A body whose length is known before it is sent is not a stream. Python 3.11 does not count
+        # what `read1` has read of it.
+        read = response.read1 if response.length is None else response.read
+        while data := read(READ_BYTES):
+            yield data
         self._is_read = True
+
+    def _read_chunks(self, response: http.client.HTTPResponse) -> Iterator[bytes]:
+        assert self._connection is not None
+        file = self._connection.deadline_socket.file
+        decoder = ChunkDecoder()
+        while not decoder.is_complete:
+            received = file.read1(READ_BYTES)
+            if not received:
+                raise http.client.IncompleteRead(b"")
+            if data := decoder.feed(received):
+                yield data
+        response.close()  # only then does the connection accept the next request
+        self._is_read = not decoder.has_excess
 
     @override
     def close(self) -> None:

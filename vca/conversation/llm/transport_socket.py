@@ -1,7 +1,6 @@
 """A socket whose waits all end with one deadline, as `http.client` uses it."""
 
 import io
-import re
 import socket
 from contextlib import suppress
 from time import monotonic
@@ -10,16 +9,15 @@ from typing import Any
 from typing_extensions import override
 
 READ_BYTES = 64 * 1024
-# The end of an answer, of its event stream, or of a chunked body.
-_ANSWER_END = re.compile(rb'"finish_reason": ?"|\[DONE\]|\n0\r\n')
 _MAX_ANSWER_END_BYTES = 24
 
 
 class Deadline(float):
     """The seconds until a fixed moment, usable as a timeout.
 
-    `gather_s` is how long to gather data after the first of it has arrived, before it is passed on.
-    Data that looks like the end of a streamed answer is passed on at once.
+    `gather_s` is how long to gather data after the first of it has arrived, before it is passed on;
+    a last wait of the same length can follow. Data that looks like the end of a streamed answer is
+    passed on at once.
     """
 
     ends_at: float
@@ -50,6 +48,8 @@ class DeadlineSocket:
     def __init__(self, opened_socket: socket.socket) -> None:
         self.socket = opened_socket
         self.deadline = Deadline(0)
+        self.file: io.BufferedReader
+        """The file from which the current response is read, once there is one."""
 
     def sendall(self, data: bytes) -> None:
         """Send all of the data."""
@@ -58,7 +58,8 @@ class DeadlineSocket:
 
     def makefile(self, mode: str) -> io.BufferedReader:
         """Return a file that reads from the socket."""
-        return io.BufferedReader(_SocketReader(self), READ_BYTES)
+        self.file = io.BufferedReader(_SocketReader(self), READ_BYTES)
+        return self.file
 
     def shut_down(self) -> None:
         """End a read that another thread is blocked in; closing the socket would not wake it."""
@@ -97,14 +98,18 @@ class _SocketReader(io.RawIOBase):
         token at a time. Parsing several of them one after the other takes a fraction of the CPU
         time, because the code and its data are still in the processor's caches.
         """
-        ends_at = min(monotonic() + self._deadline.gather_s, self._deadline.ends_at)
+        now = monotonic()
+        ends_at = min(now + self._deadline.gather_s, self._deadline.ends_at)
+        if ends_at <= now:
+            return size
+        # Set once, although the last wait can end late then: setting it costs a system call.
+        self._socket.settimeout(ends_at - now)
         searched = 0
-        while _ANSWER_END.search(buffer, searched, size) is None and size < len(buffer):
-            left_s = ends_at - monotonic()
-            if left_s <= 0:
+        # This runs for each token of an answer.
+        while size < len(buffer) and not _contains_answer_end(bytes(buffer[searched:size])):
+            if monotonic() >= ends_at:
                 break
             searched = max(0, size - _MAX_ANSWER_END_BYTES)
-            self._socket.settimeout(left_s)
             try:
                 received = self._socket.recv_into(buffer[size:])
             except TimeoutError:
@@ -116,3 +121,16 @@ class _SocketReader(io.RawIOBase):
                 break
             size += received
         return size
+
+
+def _contains_answer_end(data: bytes) -> bool:
+    """Return whether an answer, its event stream or a chunked body ends here.
+
+    Searching for each text takes a tenth of the time that a pattern of them would take.
+    """
+    return (
+        b"[DONE]" in data
+        or b"\n0\r\n" in data
+        or b'"finish_reason":"' in data
+        or b'"finish_reason": "' in data
+    )
