@@ -5,11 +5,12 @@ time, and waking the consumer for each word would cost more CPU time than all th
 """
 
 import re
+from concurrent.futures import wait
 from contextlib import ExitStack, closing
 from contextvars import copy_context
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from threading import Semaphore, Thread
+from threading import Semaphore
 from time import monotonic
 from typing import TypeAlias
 
@@ -23,14 +24,19 @@ from vca.conversation.llm import (
     Reasoning,
     cancellation,
 )
+from vca.kit.thread_pool import ThreadPool
 
 THREAD_NAME = "model"
 _MAX_BUFFERED_CHUNKS = 64  # how far the model may be ahead of the consumer
 _JOIN_TIMEOUT_S = 0.25
+_MAX_THREADS = 1_000  # more than the turns of any process, so that no request waits for another
 # Text without one of these completes no spoken chunk. The text after one of them may complete it.
 _CHUNK_MARK = re.compile(r"[^\w\s'’]|\n")
 _MAX_HELD_CHARS = 200
 _NO_SUMMARY = AnswerSummary()
+# Threads start on demand, so after the fork, and are used again: starting one for each request
+# would take a tenth of the CPU time of reading its answer.
+_thread_pool = ThreadPool(_MAX_THREADS, name=THREAD_NAME)
 
 
 @dataclass(frozen=True)
@@ -58,14 +64,8 @@ class StreamReader:
         self._passes_next = True  # the first text, from which the latency is measured
         self.text_arrived_at = monotonic()
         """When the model last sent text that is not white space."""
-        self._thread = Thread(
-            # Copy the context for the log's ids and the request's deadline.
-            target=copy_context().run,
-            args=(self._run_thread, client, request),
-            name=THREAD_NAME,
-            daemon=True,
-        )
-        self._thread.start()
+        # Copy the context for the log's ids and the request's deadline.
+        self._future = _thread_pool.submit(copy_context().run, self._read, client, request)
         if self._outer_token is not None:
             self._outer_callback.enter_context(self._outer_token.on_cancel(self._cancel))
 
@@ -93,14 +93,15 @@ class StreamReader:
         self._cancel_token.cancel()
         while self._take_item(0) is not None:
             pass
-        self._thread.join(_JOIN_TIMEOUT_S)
+        if not self._future.done():
+            wait([self._future], timeout=_JOIN_TIMEOUT_S)
 
     def _cancel(self) -> None:
         """Stop the model and wake the consumer, which may wait for a model that sends nothing."""
         self._cancel_token.cancel()
         self._items.put(StreamEnd())
 
-    def _run_thread(self, client: ModelClient, request: ModelRequest) -> None:
+    def _read(self, client: ModelClient, request: ModelRequest) -> None:
         # Sent if the client raises an unexpected error: the error propagates in this thread, and
         # the call continues.
         stream_end = StreamEnd(

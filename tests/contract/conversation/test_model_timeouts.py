@@ -5,8 +5,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from math import inf
-from threading import Event, Thread, enumerate
-from time import monotonic
+from threading import Event
 
 import pytest
 
@@ -15,7 +14,8 @@ from tests.fakes.hostile_model import repeat_forever
 from tests.fakes.models import Step, StepModel, hanging_step
 from tests.fakes.openai_server import OpenAIServer, openai_server
 from tests.support.concurrency import run_concurrently
-from vca.conversation import engine, stream_reader
+from tests.support.model_readers import readers_end
+from vca.conversation import engine
 from vca.conversation.llm import AnswerSummary, ModelClient, ModelError, ModelRequest, ToolCall
 from vca.conversation.llm.models import LatencyPolicy, Models
 from vca.conversation.llm.openai import OpenAIModel
@@ -57,22 +57,10 @@ def collect_reply(stream: Generator[str, None, Reply]) -> tuple[list[str], Reply
             return spoken_chunks, end.value
 
 
-def reader_threads() -> list[Thread]:
-    return [thread for thread in enumerate() if thread.name == stream_reader.THREAD_NAME]
-
-
-def reader_threads_end(within_s: float) -> bool:
-    """Wait for the threads that read a model; return False if one is still alive."""
-    ends_at = monotonic() + within_s
-    for thread in reader_threads():
-        thread.join(max(0.0, ends_at - monotonic()))
-    return reader_threads() == []
-
-
 @pytest.fixture(autouse=True)
-def _check_reader_threads() -> Iterator[None]:
+def _check_readers() -> Iterator[None]:
     yield
-    assert reader_threads_end(within_s=5)
+    assert readers_end(within_s=5)
 
 
 # --- The filler ------------------------------------------------------------------------------
@@ -184,7 +172,7 @@ def test_the_fallback_model_answers_after_the_first_timeout(steps: list[Step]) -
     assert spoken_chunks == ["I can help."]
     assert (reply.text, reply.model) == ("I can help.", "stand-in")
     assert reply.actions == ()
-    assert reader_threads_end(within_s=5)
+    assert readers_end(within_s=5)
     assert model.closed_count == 1
 
 
@@ -325,7 +313,7 @@ def test_closing_the_stream_stops_the_model() -> None:
     with closing(stream_reply(model)) as stream:
         next(stream)
 
-    assert reader_threads_end(within_s=5)
+    assert readers_end(within_s=5)
     assert model.closed_count == 1
 
 
@@ -335,7 +323,7 @@ def test_a_fast_model_waits_for_its_reader_and_can_be_stopped() -> None:
     with closing(stream_reply(model)) as stream:
         next(stream)
 
-    assert reader_threads_end(within_s=5)
+    assert readers_end(within_s=5)
     assert model.chunk_count < 200
 
 
@@ -381,7 +369,7 @@ def test_a_hundred_turns_with_a_hanging_server_leave_no_thread(server: OpenAISer
     outcomes = run_concurrently([run_turn] * 100)
 
     # The timeout of the client is a minute.
-    assert reader_threads_end(within_s=10)
+    assert readers_end(within_s=10)
     assert outcomes == ["timeout"] * 100
     model.close()
 
@@ -396,5 +384,5 @@ def test_the_fallback_model_replaces_a_hanging_server(server: OpenAIServer) -> N
     )
 
     assert reply.text == "I can help."
-    assert reader_threads_end(within_s=5)
+    assert readers_end(within_s=5)
     model.close()

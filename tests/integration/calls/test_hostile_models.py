@@ -3,7 +3,6 @@
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from threading import enumerate as list_threads
 from time import monotonic, sleep
 from typing import Any
 
@@ -17,6 +16,7 @@ from tests.fakes.models import HangingModel
 from tests.integration.calls.conftest import use_model
 from tests.support.carrier_client import CarrierClient, action_types
 from tests.support.factories import Factory, Platform, Tenant, fresh_number
+from tests.support.model_readers import readers_end
 from vca.conversation.llm import MAX_ARGUMENTS_CHARS, ToolCall
 from vca.conversation.llm.models import LatencyPolicy, Models
 from vca.kit import json
@@ -212,10 +212,8 @@ def test_a_hundred_calls_with_a_hanging_model_end_and_leave_no_turn_running(
     assert {last_type for *_, last_type in action_counts} == {"hang_up"}
     assert {first_type for first_type, *_ in action_counts} <= {"say", "come_back"}
     assert _count_ends(acme) == {("completed", "model_error"): 100}
+    assert readers_end(within_s=10)
     deadline = monotonic() + 10
-    while remaining := [
-        *(thread.name for thread in list_threads() if thread.name.startswith("model")),
-        *polled_turn.running_turns(),
-    ]:
+    while remaining := polled_turn.running_turns():
         assert monotonic() < deadline, remaining
         sleep(0.01)

@@ -6,14 +6,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import repeat
 from math import inf
-from threading import enumerate
 
 import pytest
 
 from tests.contract.suites.llm import ModelContract
 from tests.fakes import hostile_model as hostile
 from tests.fakes.hostile_model import Behaviour, HostileModel, repeat_forever, transfer
-from vca.conversation import engine, localised_phrases, speech_text, stream_reader, tools
+from tests.support.model_readers import readers_end
+from vca.conversation import engine, localised_phrases, speech_text, tools
 from vca.conversation.llm import MAX_ARGUMENTS_CHARS, ModelError, ToolCall
 from vca.conversation.llm.models import LatencyPolicy, Models
 from vca.conversation.transcript import Turn
@@ -22,7 +22,7 @@ from vca.conversation.types import Action, CallFacts, Profile, RefusedTool, Repl
 NOW = datetime(2026, 11, 22, 18, 0, tzinfo=UTC)
 FACTS = CallFacts("+14155550100", "+442079460000", NOW)
 LONG_TIMEOUTS = LatencyPolicy(filler_s=inf, first_s=60, stall_s=60, whole_s=60)
-SHORT_TIMEOUTS = LatencyPolicy(filler_s=inf, first_s=0.1, stall_s=0.1, whole_s=0.3)
+SHORT_TIMEOUTS = LatencyPolicy(filler_s=inf, first_s=0.3, stall_s=0.3, whole_s=0.9)
 TARGETS = {"sales": "Orders and prices", "front desk": ""}
 BASE_PROFILE = Profile("Ada", "receptionist", "We are Acme.")
 PROFILES = {
@@ -201,10 +201,7 @@ def test_an_endless_answer_is_ended_and_leaves_no_thread(chunks: tuple[str, ...]
         assert_speakable(spoken_chunks, reply.text)
         assert (reply.text, reply.actions) == (expected_text, ())
 
-    reader_threads = [thread for thread in enumerate() if thread.name == stream_reader.THREAD_NAME]
-    for thread in reader_threads:
-        thread.join(5)
-    assert not [thread for thread in reader_threads if thread.is_alive()]
+    assert readers_end(within_s=5)
 
 
 def test_a_model_request_contains_no_number_of_a_transfer_target() -> None:

@@ -6,7 +6,7 @@ reply from the database once it is stored.
 """
 
 from collections.abc import Generator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -19,6 +19,7 @@ from vca.conversation import redaction, speech_text
 from vca.conversation.llm import cancellation
 from vca.conversation.llm.cancellation import CancelToken
 from vca.conversation.llm.models import Models
+from vca.kit.thread_pool import ThreadPool
 from vca.observability import log
 from vca.telephony.types import Poll
 from vca.tenant.calls.core import call_services, state_machine
@@ -59,7 +60,7 @@ class _RunningTurn:
 
 
 # Threads start on demand, so after the fork. A process that shuts down waits for them.
-_executor = ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="turn")
+_thread_pool = ThreadPool(_MAX_THREADS, name="turn")
 _running_turns: dict[TurnKey, _RunningTurn] = {}
 # The calls whose turns run in this process, also those that no carrier polls for yet.
 _calls_by_token: dict[CancelToken, UUID] = {}
@@ -75,7 +76,7 @@ def start_turn(
     chunks: list[SpokenChunk] = []
     cancel_token = CancelToken()
     _calls_by_token[cancel_token] = ref.call_id
-    future = _executor.submit(copy_context().run, _consume_turn, turn, chunks, cancel_token)
+    future = _thread_pool.submit(copy_context().run, _consume_turn, turn, chunks, cancel_token)
     future.add_done_callback(lambda _: _calls_by_token.pop(cancel_token))
     result = _result_in_time(future)
     if result is not None:
