@@ -14,7 +14,7 @@ from tests.support import admin_db
 from tests.support.carrier_adapter import PROVIDER_TYPE
 from tests.support.factories import Factory, Tenant, fresh_number
 from vca.tenancy.session import tenant_session
-from vca.tenant.calls.core import live_usage, record
+from vca.tenant.calls.core import live_usage, turn_records
 
 _HIGH_LIMITS_SQL = """
 UPDATE settings SET limits = '{"concurrent_calls": 1000}',
@@ -53,7 +53,7 @@ class ChaosTenant:
     def speakers(self, call_id: UUID) -> list[str]:
         """Return the speakers of a call's turns, in order."""
         with tenant_session(self.tenant.ref) as session:
-            return [turn.speaker for turn in record.load_turns(session, call_id)]
+            return [turn.speaker for turn in turn_records.load_turns(session, call_id)]
 
     def recording_status(self, call_id: UUID) -> tuple[str, str] | None:
         """Return the status of a call's recording and of the carrier's copy, or None."""

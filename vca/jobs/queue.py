@@ -8,17 +8,16 @@ from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from vca.kit import json
+from vca.kit import db, json
 
 Task = TypeVar("Task", bound=Callable[..., None])
 
 TASKS: dict[str, Callable[..., None]] = {}
 _admission_check: Callable[[UUID], None] | None = None
-_ENQUEUE = text("SELECT jobs.enqueue(:task, CAST(:args AS jsonb), :run_at, :lock)")
-_WITHDRAW = text("SELECT jobs.withdraw(:lock)")
+_ENQUEUE = "SELECT jobs.enqueue(%(task)s, %(args)s::jsonb, %(run_at)s, %(lock)s)"
+_WITHDRAW = "SELECT jobs.withdraw(%(lock)s)"
 
 
 def task(name: str) -> Callable[[Task], Task]:
@@ -55,13 +54,14 @@ def enqueue(
 ) -> None:
     """Enqueue the job `name`, to run after the session's commit and not before `run_at`.
 
-    In a tenant's transaction, the tenant id is added to the arguments. While a job with the same
-    `lock` is waiting, no second one is created; locks are separate for each tenant.
+    It is sent with the session's next statement and costs no round trip of its own. In a tenant's
+    transaction, the tenant id is added to the arguments. While a job with the same `lock` is
+    waiting, no second one is created; locks are separate for each tenant.
     """
     parameters = {"task": name, "args": json.dumps(args).decode(), "run_at": run_at, "lock": lock}
-    session.execute(_ENQUEUE, parameters)
+    db.defer_statement(session.connection(), _ENQUEUE, parameters)
 
 
 def withdraw(session: Session, *, lock: str) -> None:
     """Remove the tenant's waiting job with this lock, if there is one."""
-    session.execute(_WITHDRAW, {"lock": lock})
+    db.defer_statement(session.connection(), _WITHDRAW, {"lock": lock})

@@ -1,12 +1,9 @@
 """The audit log: each change and each read of content writes one entry; nothing else does."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import event
 
 from tests.support import pii_sentinel
 from tests.support.api import Api, ApiResponse
@@ -14,9 +11,8 @@ from tests.support.db_snapshot import SnapshotChecker
 from tests.support.factories import Platform, Tenant, assert_created, fresh_number
 from tests.support.operations import Operation, build_body
 from tests.support.populated_tenant import PopulatedTenant, SignedCarrierClient, body_values
+from tests.support.sent_sql import record_sent_sql
 from vca.audit import redaction
-from vca.kit import db
-from vca.kit.db import dialect
 from vca.telephony.adapter import TelephonyError
 
 TENANT_PATH = "/api/tenants/{tenant_id}"
@@ -284,42 +280,21 @@ def test_a_streamed_turn_and_a_head_of_a_recording_write_one_entry_each(
     ]
 
 
-@contextmanager
-def _sql_statements(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Yield the SQL that is sent to the server, except the query for the API key."""
-    statements: list[str] = []
-    send = dialect._execute
-
-    def record_and_execute(connection: Any, statement: str) -> None:
-        statements.append(statement)
-        send(connection, statement)
-
-    def record_statement(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        statements.append(statement)
-
-    engine = db.current_database().engine
-    event.listen(engine, "before_cursor_execute", record_statement)
-    with monkeypatch.context() as patched:
-        patched.setattr(dialect, "_execute", record_and_execute)
-        try:
-            yield statements
-        finally:
-            event.remove(engine, "before_cursor_execute", record_statement)
-
-
 def test_an_audit_entry_needs_no_extra_round_trip(
     populated_acme: PopulatedTenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with _sql_statements(monkeypatch) as content_sql:
+    populated_acme.tenant.get("/messages")  # the first request opens a connection
+    with record_sent_sql(monkeypatch) as content_sql:
         populated_acme.tenant.get("/messages")
-    with _sql_statements(monkeypatch) as change_sql:
+    with record_sent_sql(monkeypatch) as change_sql:
         populated_acme.tenant.patch("/settings", {"time_zone": "Europe/Paris"})
-    with _sql_statements(monkeypatch) as unaudited_sql:
+    with record_sent_sql(monkeypatch) as unaudited_sql:
         populated_acme.tenant.get("/ai-profiles")
 
-    for statements in (content_sql, change_sql):
-        assert "audit_entries" not in "".join(statements[:-1])
-        assert statements[-1].startswith("INSERT INTO audit_entries")
-        assert statements[-1].endswith("; COMMIT")
-    assert unaudited_sql[-1] == "COMMIT"
+    for round_trips in (content_sql, change_sql):
+        assert not [sql for sql in round_trips[:-1] if "audit_entries" in "".join(sql)]
+        *_, insertion, commit = round_trips[-1]
+        assert insertion.startswith("INSERT INTO audit_entries")
+        assert commit == "COMMIT"
+    assert unaudited_sql[-1] == ("COMMIT",)
     assert len(unaudited_sql) == len(content_sql)

@@ -65,7 +65,7 @@ class TransactionMonitor:
 def _is_in_transaction(connection: Any) -> bool:
     """Return whether a transaction is open, or will be with the next statement."""
     is_idle = connection.info.transaction_status == TRANSACTION_STATUS_IDLE
-    return not is_idle or connection.begin_sql != ""
+    return not is_idle or bool(connection.deferred_sql)
 
 
 class MonitoredCarrier(RealCallerCarrier):

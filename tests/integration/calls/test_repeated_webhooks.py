@@ -22,7 +22,7 @@ from vca.conversation.llm.openai import OpenAIModel
 from vca.kit import clock
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.carrier_webhooks import polled_turn
-from vca.tenant.calls.core import record
+from vca.tenant.calls.core import record, turn_records
 from vca.tenant.calls.core.call_services import CallState, current_services
 from vca.tenant.calls.turns import turn_handler
 
@@ -53,7 +53,7 @@ def _store_utterance(state: str, text: str) -> None:
     ref = current_services().verify_state(state).ref
     with tenant_session(ref.tenant) as session:
         record.lock_call_context(session, ref.call_id)
-        record.insert_turn(
+        turn_records.insert_turn(
             session, ref.call_id, sequence=2, speaker="caller", text=text, started_at=clock.now()
         )
 

@@ -10,11 +10,16 @@ import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
+from tests.support.factories import Tenant
+from vca.kit import db
 from vca.kit.db import Database
+from vca.tenancy.session import tenant_session
 from vca.tenant.ai_profiles.models import AiProfile
 
 MakePool = Callable[..., Database]
 Value = TypeVar("Value")
+SET_NOTE = "UPDATE settings SET variables = jsonb_build_object('note', %(note)s::text)"
+_NOTE_QUERY = "SELECT variables->>'note' FROM settings"
 DEFAULT_PATH = '"$user", public'
 
 
@@ -23,6 +28,23 @@ def search_path_and_tenant(connection: Session | Connection) -> tuple[str, str]:
     query = "SELECT current_setting('search_path'), current_setting('vca.tenant_id', true)"
     path, tenant_id = connection.execute(text(query)).one()
     return path, tenant_id or ""
+
+
+def read_note(session: Session) -> str | None:
+    """Return what `SET_NOTE` has stored."""
+    note: str | None = session.scalar(text(_NOTE_QUERY))
+    return note
+
+
+def note_of(tenant: Tenant) -> str | None:
+    """Return the tenant's note, from a session of its own."""
+    with tenant_session(tenant.ref) as session:
+        return read_note(session)
+
+
+def defer_note(session: Session, note: str, statement: str = SET_NOTE) -> None:
+    """Defer a statement with this note."""
+    db.defer_statement(session.connection(), statement, {"note": note})
 
 
 def backend_pid(connection: Session | Connection) -> int:

@@ -7,13 +7,16 @@ from uuid import uuid4
 
 import psycopg2
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.orm import Session
 
 from tests.integration.tenancy.session_state import (
     DEFAULT_PATH,
+    SET_NOTE,
     MakePool,
+    defer_note,
+    note_of,
     search_path_and_tenant,
 )
 from tests.support.factories import Tenant
@@ -29,14 +32,6 @@ from vca.tenancy.session import (
     public_connection,
     public_session,
     tenant_session,
-)
-from vca.tenant.settings.models import Settings
-
-_NOTE = text("SELECT variables->>'note' FROM settings")
-_SET_NOTE = "UPDATE settings SET variables = jsonb_build_object('note', %(note)s::text)"
-_ADD_TO_NOTE = (
-    "UPDATE settings SET variables ="
-    " jsonb_build_object('note', concat(variables->>'note', %(note)s::text))"
 )
 
 
@@ -81,16 +76,6 @@ def open_cursor(session: Session) -> Any:
     return session.connection().connection.cursor()
 
 
-def note_of(tenant: Tenant) -> str | None:
-    with tenant_session(tenant.ref) as session:
-        note: str | None = session.scalar(_NOTE)
-        return note
-
-
-def set_note_at_commit(session: Session, note: str, statement: str = _SET_NOTE) -> None:
-    db.set_commit_sql(session.connection(), statement, {"note": note})
-
-
 # --- Round trips ---
 
 
@@ -112,8 +97,8 @@ def _savepoint(session: Session) -> None:
     session.connection().begin_nested()
 
 
-def _only_at_commit(session: Session) -> None:
-    set_note_at_commit(session, "hello")
+def _only_deferred(session: Session) -> None:
+    defer_note(session, "hello")
 
 
 @pytest.mark.parametrize(
@@ -123,10 +108,10 @@ def _only_at_commit(session: Session) -> None:
         (_execute_bytes, 2),
         (_execute_many, 3),
         (_savepoint, 2),
-        (_only_at_commit, 1),
+        (_only_deferred, 1),
         (lambda _: None, 1),
     ],
-    ids=["execute", "bytes", "executemany", "savepoint", "at commit", "nothing"],
+    ids=["execute", "bytes", "executemany", "savepoint", "deferred", "nothing"],
 )
 def test_begin_and_the_identity_check_take_no_round_trip_of_their_own(
     run: Callable[[Session], object],
@@ -229,7 +214,7 @@ def test_a_first_statement_that_was_not_executed_does_not_move_the_next_out_of_t
         with pytest.raises((StatementError, ValueError)):
             session.connection().exec_driver_sql(statement, parameters)
         assert search_path_and_tenant(session) == (acme.ref.schema, acme.id)
-        session.connection().exec_driver_sql(_SET_NOTE, {"note": "lost"})
+        session.connection().exec_driver_sql(SET_NOTE, {"note": "lost"})
         session.rollback()
 
     assert note_of(acme) is None
@@ -244,7 +229,7 @@ def test_a_savepoint_can_be_the_first_statement(acme: Tenant) -> None:
     with tenant_session(acme.ref) as session:
         with pytest.raises(DBAPIError), session.begin_nested():
             session.execute(text("SELECT 1 / 0"))
-        session.connection().exec_driver_sql(_SET_NOTE, {"note": "after"})
+        session.connection().exec_driver_sql(SET_NOTE, {"note": "after"})
 
     assert note_of(acme) == "after"
 
@@ -254,95 +239,6 @@ def test_an_owner_session_sends_its_begin_with_the_first_statement(
 ) -> None:
     with owner_session(acme.ref, database=owner_database) as session:
         assert search_path_and_tenant(session) == (acme.ref.schema, acme.id)
-
-
-# --- Statements at the commit ---
-
-
-def test_a_statement_at_the_commit_is_executed_there(
-    acme: Tenant, database: Database, proxy: RecordingProxy
-) -> None:
-    with tenant_session(acme.ref, database=database) as session:
-        session.execute(select(Settings.id))
-        set_note_at_commit(session, "50% of %s")
-        assert session.scalar(_NOTE) is None
-
-    assert len(proxy.strings) == 3
-    assert note_of(acme) == "50% of %s"
-
-
-def test_several_statements_at_the_commit_keep_their_order(acme: Tenant) -> None:
-    with tenant_session(acme.ref) as session:
-        for note in "abc":
-            set_note_at_commit(session, note, _ADD_TO_NOTE)
-
-    assert note_of(acme) == "abc"
-
-
-@pytest.mark.parametrize(
-    ("rolled_back", "note"), [("outer", "ae"), ("inner", "abde"), ("neither", "abcde")]
-)
-def test_a_statement_for_the_commit_is_dropped_with_its_savepoint(
-    acme: Tenant, rolled_back: str, note: str
-) -> None:
-    with tenant_session(acme.ref) as session:
-        set_note_at_commit(session, "a", _ADD_TO_NOTE)
-        with session.begin_nested() as outer:
-            set_note_at_commit(session, "b", _ADD_TO_NOTE)
-            with session.begin_nested() as inner:
-                set_note_at_commit(session, "c", _ADD_TO_NOTE)
-                if rolled_back == "inner":
-                    inner.rollback()
-            set_note_at_commit(session, "d", _ADD_TO_NOTE)
-            if rolled_back == "outer":
-                outer.rollback()
-        set_note_at_commit(session, "e", _ADD_TO_NOTE)
-
-    assert note_of(acme) == note
-
-
-@pytest.mark.parametrize("has_statement", [True, False])
-def test_a_failing_statement_at_the_commit_raises_and_nothing_is_committed(
-    has_statement: bool, acme: Tenant, globex: Tenant, make_pool: MakePool
-) -> None:
-    database = make_pool(1)
-
-    def change_notes() -> None:
-        with tenant_session(acme.ref, database=database) as session:
-            if has_statement:
-                session.connection().exec_driver_sql(_SET_NOTE, {"note": "a"})
-            set_note_at_commit(session, "b")
-            set_note_at_commit(session, "x", "SELECT %(note)s::uuid")
-            set_note_at_commit(session, "c")
-
-    with pytest.raises((DBAPIError, psycopg2.Error)) as error:
-        change_notes()
-
-    assert db.sqlstate(error.value) == "22P02"
-    with tenant_session(globex.ref, database=database) as session:
-        assert search_path_and_tenant(session) == (globex.ref.schema, globex.id)
-    assert (note_of(acme), note_of(globex)) == (None, None)
-
-
-@pytest.mark.parametrize("first_statement", [None, "SELECT 1", "SELECT 1 / 0", "SELEC"])
-def test_a_statement_for_the_commit_of_a_failed_session_does_not_reach_the_next_tenant(
-    first_statement: str | None, acme: Tenant, globex: Tenant, make_pool: MakePool
-) -> None:
-    database = make_pool(1)
-
-    def fail() -> None:
-        with tenant_session(acme.ref, database=database) as session:
-            set_note_at_commit(session, "acme's note")
-            if first_statement is not None:
-                session.execute(text(first_statement))
-            raise KeyError
-
-    with pytest.raises((KeyError, DBAPIError)):
-        fail()
-    with tenant_session(globex.ref, database=database) as session:
-        session.execute(select(Settings.id))
-
-    assert (note_of(acme), note_of(globex)) == (None, None)
 
 
 # --- The connection afterwards ---
@@ -358,7 +254,7 @@ def test_two_tenants_alternate_on_one_connection(
             with tenant_session(tenant.ref, database=database) as session:
                 if number % 3:
                     assert search_path_and_tenant(session) == (tenant.ref.schema, tenant.id)
-                set_note_at_commit(session, f"{tenant.id} {number}")
+                defer_note(session, f"{tenant.id} {number}")
 
     assert [note_of(acme), note_of(globex)] == [f"{acme.id} 19", f"{globex.id} 19"]
 

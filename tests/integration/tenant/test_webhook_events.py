@@ -6,15 +6,15 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from flask import Flask
-from sqlalchemy import event, text
+from sqlalchemy import text
 
 from tests.fakes.http_receiver import HttpReceiver
 from tests.support import admin_db
 from tests.support.factories import Factory, Platform, Tenant
 from tests.support.populated_tenant import cursor_of
+from tests.support.sent_sql import record_sent_sql
 from tests.support.webhooks import emit_event, received_requests, received_types, register_webhook
-from vca.kit import clock, db
+from vca.kit import clock
 from vca.registry.webhooks import deliveries, payloads
 from vca.registry.webhooks.platform_scope import PLATFORM_SCOPE
 from vca.tenancy import citus
@@ -195,27 +195,22 @@ def test_events_of_a_call_with_long_texts_are_small(
 
 
 def test_on_citus_no_statement_on_a_tenant_table_enqueues_a_job(
-    app: Flask, acme: Tenant, world: Factory, endpoint: HttpReceiver
+    acme: Tenant, world: Factory, endpoint: HttpReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     register_webhook(acme, endpoint)
     acme.profile()
     number = acme.number()["did_number"]
-    statements: list[str] = []
-    engine = db.current_database().engine
-
-    def record_statement(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        statements.append(statement)
-
-    event.listen(engine, "before_cursor_execute", record_statement)
     citus.set_enabled(True)
     try:
-        call_id = acme.simulate(number)["call_id"]
-        acme.post(f"/calls/{call_id}/hangup")
+        with record_sent_sql(monkeypatch) as round_trips:
+            call_id = acme.simulate(number)["call_id"]
+            acme.post(f"/calls/{call_id}/hangup")
     finally:
         citus.set_enabled(False)
-        event.remove(engine, "before_cursor_execute", record_statement)
     world.run_jobs(acme)
 
+    statements = [statement for round_trip in round_trips for statement in round_trip]
+    assert [statement for statement in statements if "jobs.enqueue" in statement]
     tables = re.compile(r"\b(INTO|UPDATE|FROM) (events|calls|webhook\w+)\b")
     assert not [
         statement
@@ -227,26 +222,19 @@ def test_on_citus_no_statement_on_a_tenant_table_enqueues_a_job(
     assert "webhooks.forget" in _waiting_jobs(acme)
 
 
-def test_call_events_are_inserted_by_the_statement_that_stores_the_call(
-    app: Flask, acme: Tenant
+def test_call_events_are_inserted_in_the_round_trip_that_stores_the_call(
+    acme: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each round trip to the database would delay the answer to an inbound call."""
     acme.profile()
     number = acme.number()["did_number"]
-    statements: list[str] = []
-    engine = db.current_database().engine
+    with record_sent_sql(monkeypatch) as round_trips:
+        call_id = acme.simulate(number)["call_id"]
+        acme.post(f"/calls/{call_id}/hangup")
 
-    def record_statement(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        statements.append(statement)
-
-    event.listen(engine, "before_cursor_execute", record_statement)
-    call_id = acme.simulate(number)["call_id"]
-    acme.post(f"/calls/{call_id}/hangup")
-    event.remove(engine, "before_cursor_execute", record_statement)
-
-    event_statements = [sql for sql in statements if "INSERT INTO events" in sql]
-    assert ["INSERT INTO calls" in sql for sql in event_statements] == [True, False]
-    assert ["UPDATE calls" in sql for sql in event_statements] == [False, True]
+    event_strings = [sql for sql in map("".join, round_trips) if "INSERT INTO events" in sql]
+    assert ["INSERT INTO calls" in sql for sql in event_strings] == [True, False]
+    assert ["UPDATE calls" in sql for sql in event_strings] == [False, True]
 
 
 def _waiting_jobs(tenant: Tenant) -> list[str]:

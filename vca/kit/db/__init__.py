@@ -16,7 +16,12 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from vca.kit.db.breaker import Breaker
-from vca.kit.db.dialect import first_statement_failed, set_begin_sql, set_commit_sql
+from vca.kit.db.dialect import (
+    defer_statement,
+    first_statement_failed,
+    run_transaction,
+    set_begin_sql,
+)
 from vca.kit.db.errors import (
     DatabaseBusy,
     DatabaseFailure,
@@ -38,6 +43,7 @@ __all__ = [
     "DatabaseUnavailable",
     "constraint_name",
     "current_database",
+    "defer_statement",
     "execute_script",
     "failure_for",
     "fetch_one",
@@ -47,8 +53,8 @@ __all__ = [
     "observe_pool_wait",
     "record_schema_use",
     "record_table_use",
+    "run_transaction",
     "set_begin_sql",
-    "set_commit_sql",
     "set_current_database",
     "sqlstate",
     "statement_timeout_scope",

@@ -1,7 +1,7 @@
 """psycopg2 in autocommit mode under SQLAlchemy; the caller defines how a transaction begins.
 
-The SQL that begins a transaction is sent with its first statement, and SQL can be sent with its
-COMMIT, so that a short transaction takes two round trips.
+The SQL that begins a transaction is sent with its first statement, and a statement whose result
+nobody needs with the next one, so that a short transaction takes two round trips.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -27,72 +27,60 @@ NAME = "vca"
 
 
 class _Connection(psycopg2.extensions.connection):  # type: ignore[misc] # no stubs
-    """A connection that sends the SQL of BEGIN with the first statement of the transaction."""
+    """A connection that sends deferred SQL together with the next statement of the transaction."""
 
     next_begin_sql: str | None = None
     """The SQL that begins the next transaction."""
-    begin_sql: str = ""
-    """The SQL to send before the next statement."""
-    commit_sql: tuple[str, ...] = ()
-    """The statements to send with the COMMIT of the transaction."""
-    commit_sql_at_savepoints: Mapping[str, tuple[str, ...]] = {}
-    """Those statements as they were at each savepoint, by its name."""
+    begins: bool = False
+    """Whether the deferred SQL starts with that of BEGIN."""
     first_statement_failed: bool = False
     """Whether the statement failed that was sent with the SQL of BEGIN."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.deferred_sql: list[str] = []
+        """The statements to send before the next one."""
+
     def begin(self, begin_sql: str) -> None:
-        """Send this SQL with the next statement."""
-        self.begin_sql = begin_sql
+        """Begin a transaction with this SQL, which is sent with its first statement."""
+        self.deferred_sql, self.begins = [begin_sql], True
         self.first_statement_failed = False
 
     def discard_sql(self) -> None:
         """Send nothing of a transaction in the next one, which can be another tenant's."""
-        self.next_begin_sql, self.begin_sql = None, ""
-        self.commit_sql, self.commit_sql_at_savepoints = (), {}
-
-    def take_begin_sql(self) -> str:
-        """Return the SQL to send now, once."""
-        begin_sql, self.begin_sql = self.begin_sql, ""
-        return begin_sql
-
-    def take_commit_sql(self) -> tuple[str, ...]:
-        """Return the statements to send with the COMMIT, once."""
-        commit_sql = self.commit_sql
-        self.commit_sql, self.commit_sql_at_savepoints = (), {}
-        return commit_sql
+        self.next_begin_sql, self.deferred_sql, self.begins = None, [], False
 
 
 class _Cursor(psycopg2.extensions.cursor):  # type: ignore[misc] # no stubs
-    """A cursor that sends the connection's pending SQL of BEGIN first."""
+    """A cursor that sends the connection's deferred SQL first."""
 
     connection: _Connection
 
     @override
     def execute(self, query: Any, vars: Any = None) -> None:
-        if not self.connection.begin_sql:
+        connection = self.connection
+        if not connection.deferred_sql:
             super().execute(query, vars)
             return
-        # The values are inserted first: BEGIN's SQL may contain a percent sign. If that fails,
+        # The values are inserted first: the deferred SQL may contain a percent sign. If that fails,
         # BEGIN is still to be sent: the next statement would run outside the transaction.
         statement = self.mogrify(query, vars).decode()
-        begin_sql = self.connection.take_begin_sql()
+        deferred_sql, connection.deferred_sql = connection.deferred_sql, []
+        begins, connection.begins = connection.begins, False
         try:
-            super().execute(f"{begin_sql}; {statement}")
+            super().execute("; ".join((*deferred_sql, statement)))
         except psycopg2.Error:
-            self.connection.first_statement_failed = True
-            if self.connection.get_transaction_status() == _IDLE:
+            connection.first_statement_failed = begins
+            if begins and connection.get_transaction_status() == _IDLE:
                 # The server could not parse the string, and executed nothing of it.
-                self.connection.begin_sql = begin_sql
+                connection.deferred_sql, connection.begins = deferred_sql, True
             raise
 
     @override
     def executemany(self, query: Any, vars_list: Iterable[Any]) -> None:
-        self._begin()
-        super().executemany(query, vars_list)
-
-    def _begin(self) -> None:
-        if self.connection.begin_sql:
+        if self.connection.deferred_sql:
             self.execute("SELECT")
+        super().executemany(query, vars_list)
 
 
 class Dialect(PGDialect_psycopg2):
@@ -131,14 +119,12 @@ class Dialect(PGDialect_psycopg2):
     @override
     def do_commit(self, dbapi_connection: Any) -> None:
         driver_connection = dbapi_connection.driver_connection
-        if _in_transaction(dbapi_connection) or driver_connection.begin_sql:
-            commit_sql = driver_connection.take_commit_sql()
+        if _in_transaction(dbapi_connection) or driver_connection.deferred_sql:
             try:
-                _execute(dbapi_connection, "; ".join((*commit_sql, "COMMIT")))
+                _execute(dbapi_connection, "COMMIT")
             except psycopg2.Error:
                 # SQLAlchemy does not roll back after a failed commit.
-                if _in_transaction(dbapi_connection):
-                    _execute(dbapi_connection, "ROLLBACK")
+                self.do_rollback(dbapi_connection)
                 raise
 
     @override
@@ -148,19 +134,11 @@ class Dialect(PGDialect_psycopg2):
             _execute(dbapi_connection, "ROLLBACK")
 
     @override
-    def do_savepoint(self, connection: Connection, name: str) -> None:
-        super().do_savepoint(connection, name)  # type: ignore[no-untyped-call] # untyped there
-        driver_connection: Any = connection.connection.driver_connection
-        driver_connection.commit_sql_at_savepoints = {
-            **driver_connection.commit_sql_at_savepoints,
-            name: driver_connection.commit_sql,
-        }
-
-    @override
     def do_rollback_to_savepoint(self, connection: Connection, name: str) -> None:
-        super().do_rollback_to_savepoint(connection, name)  # type: ignore[no-untyped-call]
+        # The savepoint was sent with all that was deferred before it.
         driver_connection: Any = connection.connection.driver_connection
-        driver_connection.commit_sql = driver_connection.commit_sql_at_savepoints[name]
+        driver_connection.deferred_sql.clear()
+        super().do_rollback_to_savepoint(connection, name)  # type: ignore[no-untyped-call]
 
 
 registry.register(f"postgresql.{NAME}", __name__, "Dialect")
@@ -177,20 +155,39 @@ def set_begin_sql(connection: Connection, statements: str) -> None:
         driver_connection.next_begin_sql = statements
 
 
-def set_commit_sql(connection: Connection, statement: str, parameters: Mapping[str, Any]) -> None:
-    """Add a statement to run in the same round trip as the commit of the transaction.
+def defer_statement(connection: Connection, statement: str, parameters: Mapping[str, Any]) -> None:
+    """Send a statement together with the next one of the transaction, or with its commit.
 
-    If the statement fails, the commit raises its error. A statement that was added inside a
-    savepoint is dropped if the savepoint is rolled back. Other drivers execute the statement
-    immediately.
+    It costs no round trip of its own, and its result is discarded. If it fails, the next statement
+    raises its error. Other drivers execute it immediately.
     """
     if not isinstance(connection.dialect, Dialect):
         connection.exec_driver_sql(statement, dict(parameters))
         return
     driver_connection: Any = connection.connection.driver_connection
     with driver_connection.cursor() as cursor:
-        sql = cursor.mogrify(statement, parameters).decode()
-    driver_connection.commit_sql = (*driver_connection.commit_sql, sql)
+        driver_connection.deferred_sql.append(cursor.mogrify(statement, parameters).decode())
+
+
+def run_transaction(
+    connection: Connection, begin_sql: str, statements: str, parameters: Mapping[str, Any]
+) -> list[tuple[Any, ...]]:
+    """Execute a whole transaction in one round trip; return the rows of its last statement.
+
+    `begin_sql` begins with BEGIN. It is left out, because the server executes statements that
+    arrive as one string in one transaction, and commits or rolls it back by itself. Raises
+    psycopg2.Error.
+    """
+    pool_connection: Any = connection.connection
+    session_settings = pool_connection.info.get(SESSION_SETTINGS_KEY)
+    start_sql = [session_settings] if session_settings else []
+    start_sql.append(begin_sql.removeprefix("BEGIN; "))
+    with pool_connection.cursor() as cursor:
+        # The values are inserted first: the SQL before the statements may contain a percent sign.
+        sql = cursor.mogrify(statements, parameters).decode()
+        cursor.execute("; ".join((*start_sql, sql)))
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+        return rows
 
 
 def first_statement_failed(connection: Connection) -> bool:

@@ -74,14 +74,10 @@ def _write_entries(session: Session) -> None:
 
 
 def _insert_rows(session: Session, statement: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert the rows; the last one is sent together with the commit.
-
-    Only the command line writes more than one row.
-    """
+    """Insert the rows together with the commit."""
     connection = session.connection()
-    for row in rows[:-1]:
-        connection.exec_driver_sql(statement, dict(row))
-    db.set_commit_sql(connection, statement, rows[-1])
+    for row in rows:
+        db.defer_statement(connection, statement, row)
 
 
 def _is_new(audit_context: AuditContext, row: Mapping[str, Any]) -> bool:

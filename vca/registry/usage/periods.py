@@ -10,7 +10,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from vca.kit import json
+from vca.kit import db, json
 from vca.kit.paging import Listing, Page, PageRequest
 from vca.registry.usage.models import PlanVersion, UsagePeriod
 from vca.registry.usage.rating import NO_USAGE, Plan, UsageAmount, parse_plan, total_amount
@@ -91,7 +91,7 @@ def store_month(
     """Store the sums of a locked month."""
     sums = {"amount": total_amount(kinds.values()), "kinds": _json_text(_sums_document(kinds))}
     parameters = {"period": period, "told": _json_text(list(notified_thresholds)), **sums}
-    session.connection().exec_driver_sql(_STORE_MONTH, parameters)
+    db.defer_statement(session.connection(), _STORE_MONTH, parameters)
 
 
 def list_page(session: Session, *, page: PageRequest, period: date, **filters: UUID) -> Page:

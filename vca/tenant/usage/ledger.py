@@ -10,10 +10,10 @@ from itertools import groupby
 from typing import Any, Literal
 from uuid import UUID, uuid5
 
-from sqlalchemy import insert, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from vca.kit import clock
+from vca.kit import clock, db, json
 from vca.kit.errors import Conflict, NotFound
 from vca.registry.usage import periods, rating
 from vca.registry.usage.periods import UsageMonth
@@ -23,7 +23,21 @@ from vca.tenant.usage.models import UsageFact
 from vca.tenant.webhooks import events
 
 Leg = Literal["agent", "call", "transfer", "forward"]
-_ADD = insert(UsageFact.__table__)  # type: ignore[arg-type] # typed as FromClause
+_INSERT_FACTS = """
+INSERT INTO usage_facts (
+    id, tenant_id, key, kind, leg, quantity, included, unit_price, price_per, amount, plan,
+    plan_version, period, call_id, phone_number_id, reverses, occurred_at, noted_at
+)
+SELECT
+    id, current_setting('vca.tenant_id')::uuid, key, kind, leg, quantity, included, unit_price,
+    price_per, amount, plan, plan_version, period, call_id, phone_number_id, reverses, occurred_at,
+    noted_at
+FROM jsonb_to_recordset(%(facts)s) AS f (
+    id uuid, key text, kind text, leg text, quantity bigint, included bigint, unit_price bigint,
+    price_per bigint, amount bigint, plan text, plan_version integer, period date, call_id uuid,
+    phone_number_id uuid, reverses uuid, occurred_at timestamptz, noted_at timestamptz
+)
+"""
 _KNOWN_FACTS_SQL = """
 SELECT ARRAY(SELECT id::text FROM usage_facts WHERE id = ANY(%(ids)s::uuid[])), spend_cap
 FROM settings
@@ -141,7 +155,8 @@ def _write_month(
     """Write the facts, the new sums of the month, and events for the thresholds that they reach."""
     if not rows:
         return
-    session.connection().execute(_ADD, rows)
+    facts = json.dumps(rows).decode()
+    db.defer_statement(session.connection(), _INSERT_FACTS, {"facts": facts})
     month = replace(month, amount=rating.total_amount(month.kinds.values()))
     reached_events = dict(thresholds.newly_reached(month, spend_cap=spend_cap))
     notified = [*month.notified_thresholds, *reached_events]

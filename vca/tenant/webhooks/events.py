@@ -11,10 +11,9 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import CursorResult
 from sqlalchemy.orm import Session
 
-from vca.kit import clock, json
+from vca.kit import clock, db, json
 from vca.kit.paging import Listing, Page, PageRequest
 from vca.registry.webhooks import payloads, retention
 from vca.registry.webhooks.delivery_worker import DELIVERY_LIFETIME
@@ -102,31 +101,19 @@ class Event:
 
 
 def emit(session: Session, *events: Event, now: datetime | None = None) -> None:
-    """Store the events and schedule their deliveries when the transaction commits."""
+    """Store the events and schedule their deliveries when the transaction commits.
+
+    Outside of a Citus cluster this takes no round trip of its own.
+    """
     if not events:
         return
     connection, parameters = session.connection(), _parameters(events, now or clock.now())
     if citus.is_enabled():
         shard_result = connection.exec_driver_sql(_EMIT_ON_SHARD_SQL, parameters).scalar_one()
         shard_result = {"there": json.dumps(shard_result).decode()}
-        connection.exec_driver_sql(_EMIT_ON_COORDINATOR_SQL, {**parameters, **shard_result})
+        db.defer_statement(connection, _EMIT_ON_COORDINATOR_SQL, {**parameters, **shard_result})
     else:
-        connection.exec_driver_sql(_EMIT_SQL, parameters)
-
-
-def execute_and_emit(
-    session: Session, statement: str, parameters: Mapping[str, Any], *, events: Sequence[Event]
-) -> CursorResult[Any]:
-    """Emit the events and execute a statement in one round trip; return the statement's result.
-
-    Its parameters must not have names that begin with `told`.
-    """
-    if events and not citus.is_enabled():
-        statement = f"{_EMIT_SQL}; {statement}"
-        parameters = {**_parameters(events, clock.now()), **parameters}
-    else:
-        emit(session, *events)
-    return session.connection().exec_driver_sql(statement, dict(parameters))
+        db.defer_statement(connection, _EMIT_SQL, parameters)
 
 
 def _parameters(events: Sequence[Event], now: datetime) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from flask import Flask
 
 from tests.integration.calls.accounts.conftest import OTHER_CARRIER_BASE_PATH, list_calls
 from tests.support.accounts import (
@@ -20,7 +19,7 @@ from tests.support.accounts import (
 from tests.support.api import Api
 from tests.support.carrier_client import CarrierClient, spoken_text
 from tests.support.factories import Factory, Tenant, fresh_number
-from vca.kit.db import dialect
+from tests.support.sent_sql import record_sent_sql
 from vca.telephony.providers import ADAPTERS
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core.call_services import current_services
@@ -30,7 +29,7 @@ from vca.tenant.telephony_accounts.models import TelephonyAccount
 
 # The number of round trips to the database of an inbound call, an utterance, a final status with a
 # state token, and a final status without one.
-DEPLOYMENT_ACCOUNT_ROUND_TRIPS = [6, 4, 11, 14]
+DEPLOYMENT_ACCOUNT_ROUND_TRIPS = [5, 3, 5, 8]
 
 
 # --- Signed requests ---
@@ -201,54 +200,29 @@ def test_a_state_token_without_an_account_is_checked_against_the_calls_row(
 # --- Round trips to the database ---
 
 
-class RoundTripCounter:
-    """Counts the round trips of each request; `counts` has one number for each request."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self.counts: list[int] = []
-
-    def on_round_trip(self) -> None:
-        self._count += 1
-
-    def measure(
-        self, send: Callable[..., dict[str, Any]], *arguments: Any, **fields: Any
-    ) -> dict[str, Any]:
-        """Send a request, append its number of round trips, and return the response."""
-        self._count = 0
-        response_body = send(*arguments, **fields)
-        self.counts.append(self._count)
-        return response_body
-
-
-@pytest.fixture
-def round_trip_counter(app: Flask, monkeypatch: pytest.MonkeyPatch) -> RoundTripCounter:
-    """Return a counter at the driver's cursor, as frequent statements bypass SQLAlchemy."""
-    counter = RoundTripCounter()
-    execute = dialect._Cursor.execute
-
-    def execute_and_count(cursor: Any, query: Any, vars: Any = None) -> None:
-        counter.on_round_trip()
-        execute(cursor, query, vars)
-
-    monkeypatch.setattr(dialect._Cursor, "execute", execute_and_count)
-    return counter
-
-
 def _count_round_trips(
-    counter: RoundTripCounter, client: CarrierClient, to: str, call_prefix: str
+    monkeypatch: pytest.MonkeyPatch, client: CarrierClient, to: str, call_prefix: str
 ) -> list[int]:
     """Return the counts in the order of DEPLOYMENT_ACCOUNT_ROUND_TRIPS."""
+    counts: list[int] = []
+
+    def measure(
+        send: Callable[..., dict[str, Any]], *arguments: Any, **fields: Any
+    ) -> dict[str, Any]:
+        with record_sent_sql(monkeypatch) as round_trips:
+            response_body = send(*arguments, **fields)
+        counts.append(len(round_trips))
+        return response_body
+
     state = client.ring(to, f"{call_prefix}-1")["state"]  # the first requests fill caches
     state = client.say(f"{call_prefix}-1", state, "Hello?")["state"]
     client.send_status(f"{call_prefix}-1", "completed", state=state)
-    counter.counts.clear()
-    state = counter.measure(client.ring, to, f"{call_prefix}-2")["state"]
-    counter.measure(client.say, f"{call_prefix}-2", state, "Hello?")
-    counter.measure(client.send_status, f"{call_prefix}-2", "completed", state=state)
+    state = measure(client.ring, to, f"{call_prefix}-2")["state"]
+    measure(client.say, f"{call_prefix}-2", state, "Hello?")
+    measure(client.send_status, f"{call_prefix}-2", "completed", state=state)
     client.ring(to, f"{call_prefix}-3")
-    counter.measure(client.send_status, f"{call_prefix}-3", "completed", to=to)
-    return list(counter.counts)
+    measure(client.send_status, f"{call_prefix}-3", "completed", to=to)
+    return counts
 
 
 def test_a_tenants_account_adds_one_short_transaction_to_each_request(
@@ -257,16 +231,12 @@ def test_a_tenants_account_adds_one_short_transaction_to_each_request(
     number: dict[str, Any],
     carrier_client: CarrierClient,
     anonymous: Api,
-    round_trip_counter: RoundTripCounter,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     deployment_number = acme.number()["did_number"]
-    deployment_counts = _count_round_trips(
-        round_trip_counter, carrier_client, deployment_number, "plain"
-    )
+    deployment_counts = _count_round_trips(monkeypatch, carrier_client, deployment_number, "plain")
     account_client = own_account.carrier_client(anonymous)
-    account_counts = _count_round_trips(
-        round_trip_counter, account_client, number["did_number"], "own"
-    )
+    account_counts = _count_round_trips(monkeypatch, account_client, number["did_number"], "own")
 
     assert deployment_counts == DEPLOYMENT_ACCOUNT_ROUND_TRIPS
     added_counts = [

@@ -28,8 +28,7 @@ from vca.servers.relay import conversation, draining
 from vca.servers.relay.conversation import Conversation
 from vca.telephony.types import WebSocketFormat
 from vca.tenancy.session import tenant_session
-from vca.tenant.calls.core import call_services
-from vca.tenant.calls.core import record as records
+from vca.tenant.calls.core import call_services, turn_records
 
 # --- The end of the WebSocket ---
 
@@ -149,7 +148,7 @@ def test_an_utterance_stored_by_a_killed_process_is_answered(
     script_model(["At nine."])
     call.ring()
     with tenant_session(call_record.tenant.ref) as session:
-        records.insert_turn(
+        turn_records.insert_turn(
             session,
             UUID(call_record.call["id"]),
             sequence=2,

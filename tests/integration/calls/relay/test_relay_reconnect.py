@@ -27,7 +27,7 @@ from vca.servers.relay import conversation
 from vca.servers.relay.connection import NORMAL_CLOSURE, POLICY_VIOLATION
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.carrier_webhooks import voice_websockets
-from vca.tenant.calls.core import record as records
+from vca.tenant.calls.core import record, turn_records
 from vca.tenant.calls.core.call_services import CallServices
 
 
@@ -40,7 +40,7 @@ def _lose_connection(socket: CarrierWebSocket) -> None:
 def _store_utterance(call_record: CallRecord, utterance: str, *, sequence: int) -> None:
     """Store an utterance as a process does that is killed before it can answer."""
     with tenant_session(call_record.tenant.ref) as session:
-        records.insert_turn(
+        turn_records.insert_turn(
             session,
             UUID(call_record.call["id"]),
             sequence=sequence,
@@ -221,7 +221,7 @@ def test_a_call_that_needs_no_websocket_any_more_ends_it(
     socket = open_socket(relay_url, call)
     _lose_connection(socket)
     with tenant_session(acme.ref) as session:
-        records.update_call(
+        record.update_call(
             session,
             call_record.call["id"],
             status="transferring",

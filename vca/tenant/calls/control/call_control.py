@@ -24,7 +24,7 @@ from vca.telephony.adapter import TelephonyAdapter, TelephonyError
 from vca.telephony.types import Action, CallEvent, CallReply, Say, SendKeys
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public_session, tenant_session
-from vca.tenant.calls.core import record, serializers, simulations, state_machine
+from vca.tenant.calls.core import record, serializers, simulations, state_machine, turn_records
 from vca.tenant.calls.core.call_services import CallServices
 from vca.tenant.calls.core.call_types import CallContext, CallRef, account_of
 from vca.tenant.calls.core.models import LIVE_CONDITION, Call
@@ -121,7 +121,7 @@ def transfer(
             timeout_s=timeout_seconds,
             on_failure=on_failure,
         )
-        turns = len(record.list_turns(session, call_id))
+        turns = len(turn_records.list_turns(session, call_id))
     try:
         _send_actions(adapter, services, ref, call_context, (action,), turns)
     except TelephonyError:
@@ -143,17 +143,17 @@ def say(tenant: TenantRef, *, services: CallServices, call_id: UUID, text: str) 
     with tenant_session(tenant) as session:
         call_context = _lock_call_in_progress(session, ref)
         adapter = _require_adapter(session, call_context)
-        turns = len(record.list_turns(session, call_id))
+        turns = len(turn_records.list_turns(session, call_id))
     profile = call_context.profile
     say_action = Say(text, profile["language"], profile["voice"])
     actions = (say_action, greeting.listen_action(profile))
     _send_actions(adapter, services, ref, call_context, actions, turns + 1)
     with tenant_session(tenant) as session:
         record.lock_call_context(session, call_id)
-        record.insert_turn(
+        turn_records.insert_turn(
             session,
             call_id,
-            sequence=len(record.list_turns(session, call_id)) + 1,
+            sequence=len(turn_records.list_turns(session, call_id)) + 1,
             speaker="agent",
             text=redaction.from_profile(profile.get("redaction")).redact_text(text),
             started_at=clock.now(),
@@ -171,7 +171,7 @@ def send_keys(tenant: TenantRef, *, services: CallServices, call_id: UUID, keys:
     with tenant_session(tenant) as session:
         call_context = _lock_call_in_progress(session, ref)
         adapter = _require_adapter(session, call_context)
-        turns = len(record.list_turns(session, call_id))
+        turns = len(turn_records.list_turns(session, call_id))
     if not adapter.capabilities.send_keys:
         raise CarrierLacksCapability("The call's carrier cannot send DTMF tones.")
     actions = (SendKeys(keys), greeting.listen_action(call_context.profile))

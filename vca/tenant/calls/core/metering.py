@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from vca.conversation.types import Tokens
 from vca.kit import clock
-from vca.tenant.calls.core.models import Call, Event, OutboundLeg, Turn
+from vca.tenant.calls.core.models import Call, Event, OutboundLeg
 from vca.tenant.calls.core.state_machine import LifecycleState
 from vca.tenant.usage import ledger
 from vca.tenant.usage.ledger import Fact, Leg
@@ -35,13 +35,15 @@ _SECOND = timedelta(seconds=1)
 
 
 def meter_ended_call(
-    session: Session, call: Call, state: LifecycleState, turns: Sequence[Turn]
+    session: Session, call: Call, state: LifecycleState, *, spoken_chars: int
 ) -> None:
-    """Record what a call used, in the transaction that ends it. The caller locks the call's row."""
+    """Record what a call used, in the transaction that ends it. The caller locks the call's row.
+
+    `spoken_chars` is the number of characters that the agent said.
+    """
     if call.simulated:
         return
     now = clock.now()
-    spoken_chars = sum(len(turn.text) for turn in turns if turn.speaker == "agent")
     ledger.record_facts(
         session,
         *_leg_facts(call, state, now),

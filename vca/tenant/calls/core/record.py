@@ -3,30 +3,26 @@
 Uses table statements instead of ORM objects to save round trips, because a caller waits.
 """
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import Row, Table, select, update
-from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.orm import Session
 
 from vca.audit import context, redaction
-from vca.conversation import transcript
 from vca.conversation.types import Tokens
 from vca.kit import db, json
 from vca.kit.errors import NotFound
 from vca.telephony.types import CallEvent, ProviderAccountRef
-from vca.tenant.calls.core import call_end, call_events, latency, metering, state_machine
+from vca.tenant.calls.core import call_end, call_events, metering, state_machine
 from vca.tenant.calls.core.call_types import CallContext, NewCall, account_of
-from vca.tenant.calls.core.models import Call, Event, Turn, TurnRecord
+from vca.tenant.calls.core.models import Call, TurnRecord
 from vca.tenant.calls.core.state_machine import LifecycleState
 from vca.tenant.settings import phrases
 from vca.tenant.webhooks import events as webhooks
 
 _calls: Table = Call.__table__  # type: ignore[assignment] # typed as FromClause
-_events: Table = Event.__table__  # type: ignore[assignment]
 
 # Inserts a call, its first events and the greeting in one statement and so in one round trip.
 _INSERT_CALL = """
@@ -71,11 +67,14 @@ SET status = %(status)s, started_at = %(started_at)s, answered_at = %(answered_a
     analysis_reason = coalesce(%(analysis_reason)s, analysis_reason)
 WHERE id = %(id)s
 """
-# The columns of it that only the end of a call sets.
-_END_COLUMNS = ("latency", "analysis_status", "analysis_reason")
-_INSERT_EVENT = postgres_insert(_events).on_conflict_do_nothing(
-    index_elements=["call_id", "event_key"]
-)
+_INSERT_EVENT = """
+INSERT INTO call_events (
+    id, tenant_id, call_id, event_type, event_key, timestamp, position, details
+) VALUES (
+    %(id)s, current_setting('vca.tenant_id')::uuid, %(call_id)s, %(event_type)s, %(event_key)s,
+    %(timestamp)s, %(position)s, %(details)s
+) ON CONFLICT (call_id, event_key) DO NOTHING
+"""
 # PostgreSQL would read the turns as of the time before it waited for the lock, if both were one
 # statement. Sent together they take one round trip.
 _LOCK_CALL = """
@@ -96,10 +95,6 @@ LEFT JOIN phone_numbers n ON n.id = c.phone_number_id
 LEFT JOIN ai_profile_versions v
     ON v.ai_profile_id = c.ai_profile_id AND v.version = c.ai_profile_version
 WHERE c.id = %(call_id)s
-"""
-_SELECT_TURNS = """
-SELECT sequence, speaker, text, heard_text, answers FROM turns
-WHERE call_id = %(call_id)s AND sequence > %(after)s ORDER BY sequence
 """
 _LOCK_CALL_CONTEXT = f"{_LOCK_CALL} {_FROM_CALL}"
 _LOCK_CALL_AND_TURNS = f"""
@@ -152,51 +147,8 @@ def insert_call(
         "greeting": greeting,
     }
     context.record_change(session, "call", call_id)
-    webhook_events = call_events.state_change_events(call_id, call, None, state)
-    return (
-        webhooks.execute_and_emit(session, _INSERT_CALL, row, events=webhook_events).one_or_none()
-        is not None
-    )
-
-
-def insert_turn(
-    session: Session,
-    call_id: UUID,
-    *,
-    sequence: int,
-    speaker: str,
-    text: str,
-    started_at: datetime,
-    latency_ms: Mapping[str, int] | None = None,
-    answers: int | None = None,
-    actions: Sequence[Mapping[str, Any]] = (),
-    tokens: Mapping[str, Any] | None = None,
-    refused_tools: Sequence[Mapping[str, Any]] = (),
-    at_commit: bool = False,
-) -> None:
-    """Insert a turn. The caller locks the call's row.
-
-    `at_commit`: insert it with the commit, which saves a round trip. Until then it is not there.
-    """
-    row = {
-        "call_id": call_id.hex,
-        "sequence": sequence,
-        "speaker": speaker,
-        "text": text,
-        "started_at": started_at,
-        "latency_ms": _json_text(dict(latency_ms or {})),
-        "answers": answers,
-        "actions": _json_text(list(actions)),
-        "tokens": _json_text(dict(tokens or {})),
-    }
-    if refused_tools:  # rare: most turns leave the column to its default
-        row["refused_tools"] = _json_text(list(refused_tools))
-    context.record_change(session, "call", call_id)
-    statement = (
-        f"INSERT INTO turns (tenant_id, {', '.join(row)})"
-        f" VALUES (current_setting('vca.tenant_id')::uuid, {', '.join(f'%({n})s' for n in row)})"
-    )
-    _execute(session, statement, row, at_commit=at_commit)
+    webhooks.emit(session, *call_events.state_change_events(call_id, call, None, state))
+    return bool(db.fetch_rows(session.connection(), _INSERT_CALL, row))
 
 
 def lock_call_context(session: Session, call_id: UUID) -> CallContext:
@@ -220,20 +172,6 @@ def lock_call_and_turns(
         raise NotFound
     *context_row, turns = rows[0]
     return CallContext(*context_row), [TurnRecord(*turn) for turn in turns]
-
-
-def list_turns(session: Session, call_id: UUID, *, after: int = 0) -> Sequence[TurnRecord]:
-    """Return the turns in order, numbered from 1. Skip the first `after` turns."""
-    parameters = {"call_id": call_id.hex, "after": after}
-    rows = db.fetch_rows(session.connection(), _SELECT_TURNS, parameters)
-    return [TurnRecord(*row) for row in rows]
-
-
-def load_turns(session: Session, call_id: UUID) -> Sequence[Turn]:
-    """Return all columns of all turns in order."""
-    return session.scalars(
-        select(Turn).where(Turn.call_id == call_id).order_by(Turn.sequence)
-    ).all()
 
 
 def get_call(session: Session, call_id: UUID) -> Call:
@@ -284,34 +222,21 @@ def set_provider_call_id(session: Session, call_id: UUID, *, provider_call_id: s
     update_call(session, call_id, provider_call_id=provider_call_id)
 
 
-def add_tokens(
-    session: Session, call_context: CallContext, tokens: Tokens, *, at_commit: bool = False
-) -> None:
+def add_tokens(session: Session, call_context: CallContext, tokens: Tokens) -> None:
     """Add the tokens that a turn used. The caller locks the call's row.
 
     Tokens used after the end are metered at once, because the metering at the end has already
-    happened. `at_commit`: add the tokens with the commit, which saves a round trip.
+    happened.
     """
     parameters = {
         "call_id": call_context.id.hex,
         "spent": tokens.total,
         "spent_on_output": tokens.output,
     }
+    db.defer_statement(session.connection(), _ADD_TOKENS, parameters)
     if call_context.status in state_machine.TERMINAL:
-        session.connection().exec_driver_sql(_ADD_TOKENS, parameters)
         call = session.get_one(Call, call_context.id, populate_existing=True)
         metering.meter_late_tokens(session, call, tokens)
-    else:
-        _execute(session, _ADD_TOKENS, parameters, at_commit=at_commit)
-
-
-def set_heard_text(session: Session, call_id: UUID, *, heard_text: str) -> None:
-    """Store what was heard of the agent's last turn. The caller locks the call's row."""
-    agent_turns = select(Turn).where(Turn.call_id == call_id, Turn.speaker == "agent")
-    turn = session.scalars(agent_turns.order_by(Turn.sequence.desc()).limit(1)).one_or_none()
-    if turn is not None:
-        turn.heard_text = transcript.match_heard_prefix(turn.text, heard_text)
-        session.flush()
 
 
 def apply_event(session: Session, call_id: UUID, event: CallEvent) -> LifecycleState:
@@ -323,7 +248,9 @@ def apply_event(session: Session, call_id: UUID, event: CallEvent) -> LifecycleS
         set_provider_call_id(session, call_id, provider_call_id=event.call_id)
     before, state = call.state, state_machine.next_state(call.state, event)
     context.record_change(session, "call", call_id, changes=_audit_changes(before, state))
-    session.connection().execute(_INSERT_EVENT, _event_row(call_id, event))
+    event_row = _event_row(call_id, event)
+    event_row["details"] = _json_text(event_row["details"])
+    db.defer_statement(session.connection(), _INSERT_EVENT, event_row)
     if state != before:
         _update_state(session, call, before, state)
     if not call.live:
@@ -334,19 +261,19 @@ def apply_event(session: Session, call_id: UUID, event: CallEvent) -> LifecycleS
 def _update_state(
     session: Session, call: Call, before: LifecycleState, state: LifecycleState
 ) -> None:
-    """Store the new state and emit its webhook events in one round trip."""
-    end_columns: dict[str, str | None] = dict.fromkeys(_END_COLUMNS)
+    """Store the new state and emit its webhook events, together with the next statement."""
+    end_result = call_end.NO_RESULT
     if call.live and state.status in state_machine.TERMINAL:
-        turns = load_turns(session, call.id)
-        analysis = call_end.run_end_actions(session, call, state, turns)
-        end_columns = {
-            "latency": _json_text(latency.summarise_latency(turn.latency_ms for turn in turns)),
-            "analysis_status": analysis.status,
-            "analysis_reason": analysis.reason,
-        }
-    row = {**vars(state), **end_columns, "id": call.id.hex}
-    webhook_events = call_events.state_change_events(call.id, call, before, state)
-    webhooks.execute_and_emit(session, _UPDATE_STATE, row, events=webhook_events)
+        end_result = call_end.run_end_actions(session, call, state)
+    row = {
+        **vars(state),
+        "id": call.id.hex,
+        "latency": _json_text(end_result.latency) if end_result.latency else None,
+        "analysis_status": end_result.analysis and end_result.analysis.status,
+        "analysis_reason": end_result.analysis and end_result.analysis.reason,
+    }
+    webhooks.emit(session, *call_events.state_change_events(call.id, call, before, state))
+    db.defer_statement(session.connection(), _UPDATE_STATE, row)
 
 
 def _audit_changes(before: LifecycleState, state: LifecycleState) -> dict[str, Any]:
@@ -355,15 +282,6 @@ def _audit_changes(before: LifecycleState, state: LifecycleState) -> dict[str, A
         for name in ("status", "end_reason")
         if getattr(before, name) != getattr(state, name)
     }
-
-
-def _execute(
-    session: Session, statement: str, parameters: dict[str, Any], *, at_commit: bool
-) -> None:
-    if at_commit:
-        db.set_commit_sql(session.connection(), statement, parameters)
-    else:
-        session.connection().exec_driver_sql(statement, parameters)
 
 
 def _hex(value: UUID | None) -> str | None:
@@ -381,8 +299,8 @@ def _event_row(call_id: UUID, event: CallEvent) -> dict[str, Any]:
     if event.end_detail:
         details["end_detail"] = event.end_detail
     return {
-        "id": uuid4(),
-        "call_id": call_id,
+        "id": uuid4().hex,
+        "call_id": call_id.hex,
         "event_type": event.event_type,
         "event_key": event.key,
         "timestamp": event.timestamp,

@@ -5,7 +5,7 @@ shorter period. Two writes of the tenant schedule the jobs: the end of a call, a
 setting. At most one job of each kind waits, for the earliest moment at which something expires.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -35,9 +35,10 @@ _HAS_PAYLOADS = or_(
 )
 
 
-def schedule_purge(session: Session, *, ended_at: datetime) -> None:
+def schedule_purge(
+    session: Session, retention_days: Mapping[str, int], *, ended_at: datetime
+) -> None:
     """Schedule the purge for a call that has ended, if the tenant has set a retention period."""
-    retention_days = settings.get(session).retention_days
     if (days := retention_days.get("transcripts")) is not None:
         queue.enqueue(
             session,

@@ -21,7 +21,7 @@ from vca.telephony.providers import Carriers
 from vca.telephony.types import CallEvent, LegOutcome, Listen, Transfer
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
-from vca.tenant.calls.core import call_types, record, simulations, state_machine
+from vca.tenant.calls.core import call_types, record, simulations, state_machine, turn_records
 from vca.tenant.calls.core.call_services import CallServices
 from vca.tenant.calls.core.call_types import CallRef, NewCall
 from vca.tenant.calls.core.simulations import RequestedProfile, Simulation, TransferOutcome
@@ -115,7 +115,7 @@ def replay_call(
 
 def _load_transcript(session: Session, call_id: UUID) -> CallTranscript:
     call = record.get_call(session, call_id)
-    return CallTranscript(call, record.load_turns(session, call_id))
+    return CallTranscript(call, turn_records.load_turns(session, call_id))
 
 
 def _require_replayable(request: _ReplayRequest) -> None:

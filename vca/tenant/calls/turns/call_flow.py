@@ -14,7 +14,7 @@ from vca.kit import clock, failpoints
 from vca.observability import log
 from vca.telephony.types import CallEvent, HangUp, LegOutcome, Say
 from vca.tenancy.session import tenant_session
-from vca.tenant.calls.core import record, state_machine
+from vca.tenant.calls.core import record, state_machine, turn_records
 from vca.tenant.calls.core.call_types import (
     CallRef,
     TurnResult,
@@ -45,7 +45,7 @@ def record_interruption(ref: CallRef, *, heard_text: str) -> None:
     """
     with tenant_session(ref.tenant) as session:
         record.lock_call_context(session, ref.call_id)
-        record.set_heard_text(session, ref.call_id, heard_text=heard_text)
+        turn_records.set_heard_text(session, ref.call_id, heard_text=heard_text)
 
 
 def resume_call(ref: CallRef, *, repeat_last: bool) -> TurnResult | UnansweredUtterance:
@@ -61,7 +61,7 @@ def resume_call(ref: CallRef, *, repeat_last: bool) -> TurnResult | UnansweredUt
         call_context = record.lock_call_context(session, ref.call_id)
         if call_context.status in state_machine.TERMINAL:
             return turn_handler.ended_call_result(session, ref)
-        turns = record.list_turns(session, ref.call_id)
+        turns = turn_records.list_turns(session, ref.call_id)
         transfer = transfers.pending_transfer(call_context)
     if transfer is not None:
         return TurnResult(ref, (transfer,), len(turns))

@@ -21,7 +21,14 @@ from vca.telephony.types import (
     Say,
 )
 from vca.tenancy.session import tenant_session
-from vca.tenant.calls.core import record, retention, simulations, state_machine, watchdog
+from vca.tenant.calls.core import (
+    record,
+    retention,
+    simulations,
+    state_machine,
+    turn_records,
+    watchdog,
+)
 from vca.tenant.calls.core.call_types import CallRef, InboundCall, NewCall, TurnResult
 from vca.tenant.calls.routing import decision_request, input_collection, number_config
 from vca.tenant.calls.routing.decision_request import DecisionRequest
@@ -161,7 +168,9 @@ def start_outbound_call(ref: CallRef, *, provider_call_id: str) -> TurnResult:
     now = clock.now()
     with tenant_session(ref.tenant) as session:
         call_context = record.lock_call_context(session, ref.call_id)
-        if call_context.status in state_machine.TERMINAL or record.list_turns(session, ref.call_id):
+        if call_context.status in state_machine.TERMINAL or turn_records.list_turns(
+            session, ref.call_id
+        ):
             return _repeat_greeting(session, ref)
         if call_context.provider_call_id != provider_call_id:
             record.set_provider_call_id(session, ref.call_id, provider_call_id=provider_call_id)
@@ -170,7 +179,7 @@ def start_outbound_call(ref: CallRef, *, provider_call_id: str) -> TurnResult:
         text, actions = greeting.build_greeting(
             call_context.profile, call_context, now=simulations.call_time(call_context, now)
         )
-        record.insert_turn(
+        turn_records.insert_turn(
             session, ref.call_id, sequence=1, speaker="agent", text=text, started_at=now
         )
         if Record() in actions and not call_context.simulated:
@@ -283,7 +292,7 @@ def _repeat_start(session: Session, call: InboundCall, config: Row[Any]) -> Turn
 def _repeat_greeting(session: Session, ref: CallRef) -> TurnResult:
     """Return the greeting again, or hang up if the call or its turns are gone."""
     call_context = record.lock_call_context(session, ref.call_id)
-    turns = record.list_turns(session, ref.call_id)
+    turns = turn_records.list_turns(session, ref.call_id)
     if call_context.status in state_machine.TERMINAL or not turns:
         return TurnResult(ref, (HangUp(),))
     return TurnResult(

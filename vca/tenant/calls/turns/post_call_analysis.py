@@ -22,6 +22,7 @@ from vca.tenant.calls.core import (
     call_services,
     record,
     state_machine,
+    turn_records,
 )
 from vca.tenant.calls.core.analysis_state import AnalysisReason, AnalysisState
 from vca.tenant.calls.core.call_types import CallContext, CallRef
@@ -64,7 +65,7 @@ def analyse_call(ref: CallRef, *, attempt: int = 1) -> None:
             record.add_tokens(session, call_context, run.tokens)
         if not analysis_state.is_due(call_context):  # another job, or the transcript was deleted
             return
-        if not record.list_turns(session, ref.call_id):
+        if not turn_records.list_turns(session, ref.call_id):
             _end_analysis(session, ref, AnalysisState("none", "forgotten"))
         elif run.analysis is not None:
             rules = redaction.from_profile(inputs.stored_profile.get("redaction"))
@@ -85,7 +86,9 @@ def _load_inputs(ref: CallRef) -> _Inputs | None:
             or not analysis_state.is_due(call_context)
         ):
             return None
-        transcript = conversation_inputs.to_transcript(record.list_turns(session, ref.call_id))
+        transcript = conversation_inputs.to_transcript(
+            turn_records.list_turns(session, ref.call_id)
+        )
         if not models.primary.for_real_callers:
             _end_analysis(session, ref, AnalysisState("none", "no_model"))
         elif not transcript and call_context.tokens:  # a model has answered, so there were turns

@@ -7,9 +7,12 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from vca.conversation import action_phrases, localised_phrases, speech_text
 from vca.conversation import types as agent_actions
 from vca.conversation.action_phrases import ActionResult
 from vca.conversation.redaction import Redaction
+from vca.conversation.types import Reply
+from vca.observability import log, metrics
 from vca.telephony.types import Action, Forward, HangUp
 from vca.tenant.calls.core import outbound_legs, simulations
 from vca.tenant.calls.core.call_types import CallContext, CallRef
@@ -70,6 +73,28 @@ def apply_actions(
                 end = (action.end_reason, action.end_detail)
                 return AppliedActions(results, (_end_action(number),), *end)
     return AppliedActions(results, (greeting.listen_action(call_context.profile),))
+
+
+def phrases_after_actions(call_context: CallContext, reply: Reply, applied: AppliedActions) -> str:
+    """Return what the agent says about its actions now that they are done, or have failed."""
+    keys = action_phrases.select_phrases(applied.results, is_silent=reply.is_silent)
+    if not keys:
+        return ""
+    language = call_context.profile["language"] or "en"
+    overrides = localised_phrases.select_overrides(call_context.phrases, language)
+    return speech_text.join_chunks(
+        localised_phrases.phrase(key, language, overrides) for key in keys
+    )
+
+
+def report_refused_tools(ref: CallRef, reply: Reply) -> None:
+    """Log and count the tool calls of the reply that were refused."""
+    for refused_tool in reply.refused_tools:
+        metrics.TOOLS_REFUSED.inc(reason=refused_tool.reason)
+        # Not the name: a model may write there what the caller said.
+        log.get_logger().warning(
+            "call.tool_refused", call_id=str(ref.call_id), reason=refused_tool.reason
+        )
 
 
 def _store_message(

@@ -10,7 +10,7 @@ from vca.conversation import localised_phrases
 from vca.kit import failpoints
 from vca.kit.errors import Conflict
 from vca.telephony.types import Action, CallEvent, Forward, HangUp, LegOutcome, Say, Transfer
-from vca.tenant.calls.core import call_events, metering, outbound_legs, record
+from vca.tenant.calls.core import call_events, metering, outbound_legs, record, turn_records
 from vca.tenant.calls.core.call_types import CallContext, CallRef, TurnResult
 from vca.tenant.calls.core.outbound_legs import DiallingRefused
 from vca.tenant.calls.turns import greeting
@@ -103,7 +103,7 @@ def _resume_agent(
     session: Session, ref: CallRef, call_context: CallContext, after: int | None
 ) -> TurnResult:
     profile = call_context.profile
-    turns = record.list_turns(session, ref.call_id)
+    turns = turn_records.list_turns(session, ref.call_id)
     later_turns = turns[after:] if after is not None else ()
     repeated = [Say(turn.text, profile["language"], profile["voice"]) for turn in later_turns[:1]]
     agent_says = repeated if later_turns and later_turns[0].speaker == "agent" else []
@@ -205,8 +205,8 @@ def _say_sentence(
     language = profile["language"] or "en"
     overrides = localised_phrases.select_overrides(call_context.phrases, language)
     text = localised_phrases.phrase(sentence, language, overrides)
-    sequence = len(record.list_turns(session, ref.call_id)) + 1
-    record.insert_turn(
+    sequence = len(turn_records.list_turns(session, ref.call_id)) + 1
+    turn_records.insert_turn(
         session, ref.call_id, sequence=sequence, speaker="agent", text=text, started_at=now
     )
     say = Say(text, profile["language"], profile["voice"])

@@ -1,6 +1,6 @@
 """Handle one turn: store the caller's utterance, answer it, and apply the agent's actions."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -11,10 +11,9 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy.orm import Session
 
+from vca.audit import context
 from vca.conversation import (
-    action_phrases,
     engine,
-    localised_phrases,
     redaction,
     speech_text,
     transcript,
@@ -35,6 +34,7 @@ from vca.tenant.calls.core import (
     record,
     simulations,
     state_machine,
+    turn_records,
 )
 from vca.tenant.calls.core.call_types import (
     CallContext,
@@ -168,14 +168,13 @@ def _store_caller_turn(
     if not utterance.strip():
         return _PendingTurn(ref, call_context, turns, utterance, started_at, None)
     sequence = len(turns) + 1
-    record.insert_turn(
+    turn_records.insert_turn(
         session,
         ref.call_id,
         sequence=sequence,
         speaker="caller",
         text=redacted_utterance,
         started_at=started_at,
-        at_commit=True,
     )
     return _PendingTurn(ref, call_context, turns, utterance, started_at, sequence)
 
@@ -288,8 +287,36 @@ def _reply_with_fallback(pending: _PendingTurn, error: ModelError, texts: list[s
 
 def _store_reply(pending: _PendingTurn, reply: Reply, *, to_fallback: bool = False) -> TurnResult:
     """Store the agent's turn and apply its actions, unless another process answered meanwhile."""
-    ref, now = pending.ref, clock.now()
     failpoints.kill_if_armed("calls.turn.answered")
+    # An actor's operation, such as a simulation, needs an audit entry.
+    is_plain = not reply.actions and context.current_context() is None
+    result = (_store_plain_reply(pending, reply) if is_plain else None) or _store_and_apply(
+        pending, reply, to_fallback=to_fallback
+    )
+    failpoints.kill_if_armed("calls.turn.committed")
+    return result
+
+
+def _store_plain_reply(pending: _PendingTurn, reply: Reply) -> TurnResult | None:
+    """Store a reply without actions in one round trip.
+
+    Returns None and stores nothing if the call has ended or the turn was answered.
+    """
+    ref = pending.ref
+    sequence = turn_records.store_reply(
+        ref,
+        text=pending.redaction.redact_text(reply.text),
+        started_at=clock.now(),
+        **_turn_details(pending, reply),
+    )
+    if sequence is None:
+        return None
+    reply_actions.report_refused_tools(ref, reply)
+    return TurnResult(ref, (greeting.listen_action(pending.call_context.profile),), sequence)
+
+
+def _store_and_apply(pending: _PendingTurn, reply: Reply, *, to_fallback: bool) -> TurnResult:
+    ref, now = pending.ref, clock.now()
     with tenant_session(ref.tenant) as session:
         call_context, later_turns = record.lock_call_and_turns(
             session, ref.call_id, after=len(pending.previous_turns)
@@ -297,7 +324,7 @@ def _store_reply(pending: _PendingTurn, reply: Reply, *, to_fallback: bool = Fal
         turns = len(pending.previous_turns) + len(later_turns)
         if reply.tokens.total:  # the tokens were used even if the reply is not stored
             # The end of a call meters its tokens.
-            record.add_tokens(session, call_context, reply.tokens, at_commit=not reply.actions)
+            record.add_tokens(session, call_context, reply.tokens)
         existing_replies = [
             turn for turn in later_turns if pending.answers and turn.answers == pending.answers
         ]
@@ -314,62 +341,35 @@ def _store_reply(pending: _PendingTurn, reply: Reply, *, to_fallback: bool = Fal
             now=now,
             to_fallback=to_fallback,
         )
-        phrases = _phrases_after_actions(pending, reply, applied)
+        phrases = reply_actions.phrases_after_actions(pending.call_context, reply, applied)
         text = speech_text.join_chunks(filter(None, (reply.text, phrases)))
-        stored_reply = replace(reply, text=text)
-        _insert_agent_turn(session, pending, stored_reply, sequence=turns + 1, started_at=now)
+        turn_records.insert_turn(
+            session,
+            ref.call_id,
+            sequence=turns + 1,
+            speaker="agent",
+            text=pending.redaction.redact_text(text),
+            started_at=now,
+            **_turn_details(pending, reply),
+        )
         if applied.end_reason is not None:
             _end_call(session, ref, applied, now=now)
-    failpoints.kill_if_armed("calls.turn.committed")
-    _report_refused_tools(ref, reply)
+    reply_actions.report_refused_tools(ref, reply)
     carrier_actions = (*pending.to_say_actions(phrases), *applied.carrier_actions)
     return TurnResult(ref, carrier_actions, turns + 1)
 
 
-def _phrases_after_actions(pending: _PendingTurn, reply: Reply, applied: AppliedActions) -> str:
-    """Return what the agent says about its actions now that they are done, or have failed."""
-    keys = action_phrases.select_phrases(applied.results, is_silent=reply.is_silent)
-    if not keys:
-        return ""
-    language = pending.call_context.profile["language"] or "en"
-    overrides = localised_phrases.select_overrides(pending.call_context.phrases, language)
-    return speech_text.join_chunks(
-        localised_phrases.phrase(key, language, overrides) for key in keys
-    )
-
-
-def _report_refused_tools(ref: CallRef, reply: Reply) -> None:
-    for refused_tool in reply.refused_tools:
-        metrics.TOOLS_REFUSED.inc(reason=refused_tool.reason)
-        # Not the name: a model may write there what the caller said.
-        log.get_logger().warning(
-            "call.tool_refused", call_id=str(ref.call_id), reason=refused_tool.reason
-        )
-
-
-def _insert_agent_turn(
-    session: Session, pending: _PendingTurn, reply: Reply, *, sequence: int, started_at: datetime
-) -> None:
-    tokens: Mapping[str, Any] = {}
-    if reply.tokens.total:
-        tokens = {"input": reply.tokens.input, "output": reply.tokens.output}
-    record.insert_turn(
-        session,
-        pending.ref.call_id,
-        sequence=sequence,
-        speaker="agent",
-        text=pending.redaction.redact_text(reply.text),
-        started_at=started_at,
-        latency_ms=reply.latency_ms,
-        answers=pending.answers,
-        actions=[_action_record(pending, action) for action in reply.actions],
-        tokens=tokens,
-        refused_tools=[
+def _turn_details(pending: _PendingTurn, reply: Reply) -> dict[str, Any]:
+    return {
+        "latency_ms": reply.latency_ms,
+        "answers": pending.answers,
+        "actions": [_action_record(pending, action) for action in reply.actions],
+        "tokens": reply.tokens,
+        "refused_tools": [
             pending.redaction.redact_value(asdict(refused_tool))
             for refused_tool in reply.refused_tools
         ],
-        at_commit=not reply.actions,
-    )
+    }
 
 
 def _action_record(pending: _PendingTurn, action: agent_actions.Action) -> Any:
