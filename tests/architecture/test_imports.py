@@ -15,6 +15,7 @@ HTTP_LIBRARIES = {
     "httpcore",
     "httpcore2",
     "httplib2",
+    "httptools",
     "httpx",
     "httpx2",
     "pycurl",

@@ -60,6 +60,7 @@ class StreamReader:
         self._cancel_token = cancellation.CancelToken()
         self._outer_token = cancellation.current_token()
         self._outer_callback = ExitStack()
+        self._has_ended = False
         self._held_text = ""
         self._passes_next = True  # the first text, from which the latency is measured
         self.text_arrived_at = monotonic()
@@ -85,16 +86,18 @@ class StreamReader:
         except Empty:
             return None
         self._free_slots.release()
+        self._has_ended = isinstance(item, StreamEnd)
         return item
 
     def close(self) -> None:
         """Stop the model and wait briefly for its thread, which has nothing left to wait for."""
         self._outer_callback.close()
+        if self._has_ended and not self._cancel_token.cancelled:
+            return  # the thread has done all of its work
         self._cancel_token.cancel()
         while self._take_item(0) is not None:
             pass
-        if not self._future.done():
-            wait([self._future], timeout=_JOIN_TIMEOUT_S)
+        wait([self._future], timeout=_JOIN_TIMEOUT_S)
 
     def _cancel(self) -> None:
         """Stop the model and wake the consumer, which may wait for a model that sends nothing."""

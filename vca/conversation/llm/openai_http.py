@@ -8,7 +8,6 @@ import re
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
-from time import monotonic
 from typing import Any
 
 import httpx2
@@ -42,13 +41,12 @@ from vca.conversation.llm.openai_check import (
 )
 from vca.conversation.llm.openai_errors import REQUEST_ERRORS, ErrorTranslator, status_error
 from vca.conversation.llm.openai_template import build_template
-from vca.conversation.llm.transport import DeadlineTransport
+from vca.conversation.llm.transport import DeadlineTransport, Response
 from vca.conversation.llm.transport_socket import Deadline
 from vca.conversation.types import Message, ToolResult
 from vca.kit import deadline as request_deadline
 from vca.kit import json
 
-CONNECT_TIMEOUT_S = 3.0
 _MIN_TIMEOUT_S = 0.001
 _AFTER_FINISH_S = 1.0
 """How long to wait for the token usage once the server has said why the answer ended."""
@@ -77,8 +75,8 @@ class Endpoint:
         self._timeout_s = timeout_s
         self._supports = supports
         self._errors = ErrorTranslator(api_key)
-        self._transport = DeadlineTransport()
         self._template = build_template(base_url, api_key)
+        self._transport = DeadlineTransport(self._template)
 
     def close(self) -> None:
         """Close all connections."""
@@ -154,7 +152,7 @@ class Endpoint:
             return ProbeFailure(self._errors.translate_reported(answer.error, ()))
         return None
 
-    def _open_stream(self, request: ModelRequest, deadline: Deadline) -> httpx2.Response:
+    def _open_stream(self, request: ModelRequest, deadline: Deadline) -> Response:
         """Send a request in a form that the server accepts, with at most two further tries.
 
         The first of them leaves out the part that the server named. If it named none, or also
@@ -185,22 +183,20 @@ class Endpoint:
                     self._supports.learn(model, feature)
                 tries += 1
 
-    def _post(self, body: dict[str, Any], deadline: Deadline) -> httpx2.Response:
-        left_s = max(deadline.ends_at - monotonic(), _MIN_TIMEOUT_S)
-        request = httpx2.Request(
-            "POST",
-            self._template.url,
-            headers=self._template.headers,
-            content=json.dumps(body),
-            extensions={"timeout": {"read": deadline, "connect": min(CONNECT_TIMEOUT_S, left_s)}},
-        )
-        response = self._transport.handle_request(request)
-        if response.is_success:
+    def _post(self, body: dict[str, Any], deadline: Deadline) -> Response:
+        response = self._transport.send(json.dumps(body), deadline)
+        if 200 <= response.status < 300:
             return response
         with closing(response):
-            response.request = request
-            response.read()
-        raise status_error(response)
+            content = response.read()
+        raise status_error(
+            httpx2.Response(
+                response.status,
+                headers=response.headers,
+                content=content,
+                request=self._template,
+            )
+        )
 
 
 def _may_gather(chunk: Chunk | Reasoning, request: ModelRequest) -> bool:
@@ -217,12 +213,11 @@ def _may_gather(chunk: Chunk | Reasoning, request: ModelRequest) -> bool:
 
 
 def _read_answer(
-    response: httpx2.Response, answer: AnswerAssembler, deadline: Deadline
+    response: Response, answer: AnswerAssembler, deadline: Deadline
 ) -> Generator[Chunk | Reasoning, None, None]:
     """Yield the text of a response while it arrives, and collect everything else in `answer`."""
     reader = EventReader()
-    assert isinstance(response.stream, httpx2.SyncByteStream)
-    body = iter(response.stream)
+    body = iter(response)
     ends_at = deadline.ends_at
     for data in body:
         events = reader.feed(data)

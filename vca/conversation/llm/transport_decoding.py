@@ -1,70 +1,123 @@
-"""Decode a response body as it arrives: its chunks, and its compression within a bound."""
+"""Decode a response as it arrives: HTTP with the parser of Node.js, and its compression."""
 
-import re
 import zlib
 from collections.abc import Iterator
 from typing import Any
 
+import httptools
 import httpx2
 
 _STEP_BYTES = 64 * 1024
-_MAX_LINE_BYTES = 64 * 1024
-_CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,15}")
+_MAX_HEAD_BYTES = 64 * 1024
 
 
 class ResponseTooLong(httpx2.ReadError):
     """A response body is longer than the limit, as sent or after decompression."""
 
 
-class ChunkDecoder:
-    """Turns the bytes of a chunked body (RFC 9112, section 7.1) into its data, however split.
+class InvalidResponse(ValueError):
+    """What the server sent is not an HTTP response, or not all of one."""
 
-    Models send a chunk for each token. Python's own client returns each of them by itself, and what
-    follows would be done for each token instead of once for all that have arrived.
+
+class ResponseParser:
+    """Turns received bytes into the data of the response's body, however they are split.
+
+    Models send a chunk for each token. All chunks that have arrived are decoded at once.
     """
 
     def __init__(self) -> None:
+        self.status = 0
+        """The status code; 0 until the headers have arrived."""
+        self.headers: dict[str, str] = {}
+        """The headers, with names in lower case."""
         self.is_complete = False
-        """Whether the last chunk and the trailers have arrived."""
-        self.has_excess = False
-        """Whether the server sent more after them."""
-        self._line_start = b""
-        self._chunk_left = 0
-        self._in_trailers = False
+        """Whether the whole body has arrived."""
+        self.is_reusable = False
+        """Whether the connection accepts another request once the body has arrived."""
+        self._head_bytes = 0
+        self._parts: list[bytes] = []
+        self._failure: InvalidResponse | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        # Servers send all of this, and other clients accept it. These rules protect proxies, where
+        # bytes of one response could become another one: here, bytes after a response are dropped
+        # together with their connection.
+        self._parser.set_dangerous_leniencies(
+            lenient_headers=True,
+            lenient_chunked_length=True,
+            lenient_optional_cr_before_lf=True,
+            lenient_spaces_after_chunk_size=True,
+        )
 
     def feed(self, received: bytes) -> bytes:
-        """Return the data in these bytes; raises ValueError if they are not chunks."""
-        if self._line_start:
-            received, self._line_start = self._line_start + received, b""
-        data = []
-        position = 0
-        while position < len(received) and not self.is_complete:
-            if self._chunk_left:
-                chunk = received[position : position + self._chunk_left]
-                data.append(chunk)
-                position += len(chunk)
-                self._chunk_left -= len(chunk)
-                continue
-            line_end = received.find(b"\n", position)
-            if line_end < 0:
-                self._line_start = received[position:]
-                if len(self._line_start) > _MAX_LINE_BYTES:
-                    raise ValueError("the line is too long")
-                break
-            self._read_line(received[position:line_end].strip())
-            position = line_end + 1
-        self.has_excess = self.is_complete and position < len(received)
-        return b"".join(data)
+        """Return the data of the body in these bytes, which are empty if the connection ended.
 
-    def _read_line(self, line: bytes) -> None:
-        if self._in_trailers:
-            self.is_complete = not line
-        elif line:  # an empty line ends the data of the chunk before
-            size = line.partition(b";")[0].rstrip()
-            if _CHUNK_SIZE.fullmatch(size) is None:
-                raise ValueError("the size of a chunk is not a number")
-            self._chunk_left = int(size, 16)
-            self._in_trailers = self._chunk_left == 0
+        Raises InvalidResponse. Data that arrived before an error is returned first.
+        """
+        if self._failure is not None:
+            raise self._failure
+        if not received:
+            self._end()
+            return b""
+        try:
+            self._parser.feed_data(received)
+        except httptools.HttpParserError:
+            self.is_reusable = False
+            if not self.is_complete:
+                self._failure = InvalidResponse("no valid HTTP response")
+        if not self.status:
+            self._head_bytes += len(received)
+            if self._head_bytes > _MAX_HEAD_BYTES:
+                self._failure = InvalidResponse("the headers are too long")
+        if self._failure is not None and not self._parts:
+            raise self._failure
+        data = b"".join(self._parts)
+        self._parts.clear()
+        return data
+
+    def _end(self) -> None:
+        """Accept the end of the connection as that of a body without another end."""
+        self.is_reusable = False
+        has_own_end = "content-length" in self.headers or self._is_chunked()
+        if not self.is_complete and (not self.status or has_own_end):
+            raise InvalidResponse("the response is incomplete")
+        self.is_complete = True
+
+    def _is_chunked(self) -> bool:
+        return self.headers.get("transfer-encoding", "").lower().endswith("chunked")
+
+    def close(self) -> None:
+        """Break the reference cycle with the parser, so that no garbage collection is needed."""
+        del self._parser
+
+    # --- Called by the parser ---
+
+    def on_message_begin(self) -> None:
+        """Begin another message after an interim response, and only then."""
+        if self.is_complete:
+            raise InvalidResponse("data after the response")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Add a header, or a trailer, which nobody reads."""
+        if not self.status:
+            self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        """Read the status; an interim response (1xx) is skipped."""
+        status = self._parser.get_status_code()
+        if status >= 200:
+            self.status = status
+        else:
+            self.headers.clear()
+
+    def on_body(self, data: bytes) -> None:
+        """Add the data of a chunk, or of a part of one."""
+        self._parts.append(data)
+
+    def on_message_complete(self) -> None:
+        """End the response."""
+        if self.status:
+            self.is_complete = True
+            self.is_reusable = self._parser.should_keep_alive()
 
 
 def decompress(data: Iterator[bytes], encoding: str, *, max_bytes: int) -> Iterator[bytes]:

@@ -1,14 +1,13 @@
-"""A socket whose waits all end with one deadline, as `http.client` uses it."""
+"""A socket whose waits all end with one deadline."""
 
-import io
+import select
 import socket
 from contextlib import suppress
 from time import monotonic
-from typing import Any
 
 from typing_extensions import override
 
-READ_BYTES = 64 * 1024
+_READ_BYTES = 64 * 1024
 _MAX_ANSWER_END_BYTES = 24
 
 
@@ -43,84 +42,74 @@ class Deadline(float):
 
 
 class DeadlineSocket:
-    """The part of a socket that `http.client` uses, with a deadline for every wait."""
+    """Sends and receives until a deadline, which can be another one for each exchange."""
 
     def __init__(self, opened_socket: socket.socket) -> None:
-        self.socket = opened_socket
         self.deadline = Deadline(0)
-        self.file: io.BufferedReader
-        """The file from which the current response is read, once there is one."""
-
-    def sendall(self, data: bytes) -> None:
-        """Send all of the data."""
-        self.socket.settimeout(self.deadline.remaining_s())
-        self.socket.sendall(data)
-
-    def makefile(self, mode: str) -> io.BufferedReader:
-        """Return a file that reads from the socket."""
-        self.file = io.BufferedReader(_SocketReader(self), READ_BYTES)
-        return self.file
-
-    def shut_down(self) -> None:
-        """End a read that another thread is blocked in; closing the socket would not wake it."""
-        # Not SSLSocket.shutdown, which would discard the TLS state while the reader uses it.
-        with suppress(OSError):
-            socket.socket.shutdown(self.socket, socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        """Do nothing: `http.client` calls it before the body of a last response is read."""
-
-
-class _SocketReader(io.RawIOBase):
-    def __init__(self, deadline_socket: DeadlineSocket) -> None:
-        self._socket = deadline_socket.socket
-        self._deadline = deadline_socket.deadline
+        self._socket = opened_socket
         self._failure: OSError | None = None
 
-    @override
-    def readable(self) -> bool:
-        return True
+    def send(self, data: bytes) -> None:
+        """Send all of the data. Raises OSError."""
+        self._socket.settimeout(self.deadline.remaining_s())
+        self._socket.sendall(data)
 
-    @override
-    def readinto(self, buffer: Any) -> int:
+    def receive(self) -> bytes:
+        """Return what has arrived, after waiting for it; empty if the connection has ended.
+
+        Raises OSError, and TimeoutError at the deadline. Data that arrived before an error is
+        returned first.
+        """
         if self._failure is not None:
             raise self._failure
-        self._socket.settimeout(self._deadline.remaining_s())
-        size = self._socket.recv_into(buffer)
-        if size and self._deadline.gather_s:
-            return self._gather(memoryview(buffer), size)
-        return size
+        self._socket.settimeout(self.deadline.remaining_s())
+        data = self._socket.recv(_READ_BYTES)
+        return self._gather(data) if data and self.deadline.gather_s else data
 
-    def _gather(self, buffer: memoryview, size: int) -> int:
-        """Read until the time is over, the buffer is full or the answer has ended.
+    def _gather(self, data: bytes) -> bytes:
+        """Receive more until the time is over, there is much data or the answer has ended.
 
-        The first `size` bytes are in the buffer already; return the size of all. A model sends a
-        token at a time. Parsing several of them one after the other takes a fraction of the CPU
-        time, because the code and its data are still in the processor's caches.
+        A model sends a token at a time. Parsing several of them one after the other takes a
+        fraction of the CPU time, because the code and its data are still in the processor's caches.
         """
         now = monotonic()
-        ends_at = min(now + self._deadline.gather_s, self._deadline.ends_at)
+        ends_at = min(now + self.deadline.gather_s, self.deadline.ends_at)
         if ends_at <= now:
-            return size
+            return data
         # Set once, although the last wait can end late then: setting it costs a system call.
         self._socket.settimeout(ends_at - now)
-        searched = 0
+        parts, size, last_bytes = [data], len(data), data
         # This runs for each token of an answer.
-        while size < len(buffer) and not _contains_answer_end(bytes(buffer[searched:size])):
-            if monotonic() >= ends_at:
-                break
-            searched = max(0, size - _MAX_ANSWER_END_BYTES)
+        while size < _READ_BYTES and not _contains_answer_end(last_bytes) and monotonic() < ends_at:
             try:
-                received = self._socket.recv_into(buffer[size:])
+                data = self._socket.recv(_READ_BYTES)
             except TimeoutError:
                 break
             except OSError as error:
                 self._failure = error  # after the data that arrived before it
                 break
-            if received == 0:
+            if not data:
                 break
-            size += received
-        return size
+            parts.append(data)
+            size += len(data)
+            last_bytes = last_bytes[-_MAX_ANSWER_END_BYTES:] + data
+        return b"".join(parts)
+
+    def is_readable(self) -> bool:
+        """Return whether the server has sent data, or closed the connection."""
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return bool(poll.poll(0))
+
+    def shut_down(self) -> None:
+        """End a wait of another thread for data; closing the socket would not wake it."""
+        # Not SSLSocket.shutdown, which would discard the TLS state while the reader uses it.
+        with suppress(OSError):
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._socket.close()
 
 
 def _contains_answer_end(data: bytes) -> bool:

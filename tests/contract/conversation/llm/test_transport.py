@@ -3,11 +3,14 @@
 import gzip
 import ssl
 import zlib
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Event
 from time import monotonic
 from typing import Any
 
+import h11
 import httpx2
 import pytest
 
@@ -19,35 +22,51 @@ from vca.conversation.llm.transport import (
     NameNotResolved,
 )
 from vca.conversation.llm.transport_decoding import ResponseTooLong
+from vca.conversation.llm.transport_socket import Deadline
 
 CERTIFICATE = Path(openai_behaviours.__file__).with_name("localhost.pem")
 
 
-def post(url: str, *, timeout_s: float) -> httpx2.Response:
-    context = ssl.create_default_context(cafile=str(CERTIFICATE))
-    with httpx2.Client(
-        transport=DeadlineTransport(ssl_context=context), timeout=timeout_s
-    ) as client:
-        return client.post(url, json={})
+def request_to(url: str) -> httpx2.Request:
+    request = httpx2.Request("POST", url, headers={"authorization": "Bearer sk-4711"})
+    del request.headers["content-length"]
+    return request
 
 
-def post_to_server(behaviour: Any, *, timeout_s: float) -> httpx2.Response:
+@contextmanager
+def transport_to(url: str, **options: Any) -> Iterator[DeadlineTransport]:
+    with closing(DeadlineTransport(request_to(url), **options)) as transport:
+        yield transport
+
+
+def send(transport: DeadlineTransport, *, timeout_s: float = 5.0) -> bytes:
+    """Send a request and return the body of its response."""
+    with closing(transport.send(b"{}", Deadline(timeout_s))) as response:
+        return response.read()
+
+
+def send_encrypted(behaviour: Any, *, timeout_s: float) -> bytes:
+    """Send a request to a server that behaves like this, and return the body of its response."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(CERTIFICATE)
-    with openai_server(context) as server:
+    client_context = ssl.create_default_context(cafile=str(CERTIFICATE))
+    with (
+        openai_server(context) as server,
+        transport_to(server.url, ssl_context=client_context) as transport,
+    ):
         server.set_behaviours(behaviour)
-        return post(server.url, timeout_s=timeout_s)
+        return send(transport, timeout_s=timeout_s)
 
 
 def test_an_encrypted_response_is_read() -> None:
-    assert "Hello" in post_to_server(openai_behaviours.ok, timeout_s=5.0).text
+    assert b"Hello" in send_encrypted(openai_behaviours.ok, timeout_s=5.0)
 
 
 def test_a_slow_encrypted_response_ends_at_the_deadline() -> None:
     started_at = monotonic()
 
     with pytest.raises(httpx2.ReadTimeout):
-        post_to_server(openai_behaviours.drip_body, timeout_s=0.5)
+        send_encrypted(openai_behaviours.drip_body, timeout_s=0.5)
 
     assert monotonic() - started_at < 5
 
@@ -58,10 +77,10 @@ def test_a_server_with_an_unknown_certificate_is_rejected() -> None:
 
     with (
         openai_server(context) as server,
-        httpx2.Client(transport=DeadlineTransport(), timeout=5.0) as client,
+        transport_to(server.url) as transport,
         pytest.raises(httpx2.ConnectError),
     ):
-        client.post(server.url, json={})
+        send(transport)
 
 
 COMPRESSED_BODIES = {
@@ -87,22 +106,22 @@ def test_a_compressed_response_is_decompressed(encoding: str) -> None:
     body = COMPRESSED_BODIES[encoding]
     parts = [body[start : start + 100] for start in range(0, len(body), 100)]
 
-    response = post_to_server(send_compressed(encoding, *parts), timeout_s=5.0)
+    content = send_encrypted(send_compressed(encoding, *parts), timeout_s=5.0)
 
-    assert response.content == b"x" * 1_000_000
+    assert content == b"x" * 1_000_000
 
 
 def test_a_decompression_bomb_is_not_read() -> None:
     bomb = gzip.compress(b"x" * (MAX_BYTES + 1))
 
     with pytest.raises(ResponseTooLong):
-        post_to_server(send_compressed("gzip", bomb), timeout_s=20.0)
+        send_encrypted(send_compressed("gzip", bomb), timeout_s=20.0)
 
 
 @pytest.mark.parametrize(("encoding", "body"), [("gzip", b"\x1fnot gzip"), ("br", b"x")])
 def test_a_body_that_cannot_be_decompressed_is_an_error(encoding: str, body: bytes) -> None:
     with pytest.raises(httpx2.DecodingError):
-        post_to_server(send_compressed(encoding, body), timeout_s=5.0)
+        send_encrypted(send_compressed(encoding, body), timeout_s=5.0)
 
 
 def test_a_body_with_a_length_is_read() -> None:
@@ -114,7 +133,7 @@ def test_a_body_with_a_length_is_read() -> None:
         handler.end_headers()
         handler.wfile.write(body)
 
-    assert post_to_server(send_with_length, timeout_s=5.0).content == body
+    assert send_encrypted(send_with_length, timeout_s=5.0) == body
 
 
 def test_a_body_that_ends_with_the_connection_is_read() -> None:
@@ -125,37 +144,49 @@ def test_a_body_that_ends_with_the_connection_is_read() -> None:
         handler.wfile.write(b"all of it")
         handler.close_connection = True
 
-    assert post_to_server(send_until_closed, timeout_s=5.0).content == b"all of it"
+    assert send_encrypted(send_until_closed, timeout_s=5.0) == b"all of it"
 
 
 def test_a_connection_is_used_again_unless_the_server_closes_it() -> None:
-    with (
-        openai_server() as server,
-        httpx2.Client(transport=DeadlineTransport(), timeout=5.0) as client,
-    ):
+    with openai_server() as server, transport_to(server.url) as transport:
         server.set_behaviours(
             openai_behaviours.ok, openai_behaviours.ok_then_close, openai_behaviours.ok
         )
         for _ in range(2):
-            client.post(server.url, json={})
+            send(transport)
         assert server.accepted_count == 1
         assert server.wait_all_closed()
 
-        client.post(server.url, json={})
+        send(transport)
+
+        assert server.accepted_count == 2
+
+
+def test_a_connection_is_not_used_again_after_unexpected_data() -> None:
+    def send_too_much(handler: Any) -> None:
+        openai_behaviours.ok(handler)
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    with openai_server() as server, transport_to(server.url) as transport:
+        server.set_behaviours(send_too_much, openai_behaviours.ok)
+
+        for _ in range(2):
+            assert b"Hello" in send(transport)
 
         assert server.accepted_count == 2
 
 
 def test_name_resolution_that_hangs_ends_at_the_deadline() -> None:
     release = Event()
-    transport = DeadlineTransport(lookup=lambda host, port: [str(release.wait(10))])
     started_at = monotonic()
 
     with (
-        httpx2.Client(transport=transport, timeout=0.3) as client,
+        transport_to(
+            "http://example.com/", lookup=lambda host, port: [str(release.wait(10))]
+        ) as transport,
         pytest.raises(httpx2.ConnectTimeout),
     ):
-        client.post("http://example.com/", json={})
+        send(transport, timeout_s=0.3)
 
     assert monotonic() - started_at < 5
     release.set()
@@ -166,15 +197,26 @@ def test_connecting_to_an_unknown_name_raises_a_connect_error() -> None:
         raise OSError("Name or service not known")
 
     with (
-        httpx2.Client(transport=DeadlineTransport(lookup=fail_to_resolve)) as client,
+        transport_to("http://example.com/", lookup=fail_to_resolve) as transport,
         pytest.raises(NameNotResolved),
     ):
-        client.post("http://example.com/", json={})
+        send(transport)
 
 
 def test_the_next_address_is_tried_after_a_refused_connection() -> None:
-    transport = DeadlineTransport(lookup=lambda host, port: ["127.0.0.2", "127.0.0.1"])
-    with openai_server() as server, httpx2.Client(transport=transport, timeout=5.0) as client:
-        response = client.post(f"http://example.com:{server.server_port}/", json={})
+    addresses = ["127.0.0.2", "127.0.0.1"]
+    with (
+        openai_server() as server,
+        transport_to(
+            f"http://example.com:{server.server_port}/", lookup=lambda host, port: addresses
+        ) as transport,
+    ):
+        assert b"Hello" in send(transport)
 
-        assert response.status_code == 200
+
+def test_a_header_that_http_does_not_allow_is_refused() -> None:
+    request = request_to("http://example.com/")
+    request.headers["authorization"] = "Bearer one\r\nHost: other.example"
+
+    with pytest.raises(h11.LocalProtocolError):
+        DeadlineTransport(request)

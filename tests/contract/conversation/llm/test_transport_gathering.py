@@ -16,24 +16,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.contract.conversation.llm.openai.conftest import connected_model
-from tests.contract.conversation.llm.test_transport import CERTIFICATE
+from tests.contract.conversation.llm.test_transport import CERTIFICATE, transport_to
 from tests.contract.suites.llm import make_request, read_text
 from tests.fakes import openai_server as openai_behaviours
 from tests.fakes.openai_server import OpenAIServer, openai_server
-from vca.conversation.llm import cancellation, transport_socket
+from vca.conversation.llm import cancellation
 from vca.conversation.llm.cancellation import CancelToken
 from vca.conversation.llm.openai import OpenAIModel
-from vca.conversation.llm.transport import DeadlineTransport
 from vca.conversation.llm.transport_socket import Deadline, DeadlineSocket
 
 LONG_S = 30.0
 
 
-def reader_of(receiver: socket.socket, *, gather_s: float, deadline_s: float = LONG_S) -> Any:
+def gathering_socket(
+    receiver: socket.socket, *, gather_s: float, deadline_s: float = LONG_S
+) -> DeadlineSocket:
     deadline_socket = DeadlineSocket(receiver)
     deadline_socket.deadline = Deadline(deadline_s)
     deadline_socket.deadline.gather_s = gather_s
-    return deadline_socket.makefile("rb")
+    return deadline_socket
 
 
 @pytest.fixture
@@ -68,71 +69,71 @@ def test_gathering_ends_with_the_answer(
     pair: tuple[socket.socket, socket.socket], end: bytes
 ) -> None:
     server, client = pair
-    reader = reader_of(client, gather_s=LONG_S)
+    receiver = gathering_socket(client, gather_s=LONG_S)
     for split in (1, len(end) // 2):
         server.sendall(b"data: one\n\n" + end[:split])
         with send_later(server, end[split:]):
-            assert reader.read1(1_000) == b"data: one\n\n" + end
+            assert receiver.receive() == b"data: one\n\n" + end
 
 
 def test_gathering_ends_after_its_time(pair: tuple[socket.socket, socket.socket]) -> None:
     server, client = pair
-    reader = reader_of(client, gather_s=0.2)
+    receiver = gathering_socket(client, gather_s=0.2)
     server.sendall(b"one")
     started_at = monotonic()
 
     with send_later(server, b" two"):
-        assert reader.read1(1_000) == b"one two"
+        assert receiver.receive() == b"one two"
 
     assert monotonic() - started_at >= 0.2
 
 
 def test_the_deadline_bounds_gathering(pair: tuple[socket.socket, socket.socket]) -> None:
     server, client = pair
-    reader = reader_of(client, gather_s=LONG_S, deadline_s=0.1)
+    receiver = gathering_socket(client, gather_s=LONG_S, deadline_s=0.1)
     server.sendall(b"one")
     started_at = monotonic()
 
-    assert reader.read1(1_000) == b"one"
+    assert receiver.receive() == b"one"
     with pytest.raises(TimeoutError):
-        reader.read1(1_000)
+        receiver.receive()
 
     assert monotonic() - started_at < LONG_S / 2
 
 
 def test_gathering_ends_with_the_connection(pair: tuple[socket.socket, socket.socket]) -> None:
     server, client = pair
-    reader = reader_of(client, gather_s=LONG_S)
+    receiver = gathering_socket(client, gather_s=LONG_S)
     server.sendall(b"one")
     server.shutdown(socket.SHUT_WR)
 
-    assert (reader.read1(1_000), reader.read1(1_000)) == (b"one", b"")
+    assert (receiver.receive(), receiver.receive()) == (b"one", b"")
 
 
 def test_data_before_a_lost_connection_is_passed_on_before_the_error(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     server, client = pair
-    reader = reader_of(client, gather_s=LONG_S)
+    receiver = gathering_socket(client, gather_s=LONG_S)
     server.sendall(b"one")
     server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     Timer(0.05, server.close).start()
 
-    assert reader.read1(1_000) == b"one"
+    assert receiver.receive() == b"one"
     with pytest.raises(ConnectionResetError):
-        reader.read1(1_000)
+        receiver.receive()
 
 
 def test_a_full_buffer_is_passed_on(pair: tuple[socket.socket, socket.socket]) -> None:
     server, client = pair
-    reader = reader_of(client, gather_s=LONG_S)
+    receiver = gathering_socket(client, gather_s=LONG_S)
     data = bytes(200_000).replace(b"\0", b"x") + b"[DONE]"
     sender = Thread(target=server.sendall, args=(data,))
     sender.start()
 
     received = b""
     while not received.endswith(b"[DONE]"):
-        received += reader.read1(1_000_000)
+        received += receiver.receive()
 
     sender.join()
     assert received == data
@@ -152,12 +153,11 @@ def test_the_bytes_are_the_same_however_they_are_split(data: st.DataObject) -> N
         server.close()
 
     with client:
-        reader = reader_of(client, gather_s=gather_s)
+        receiver = gathering_socket(client, gather_s=gather_s)
         sender = Thread(target=send)
         sender.start()
-        received = b"".join(iter(lambda: reader.read1(1_000), b""))
+        received = b"".join(iter(lambda: receiver.receive(), b""))
         sender.join()
-        reader.close()
 
     assert received == body
 
@@ -193,13 +193,14 @@ def model(server: OpenAIServer) -> Iterator[OpenAIModel]:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return the sizes of all reads from a socket."""
     sizes: list[int] = []
-    read = transport_socket._SocketReader.readinto
+    receive = DeadlineSocket.receive
 
-    def read_and_count(reader: Any, buffer: Any) -> int:
-        sizes.append(read(reader, buffer))
-        return sizes[-1]
+    def receive_and_count(deadline_socket: DeadlineSocket) -> bytes:
+        data = receive(deadline_socket)
+        sizes.append(len(data))
+        return data
 
-    monkeypatch.setattr(transport_socket._SocketReader, "readinto", read_and_count)
+    monkeypatch.setattr(DeadlineSocket, "receive", receive_and_count)
     return sizes
 
 
@@ -266,13 +267,12 @@ def test_a_gathering_request_is_cancelled_at_once(is_encrypted: bool) -> None:
 
     with openai_server(tls) as server, cancellation.cancel_scope(cancel_token):
         server.set_behaviours(openai_behaviours.wait_for_disconnect)
-        client = DeadlineTransport(ssl_context=context)
-        request = httpx2.Request(
-            "POST", server.url, json={}, extensions={"timeout": {"read": deadline, "connect": 5.0}}
-        )
         Timer(0.1, cancel_token.cancel).start()
-        response = client.handle_request(request)
-        with closing(response), pytest.raises(httpx2.ReadTimeout):
+        with (
+            transport_to(server.url, ssl_context=context) as transport,
+            closing(transport.send(b"{}", deadline)) as response,
+            pytest.raises(httpx2.ReadTimeout),
+        ):
             response.read()
     assert monotonic() - started_at < LONG_S / 2
 

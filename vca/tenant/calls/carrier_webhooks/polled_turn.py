@@ -6,7 +6,8 @@ reply from the database once it is stored.
 """
 
 from collections.abc import Generator
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
+from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -203,8 +204,9 @@ def _spoken(call_state: CallState) -> tuple[int, int | None]:
 
 def _result_in_time(future: "Future[TurnResult]") -> TurnResult | None:
     """Return the result if the turn ends within RESPOND_AFTER_S; raise what the turn raises."""
-    wait([future], timeout=RESPOND_AFTER_S)
-    return future.result() if future.done() else None
+    with suppress(TimeoutError):
+        return future.result(RESPOND_AFTER_S)
+    return future.result() if future.done() else None  # the turn itself may raise TimeoutError
 
 
 def _register_turn(key: TurnKey, running_turn: _RunningTurn) -> None:
