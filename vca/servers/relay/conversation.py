@@ -245,13 +245,15 @@ class Conversation:
         with deadline.within(self._services.models.latency_policy.turn_budget_s):
             tenants.require_supported_schema(self._ref.tenant.id)
             self._follow_language(caller_input)
-            try:
-                with closing(self._start_turn(caller_input)) as turn_stream:
+            with closing(self._start_turn(caller_input)) as turn_stream:
+                try:
                     result = self._stream_answer(turn_stream)
-            except ConnectionClosed:
-                if self._connection.is_broken:  # nobody can say how much the caller heard
-                    self._record_interruption("")
-                raise
+                except ConnectionClosed as error:
+                    if self._connection.is_broken:
+                        # Nobody can say how much the caller heard, so nothing is stored, and the
+                        # utterance is answered again.
+                        turn_stream.throw(error)
+                    raise
             if isinstance(result, _BargeIn):
                 return self._handle_barge_in(result)
         self._send_answer_end([action.text for action in result.actions if isinstance(action, Say)])

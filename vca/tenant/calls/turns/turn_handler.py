@@ -91,7 +91,8 @@ def handle_utterance(
     `after` is the number of stored turns when the carrier began to listen. If the carrier repeats
     an utterance because our reply got lost, it gets the same reply. A turn that another process
     stored but did not answer is answered now. To stop early, close the generator: the text that it
-    has yielded is stored. If the models fail, the call ends with the tenant's sentence.
+    has yielded is stored. An exception thrown into it stores nothing. If the models fail, the call
+    ends with the tenant's sentence.
 
     `connection` is the slot of the utterance's voice WebSocket. Raises NotFound, and
     ConnectionReplaced if the call uses another one by now; then nothing is stored.
