@@ -1,13 +1,16 @@
 """Replies without actions are stored in one round trip, once, and only while the call is live."""
 
+from threading import Thread
 from typing import Any
 
 import pytest
 
 from tests.integration.calls.conftest import CallRecord
+from tests.integration.tenancy.session_state import wait_for
 from tests.support.carrier_client import CarrierClient
 from tests.support.concurrency import run_concurrently
 from tests.support.factories import Tenant
+from tests.support.locks import open_transaction, waiting_pids
 from vca.conversation.types import Tokens
 from vca.kit import clock
 from vca.tenancy.session import tenant_session
@@ -89,6 +92,31 @@ def test_of_concurrent_replies_to_a_turn_one_is_stored(ref: CallRef) -> None:
 
     assert sorted(sequences, key=str) == [3, None, None, None]
     assert read_tokens(ref) == (10, 3)
+
+
+def test_a_reply_waits_for_another_one_that_is_being_stored(
+    ref: CallRef, database_url: str
+) -> None:
+    schema = ref.tenant.schema
+    sequences: list[int | None] = []
+    writer = Thread(target=lambda: sequences.append(store_reply(ref)))
+    lock = f"SELECT FROM \"{schema}\".calls WHERE id = '{ref.call_id}' FOR UPDATE"
+    with open_transaction(database_url, lock) as connection:
+        writer.start()
+        wait_for(lambda: waiting_pids(connection))
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f'INSERT INTO "{schema}".turns'
+                " (tenant_id, call_id, sequence, speaker, text, started_at, latency_ms, answers)"
+                " VALUES (%s, %s, 3, 'agent', 'At six.', now(), '{}', 2)",
+                [str(ref.tenant.id), str(ref.call_id)],
+            )
+        connection.commit()
+    writer.join()
+
+    assert sequences == [None]
+    assert [turn.text for turn in read_turns(ref)] == ["Acme here.", "When?", "At six."]
+    assert read_tokens(ref) == (0, 0)
 
 
 def test_concurrent_replies_to_silences_are_numbered(ref: CallRef) -> None:

@@ -164,8 +164,9 @@ def test_a_connection_is_used_again_unless_the_server_closes_it() -> None:
 
 def test_a_connection_is_not_used_again_after_unexpected_data() -> None:
     def send_too_much(handler: Any) -> None:
-        openai_behaviours.ok(handler)
-        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        handler.begin_response()
+        handler.send_texts("Hello")
+        handler.wfile.write(b"0\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
     with openai_server() as server, transport_to(server.url) as transport:
         server.set_behaviours(send_too_much, openai_behaviours.ok)
