@@ -10,7 +10,7 @@ from vca.kit import db
 from vca.observability import metrics
 from vca.tenant.calls.core import analysis_state, latency, metering, retention, watchdog
 from vca.tenant.calls.core.analysis_state import AnalysisState
-from vca.tenant.calls.core.models import Call
+from vca.tenant.calls.core.call_types import StoredCall
 from vca.tenant.calls.core.state_machine import LifecycleState
 from vca.tenant.recordings import service as recordings
 
@@ -33,7 +33,7 @@ class EndResult:
 NO_RESULT = EndResult()
 
 
-def run_end_actions(session: Session, call: Call, state: LifecycleState) -> EndResult:
+def run_end_actions(session: Session, call: StoredCall, state: LifecycleState) -> EndResult:
     """Stop the watchdog, schedule recording, retention and analysis, and meter the call.
 
     Returns what the caller has to store.
