@@ -13,11 +13,14 @@ from tests.support.locks import open_transaction, waiting_pids
 from vca.conversation.types import Tokens
 from vca.kit import clock
 from vca.kit.errors import NotFound
+from vca.telephony.types import CallEvent
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core import record, turn_records
 from vca.tenant.calls.core.call_services import current_services
 from vca.tenant.calls.core.call_types import CallRef
 from vca.tenant.calls.core.models import TurnRecord
+from vca.tenant.calls.core.state_machine import LifecycleState
+from vca.tenant.calls.turns import call_flow
 
 
 @pytest.fixture
@@ -67,6 +70,25 @@ def test_turns_that_are_inserted_while_the_lock_is_awaited_are_read(
     reader.join()
 
     assert [turn.text for turn in turns] == ["Acme here.", "When?"]
+
+
+def test_an_event_that_waits_for_the_lock_is_applied_to_the_state_that_was_stored_meanwhile(
+    ref: CallRef, database_url: str
+) -> None:
+    states: list[LifecycleState] = []
+    event = CallEvent("ENDED", "call-1", clock.now(), "end-1", end_reason="caller_hangup")
+    writer = Thread(target=lambda: states.append(call_flow.apply_call_event(ref, event=event)))
+    update = (
+        f"UPDATE \"{ref.tenant.schema}\".calls SET status = 'completed', ended_at = now(),"
+        f" end_reason = 'agent_hangup' WHERE id = '{ref.call_id}'"
+    )
+    with open_transaction(database_url, update) as connection:
+        writer.start()
+        wait_for(lambda: waiting_pids(connection))
+        connection.commit()
+    writer.join()
+
+    assert [state.end_reason for state in states] == ["agent_hangup"]
 
 
 def test_the_first_turns_can_be_skipped(ref: CallRef) -> None:
