@@ -1,5 +1,6 @@
 """The lock on a call's row, with the turns that are read under it, and tokens of its turns."""
 
+from collections.abc import Callable
 from threading import Thread
 from uuid import uuid4
 
@@ -49,12 +50,25 @@ def read_turns(ref: CallRef, *, after: int = 0) -> list[TurnRecord]:
         return list(record.lock_call_and_turns(session, ref.call_id, after=after)[1])
 
 
+def read_texts(ref: CallRef) -> list[str]:
+    return [turn.text for turn in read_turns(ref)]
+
+
+def count_spoken_chars(ref: CallRef) -> int:
+    with tenant_session(ref.tenant) as session:
+        return record.lock_stored_call(session, ref.call_id).spoken_chars
+
+
+@pytest.mark.parametrize(
+    ("read", "expected"),
+    [(read_texts, ["Acme here.", "Until six."]), (count_spoken_chars, 20)],
+)
 def test_turns_that_are_inserted_while_the_lock_is_awaited_are_read(
-    ref: CallRef, database_url: str
+    ref: CallRef, database_url: str, read: Callable[[CallRef], object], expected: object
 ) -> None:
     schema = ref.tenant.schema
-    turns: list[TurnRecord] = []
-    reader = Thread(target=lambda: turns.extend(read_turns(ref)))
+    results: list[object] = []
+    reader = Thread(target=lambda: results.append(read(ref)))
     lock = f"SELECT FROM \"{schema}\".calls WHERE id = '{ref.call_id}' FOR UPDATE"
     with open_transaction(database_url, lock) as connection:
         reader.start()
@@ -63,13 +77,13 @@ def test_turns_that_are_inserted_while_the_lock_is_awaited_are_read(
             cursor.execute(
                 f'INSERT INTO "{schema}".turns'
                 " (tenant_id, call_id, sequence, speaker, text, started_at, latency_ms)"
-                " VALUES (%s, %s, 2, 'caller', 'When?', now(), '{}')",
+                " VALUES (%s, %s, 2, 'agent', 'Until six.', now(), '{}')",
                 [str(ref.tenant.id), str(ref.call_id)],
             )
         connection.commit()
     reader.join()
 
-    assert [turn.text for turn in turns] == ["Acme here.", "When?"]
+    assert results == [expected]
 
 
 def test_an_event_that_waits_for_the_lock_is_applied_to_the_state_that_was_stored_meanwhile(

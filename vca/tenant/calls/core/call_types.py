@@ -1,6 +1,6 @@
 """Types that pass between the call flow and the carriers' transports."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -80,7 +80,7 @@ class NewCall:
 
 @dataclass(frozen=True, slots=True)
 class StoredCall:
-    """A call as far as its events and its metering need it: its state, and columns in order."""
+    """A call as far as its events, its end and its metering need it, in the order of the query."""
 
     state: LifecycleState
     id: UUID
@@ -97,6 +97,12 @@ class StoredCall:
     tokens: int
     output_tokens: int
     created_at: datetime
+    spoken_chars: int
+    """The number of characters that the agent said."""
+    latencies: Sequence[Mapping[str, int]]
+    """The milliseconds per stage of each turn."""
+    retention_days: Mapping[str, int]
+    """The tenant's retention periods."""
 
     @property
     def live(self) -> bool:

@@ -34,13 +34,8 @@ _IS_FORWARD = OutboundLeg.kind == "forward"
 _SECOND = timedelta(seconds=1)
 
 
-def meter_ended_call(
-    session: Session, call: StoredCall, state: LifecycleState, *, spoken_chars: int
-) -> None:
-    """Record what a call used, in the transaction that ends it. The caller locks the call's row.
-
-    `spoken_chars` is the number of characters that the agent said.
-    """
+def meter_ended_call(session: Session, call: StoredCall, state: LifecycleState) -> None:
+    """Record what a call used, in the transaction that ends it. The caller locks the call's row."""
     if call.simulated:
         return
     now = clock.now()
@@ -48,7 +43,7 @@ def meter_ended_call(
         session,
         *_leg_facts(call, state, now),
         *_token_facts(call, Tokens(call.tokens - call.output_tokens, call.output_tokens), now),
-        _build_fact(call, "speech_characters", spoken_chars, occurred_at=now),
+        _build_fact(call, "speech_characters", call.spoken_chars, occurred_at=now),
     )
 
 

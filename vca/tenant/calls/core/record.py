@@ -75,24 +75,34 @@ INSERT INTO call_events (
     %(timestamp)s, %(position)s, %(details)s
 ) ON CONFLICT (call_id, event_key) DO NOTHING
 """
-# The first six columns are the state.
-_LOCK_STORED_CALL = """
-SELECT status, started_at, answered_at, ended_at, end_reason, end_detail, id, phone_number_id,
-    ai_profile_id, direction, simulated, provider_type, provider_call_id, telephony_account_id,
-    recording_status, route, transfer, tokens, output_tokens, created_at
-FROM calls WHERE id = %(call_id)s FOR UPDATE
-"""
 # PostgreSQL would read the turns as of the time before it waited for the lock, if both were one
 # statement. Sent together they take one round trip.
-_LOCK_CALL = """
-SELECT FROM calls WHERE id = %(call_id)s FOR UPDATE;
+_LOCK_ROW = "SELECT FROM calls WHERE id = %(call_id)s FOR UPDATE"
+# The first six columns are the state.
+_LOCK_STORED_CALL = f"""
+{_LOCK_ROW};
+SELECT c.status, c.started_at, c.answered_at, c.ended_at, c.end_reason, c.end_detail, c.id,
+    c.phone_number_id, c.ai_profile_id, c.direction, c.simulated, c.provider_type,
+    c.provider_call_id, c.telephony_account_id, c.recording_status, c.route, c.transfer, c.tokens,
+    c.output_tokens, c.created_at, t.spoken_chars, t.latencies, s.retention_days
+FROM calls c
+CROSS JOIN settings s
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(length(text)) FILTER (WHERE speaker = 'agent'), 0) AS spoken_chars,
+        coalesce(jsonb_agg(latency_ms), '[]') AS latencies
+    FROM turns WHERE call_id = c.id
+) t
+WHERE c.id = %(call_id)s
+"""
+_LOCK_CALL = f"""
+{_LOCK_ROW};
 SELECT c.id, c.status, c.started_at, c.caller_number, c.called_number, c.answered_at,
     c.ai_profile_id, c.direction, c.simulated, c.provider_type, c.provider_call_id,
     c.telephony_account_id, c.recording_status, c.simulation, c.transfer, c.tokens,
     c.call_metadata, c.websocket_offer, c.websocket_slot, c.analysed_at, c.analysis_status,
     c.analysis_reason,
     -- With the language that the caller speaks, if it is not the profile's own.
-    v.profile || coalesce(c.spoken_language, '{}'), n.fallback_number, s.sentences, s.phrases,
+    v.profile || coalesce(c.spoken_language, '{{}}'), n.fallback_number, s.sentences, s.phrases,
     s.time_zone, s.variables, coalesce(n.hours, s.hours)::text
 """
 _FROM_CALL = """
