@@ -1,5 +1,6 @@
 """The lock on a call's row, with the turns that are read under it, and tokens of its turns."""
 
+from collections.abc import Callable
 from threading import Thread
 from uuid import uuid4
 
@@ -13,11 +14,14 @@ from tests.support.locks import open_transaction, waiting_pids
 from vca.conversation.types import Tokens
 from vca.kit import clock
 from vca.kit.errors import NotFound
+from vca.telephony.types import CallEvent
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core import record, turn_records
 from vca.tenant.calls.core.call_services import current_services
 from vca.tenant.calls.core.call_types import CallRef
 from vca.tenant.calls.core.models import TurnRecord
+from vca.tenant.calls.core.state_machine import LifecycleState
+from vca.tenant.calls.turns import call_flow
 
 
 @pytest.fixture
@@ -46,12 +50,25 @@ def read_turns(ref: CallRef, *, after: int = 0) -> list[TurnRecord]:
         return list(record.lock_call_and_turns(session, ref.call_id, after=after)[1])
 
 
+def read_texts(ref: CallRef) -> list[str]:
+    return [turn.text for turn in read_turns(ref)]
+
+
+def count_spoken_chars(ref: CallRef) -> int:
+    with tenant_session(ref.tenant) as session:
+        return record.lock_stored_call(session, ref.call_id).spoken_chars
+
+
+@pytest.mark.parametrize(
+    ("read", "expected"),
+    [(read_texts, ["Acme here.", "Until six."]), (count_spoken_chars, 20)],
+)
 def test_turns_that_are_inserted_while_the_lock_is_awaited_are_read(
-    ref: CallRef, database_url: str
+    ref: CallRef, database_url: str, read: Callable[[CallRef], object], expected: object
 ) -> None:
     schema = ref.tenant.schema
-    turns: list[TurnRecord] = []
-    reader = Thread(target=lambda: turns.extend(read_turns(ref)))
+    results: list[object] = []
+    reader = Thread(target=lambda: results.append(read(ref)))
     lock = f"SELECT FROM \"{schema}\".calls WHERE id = '{ref.call_id}' FOR UPDATE"
     with open_transaction(database_url, lock) as connection:
         reader.start()
@@ -60,13 +77,32 @@ def test_turns_that_are_inserted_while_the_lock_is_awaited_are_read(
             cursor.execute(
                 f'INSERT INTO "{schema}".turns'
                 " (tenant_id, call_id, sequence, speaker, text, started_at, latency_ms)"
-                " VALUES (%s, %s, 2, 'caller', 'When?', now(), '{}')",
+                " VALUES (%s, %s, 2, 'agent', 'Until six.', now(), '{}')",
                 [str(ref.tenant.id), str(ref.call_id)],
             )
         connection.commit()
     reader.join()
 
-    assert [turn.text for turn in turns] == ["Acme here.", "When?"]
+    assert results == [expected]
+
+
+def test_an_event_that_waits_for_the_lock_is_applied_to_the_state_that_was_stored_meanwhile(
+    ref: CallRef, database_url: str
+) -> None:
+    states: list[LifecycleState] = []
+    event = CallEvent("ENDED", "call-1", clock.now(), "end-1", end_reason="caller_hangup")
+    writer = Thread(target=lambda: states.append(call_flow.apply_call_event(ref, event=event)))
+    update = (
+        f"UPDATE \"{ref.tenant.schema}\".calls SET status = 'completed', ended_at = now(),"
+        f" end_reason = 'agent_hangup' WHERE id = '{ref.call_id}'"
+    )
+    with open_transaction(database_url, update) as connection:
+        writer.start()
+        wait_for(lambda: waiting_pids(connection))
+        connection.commit()
+    writer.join()
+
+    assert [state.end_reason for state in states] == ["agent_hangup"]
 
 
 def test_the_first_turns_can_be_skipped(ref: CallRef) -> None:

@@ -1,12 +1,23 @@
 """While the database is unreachable, a caller hears a sentence and a carrier repeats its events."""
 
+import pytest
 from flask import Flask
+from sqlalchemy import text
 
+from tests.support import admin_db
+from tests.support.carrier_client import CarrierClient
 from tests.support.factories import Tenant, fresh_number
 from vca.kit import db, json
 from vca.kit.db import Database
 from vca.telephony import providers
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
+
+# SQLSTATE 53100: disk full.
+_FILL_DISK = """
+CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN RAISE 'could not extend file' USING ERRCODE = '53100'; END $$;
+CREATE TRIGGER disk_full BEFORE INSERT ON {table} EXECUTE FUNCTION fail()
+"""
 
 
 def test_a_caller_hears_the_fallback_sentence_and_a_status_returns_503(
@@ -31,6 +42,21 @@ def test_a_caller_hears_the_fallback_sentence_and_a_status_returns_503(
     assert "call again" in actions[0]["text"]
     assert event_status == 503
     assert event_retry_after is not None
+
+
+@pytest.mark.parametrize("table", ["calls", "events"])
+def test_a_caller_hears_the_fallback_sentence_when_the_servers_disk_is_full(
+    carrier_client: CarrierClient, acme: Tenant, table: str
+) -> None:
+    acme.profile()
+    number = acme.number()["did_number"]
+    with admin_db.tenant_session(acme.ref) as session:
+        session.execute(text(_FILL_DISK.format(table=table)))
+
+    response = carrier_client.ring(number, "disk-full")
+
+    assert [action["type"] for action in response["actions"]] == ["say", "hang_up"]
+    assert "call again" in response["actions"][0]["text"]
 
 
 def test_requests_signed_by_a_tenants_account_return_503(app: Flask, acme: Tenant) -> None:

@@ -125,9 +125,10 @@ def parse_sums(kinds: Mapping[str, Sequence[int]]) -> dict[str, UsageAmount]:
 
 
 def _fetch_month(session: Session, statement: str, period: date) -> UsageMonth:
-    row = session.connection().exec_driver_sql(statement, {"period": period}).one()
-    plan = parse_plan(row.plan, row.version, row.document)
-    return UsageMonth(period, plan, row.amount, parse_sums(row.kinds), row.told)
+    [row] = db.fetch_rows(session.connection(), statement, {"period": period})
+    plan, version, document, amount, kinds, notified_thresholds = row
+    plan_version = parse_plan(plan, version, document)
+    return UsageMonth(period, plan_version, amount, parse_sums(kinds), notified_thresholds)
 
 
 def _sums_document(kinds: Mapping[str, UsageAmount]) -> dict[str, list[int]]:

@@ -121,14 +121,15 @@ def reverse(session: Session, *, fact_id: UUID) -> UUID:
 
 def _record_month(session: Session, period: date, facts: Sequence[Fact]) -> None:
     month = periods.lock_month(session, period=period)
-    known_ids, spend_cap = _known_facts(session, [fact.id for fact in facts])
+    facts_by_id = {fact.id: fact for fact in facts}
+    known_ids, spend_cap = _known_facts(session, facts_by_id)
     rows, kinds = [], dict(month.kinds)
-    for fact in facts:
-        if fact.id not in known_ids:
+    for fact_id, fact in facts_by_id.items():
+        if fact_id not in known_ids:
             used_before = kinds.get(fact.kind, rating.NO_USAGE)
             rated = rating.rate(month.plan, fact.kind, fact.quantity, previous_usage=used_before)
             kinds[fact.kind] = used_before + rated
-            rows.append(_fact_row(month, fact, rated))
+            rows.append(_fact_row(month, fact_id, fact, rated))
     _write_month(session, replace(month, kinds=kinds), rows, spend_cap=spend_cap)
 
 
@@ -166,18 +167,18 @@ def _write_month(
     events.emit(session, *reached_events.values())
 
 
-def _known_facts(session: Session, ids: Sequence[UUID]) -> tuple[set[UUID], int | None]:
+def _known_facts(session: Session, ids: Iterable[UUID]) -> tuple[set[UUID], int | None]:
     """Return which of the facts are in the ledger, and the tenant's spend cap, in one query."""
-    parameters = {"ids": [str(fact_id) for fact_id in ids]}
-    known_ids, spend_cap = session.connection().exec_driver_sql(_KNOWN_FACTS_SQL, parameters).one()
+    parameters = {"ids": [fact_id.hex for fact_id in ids]}
+    [(known_ids, spend_cap)] = db.fetch_rows(session.connection(), _KNOWN_FACTS_SQL, parameters)
     return set(map(UUID, known_ids)), spend_cap
 
 
-def _fact_row(month: UsageMonth, fact: Fact, rated: UsageAmount) -> dict[str, Any]:
+def _fact_row(month: UsageMonth, fact_id: UUID, fact: Fact, rated: UsageAmount) -> dict[str, Any]:
     price = month.plan.prices.get(fact.kind, FREE)
     return {
         **vars(fact),
-        "id": fact.id,
+        "id": fact_id,
         "period": month.period,
         "included": rated.included,
         "unit_price": price.price,

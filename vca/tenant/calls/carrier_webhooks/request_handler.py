@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
+import psycopg2
 from sqlalchemy.exc import OperationalError
 
 from vca.conversation.llm.models import Models
@@ -175,7 +176,7 @@ def _reply_to_caller(
     except TenantUpgrading:
         log.get_logger().warning("call.tenant_upgrading")
         return _apologise(carrier_event, services)
-    except (DatabaseFailure, OperationalError) as error:
+    except (DatabaseFailure, OperationalError, psycopg2.OperationalError) as error:
         log.get_logger().error(
             "call.not_answered", provider=authenticated.account.provider_type, exc_info=error
         )

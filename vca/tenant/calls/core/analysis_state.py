@@ -12,6 +12,7 @@ from vca.jobs import queue
 from vca.observability import metrics
 from vca.tenancy.schema import TenantRef
 from vca.tenant.calls.core import call_services
+from vca.tenant.calls.core.call_types import StoredCall
 from vca.tenant.calls.core.models import Call
 from vca.tenant.calls.core.state_machine import LifecycleState
 
@@ -64,7 +65,7 @@ def is_due(call: Any) -> bool:
     return state.status == "pending" or state == NOT_REQUIRED
 
 
-def schedule_analysis(session: Session, call: Call, state: LifecycleState) -> AnalysisState:
+def schedule_analysis(session: Session, call: StoredCall, state: LifecycleState) -> AnalysisState:
     """Enqueue the analysis of a call that ends, if there is something to analyse.
 
     Returns the state of the analysis, for the caller to store.

@@ -6,20 +6,12 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from vca.kit import db
 from vca.observability import metrics
 from vca.tenant.calls.core import analysis_state, latency, metering, retention, watchdog
 from vca.tenant.calls.core.analysis_state import AnalysisState
-from vca.tenant.calls.core.models import Call
+from vca.tenant.calls.core.call_types import StoredCall
 from vca.tenant.calls.core.state_machine import LifecycleState
 from vca.tenant.recordings import service as recordings
-
-# The characters that the agent said, the latencies of the turns, and the tenant's retention.
-_SELECT_END_DATA = """
-SELECT coalesce(sum(length(t.text)) FILTER (WHERE t.speaker = 'agent'), 0),
-    coalesce(jsonb_agg(t.latency_ms) FILTER (WHERE t.call_id IS NOT NULL), '[]'), s.retention_days
-FROM settings s LEFT JOIN turns t ON t.call_id = %(call_id)s GROUP BY s.retention_days
-"""
 
 
 @dataclass(frozen=True)
@@ -33,15 +25,11 @@ class EndResult:
 NO_RESULT = EndResult()
 
 
-def run_end_actions(session: Session, call: Call, state: LifecycleState) -> EndResult:
+def run_end_actions(session: Session, call: StoredCall, state: LifecycleState) -> EndResult:
     """Stop the watchdog, schedule recording, retention and analysis, and meter the call.
 
     Returns what the caller has to store.
     """
-    connection, parameters = session.connection(), {"call_id": call.id.hex}
-    [(spoken_chars, latencies, retention_days)] = db.fetch_rows(
-        connection, _SELECT_END_DATA, parameters
-    )
     watchdog.stop_watch(session, call_id=call.id)
     if call.recording_status == "recording" and call.provider_call_id is not None:
         recordings.create_pending(
@@ -53,14 +41,14 @@ def run_end_actions(session: Session, call: Call, state: LifecycleState) -> EndR
             telephony_account_id=call.telephony_account_id,
         )
     if state.ended_at is not None:
-        retention.schedule_purge(session, retention_days, ended_at=state.ended_at)
+        retention.schedule_purge(session, call.retention_days, ended_at=state.ended_at)
         if call.simulated:
             retention.schedule_simulation_purge(session, ended_at=state.ended_at)
-    metering.meter_ended_call(session, call, state, spoken_chars=spoken_chars)
+    metering.meter_ended_call(session, call, state)
     metrics.CALLS_ENDED.inc(
         end_reason=state.end_reason, carrier=call.provider_type, simulated=call.simulated
     )
     return EndResult(
-        latency.summarise_latency(latencies),
+        latency.summarise_latency(call.latencies),
         analysis_state.schedule_analysis(session, call, state),
     )

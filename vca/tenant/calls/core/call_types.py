@@ -1,6 +1,6 @@
 """Types that pass between the call flow and the carriers' transports."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,9 @@ from vca.conversation.redaction import NO_REDACTION, Redaction
 from vca.registry.number_registry.service import Owner
 from vca.telephony.types import Action, Caller, CallEvent, CallMetadata, ProviderAccountRef, Say
 from vca.tenancy.schema import TenantRef
+from vca.tenant.calls.core import state_machine
 from vca.tenant.calls.core.simulations import Simulation
+from vca.tenant.calls.core.state_machine import LifecycleState
 
 
 class ConnectionReplaced(Exception):
@@ -74,6 +76,38 @@ class NewCall:
     direction: str = "inbound"
     call_metadata: Mapping[str, Any] = field(default_factory=dict)
     simulation: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCall:
+    """A call as far as its events, its end and its metering need it, in the order of the query."""
+
+    state: LifecycleState
+    id: UUID
+    phone_number_id: UUID | None
+    ai_profile_id: UUID | None
+    direction: str
+    simulated: bool
+    provider_type: str
+    provider_call_id: str | None
+    telephony_account_id: UUID | None
+    recording_status: str | None
+    route: Mapping[str, Any]
+    transfer: Mapping[str, Any] | None
+    tokens: int
+    output_tokens: int
+    created_at: datetime
+    spoken_chars: int
+    """The number of characters that the agent said."""
+    latencies: Sequence[Mapping[str, int]]
+    """The milliseconds per stage of each turn."""
+    retention_days: Mapping[str, int]
+    """The tenant's retention periods."""
+
+    @property
+    def live(self) -> bool:
+        """Whether the call has not ended."""
+        return self.state.status not in state_machine.TERMINAL
 
 
 @dataclass(frozen=True, slots=True)

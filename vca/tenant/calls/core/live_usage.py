@@ -2,21 +2,24 @@
 
 from datetime import timedelta
 
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from vca.kit import db
 from vca.tenant.calls.core.models import LIVE_CONDITION, Call
 from vca.tenant.usage.cap import LiveCalls
 
-_SELECT_LIVE_USAGE = select(func.count(), func.coalesce(func.sum(Call.reserved), 0)).where(
-    text(LIVE_CONDITION), Call.simulated.is_(False)
-)
+# The number of real live calls, and the budget that they reserve.
+SELECT_LIVE_USAGE = f"""
+SELECT count(*), coalesce(sum(reserved), 0)::bigint FROM calls
+WHERE {LIVE_CONDITION} AND NOT simulated
+"""
 
 
 def live_usage(session: Session) -> LiveCalls:
     """Return the number of real live calls and the budget that they reserve."""
-    call_count, reserved = session.connection().execute(_SELECT_LIVE_USAGE).one()
-    return LiveCalls(call_count, int(reserved))
+    [row] = db.fetch_rows(session.connection(), SELECT_LIVE_USAGE, {})
+    return LiveCalls(*row)
 
 
 def count_tokens(session: Session, *, hours: int) -> int:

@@ -10,14 +10,14 @@ add up to the same for every order and repetition of its events. Simulated calls
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from vca.conversation.types import Tokens
 from vca.kit import clock
-from vca.tenant.calls.core.models import Call, Event, OutboundLeg
+from vca.tenant.calls.core.call_types import StoredCall
+from vca.tenant.calls.core.models import Event, OutboundLeg
 from vca.tenant.calls.core.state_machine import LifecycleState
 from vca.tenant.usage import ledger
 from vca.tenant.usage.ledger import Fact, Leg
@@ -34,13 +34,8 @@ _IS_FORWARD = OutboundLeg.kind == "forward"
 _SECOND = timedelta(seconds=1)
 
 
-def meter_ended_call(
-    session: Session, call: Call, state: LifecycleState, *, spoken_chars: int
-) -> None:
-    """Record what a call used, in the transaction that ends it. The caller locks the call's row.
-
-    `spoken_chars` is the number of characters that the agent said.
-    """
+def meter_ended_call(session: Session, call: StoredCall, state: LifecycleState) -> None:
+    """Record what a call used, in the transaction that ends it. The caller locks the call's row."""
     if call.simulated:
         return
     now = clock.now()
@@ -48,11 +43,11 @@ def meter_ended_call(
         session,
         *_leg_facts(call, state, now),
         *_token_facts(call, Tokens(call.tokens - call.output_tokens, call.output_tokens), now),
-        _build_fact(call, "speech_characters", spoken_chars, occurred_at=now),
+        _build_fact(call, "speech_characters", call.spoken_chars, occurred_at=now),
     )
 
 
-def meter_late_tokens(session: Session, call: Call, tokens: Tokens) -> None:
+def meter_late_tokens(session: Session, call: StoredCall, tokens: Tokens) -> None:
     """Record tokens that were used after the call had ended.
 
     They are the last ones in its total.
@@ -62,7 +57,7 @@ def meter_late_tokens(session: Session, call: Call, tokens: Tokens) -> None:
 
 
 def correct_after_event(
-    session: Session, call: Call, before: LifecycleState, state: LifecycleState
+    session: Session, call: StoredCall, before: LifecycleState, state: LifecycleState
 ) -> None:
     """Correct the facts of an ended call after a late event, if it changes them.
 
@@ -83,11 +78,11 @@ def correct_after_event(
     _apply_correction(session, removed, added)
 
 
-def meter_late_transfer(session: Session, call_id: UUID) -> None:
+def meter_late_transfer(session: Session, call: StoredCall) -> None:
     """Record the leg of a transfer that was reported after the call had ended."""
-    call, now = session.get_one(Call, call_id, populate_existing=True), clock.now()
     if call.simulated:
         return
+    now = clock.now()
     removed = _speech_facts(call, call.state, None, now)
     _apply_correction(session, list(removed), list(_leg_facts(call, call.state, now)))
 
@@ -101,7 +96,7 @@ def _apply_correction(session: Session, removed: Sequence[Fact], added: Sequence
     )
 
 
-def _leg_facts(call: Call, state: LifecycleState, now: datetime) -> Iterator[Fact]:
+def _leg_facts(call: StoredCall, state: LifecycleState, now: datetime) -> Iterator[Fact]:
     """Return the facts of the call's own leg and of an answered transfer.
 
     Both last until its end.
@@ -117,7 +112,7 @@ def _leg_facts(call: Call, state: LifecycleState, now: datetime) -> Iterator[Fac
         yield _leg_fact(call, "transfer", transferred_at, state.ended_at, now)
 
 
-def _transferred_at(call: Call) -> datetime | None:
+def _transferred_at(call: StoredCall) -> datetime | None:
     """Return when the caller left the agent for a transfer target that answered."""
     transfer = call.transfer
     if transfer is None or transfer["status"] != "completed":
@@ -126,7 +121,7 @@ def _transferred_at(call: Call) -> datetime | None:
 
 
 def _speech_facts(
-    call: Call, state: LifecycleState, transferred_at: datetime | None, now: datetime
+    call: StoredCall, state: LifecycleState, transferred_at: datetime | None, now: datetime
 ) -> Iterator[Fact]:
     """Return how long the carrier listened for an agent."""
     started_at, ended_at = state.answered_at, transferred_at or state.ended_at
@@ -139,7 +134,7 @@ def _speech_facts(
         )
 
 
-def _forward_facts(session: Session, call: Call, now: datetime) -> list[Fact]:
+def _forward_facts(session: Session, call: StoredCall, now: datetime) -> list[Fact]:
     """Return one fact of the forward per reported end, the longest last; empty without a forward.
 
     The first end is our own: we leave the call and the caller stays with the other party.
@@ -162,7 +157,7 @@ def _forward_facts(session: Session, call: Call, now: datetime) -> list[Fact]:
 
 
 def _leg_fact(
-    call: Call, leg: Leg, started_at: datetime, ended_at: datetime, now: datetime
+    call: StoredCall, leg: Leg, started_at: datetime, ended_at: datetime, now: datetime
 ) -> Fact:
     seconds, interval = _billable_seconds(started_at, ended_at, now)
     return _build_fact(
@@ -180,7 +175,7 @@ def _billable_seconds(started_at: datetime, ended_at: datetime, now: datetime) -
     return seconds, f"{_utc_isoformat(started_at)}/{_utc_isoformat(ended_at)}"
 
 
-def _token_facts(call: Call, tokens: Tokens, now: datetime) -> Iterator[Fact]:
+def _token_facts(call: StoredCall, tokens: Tokens, now: datetime) -> Iterator[Fact]:
     """Return the token facts.
 
     Their keys contain which of the call's tokens they count, in order.
@@ -193,7 +188,7 @@ def _token_facts(call: Call, tokens: Tokens, now: datetime) -> Iterator[Fact]:
 
 
 def _build_fact(
-    call: Call,
+    call: StoredCall,
     kind: str,
     quantity: int,
     part: str = "all",

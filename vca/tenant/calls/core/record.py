@@ -16,7 +16,7 @@ from vca.kit import db, json
 from vca.kit.errors import NotFound
 from vca.telephony.types import CallEvent, ProviderAccountRef
 from vca.tenant.calls.core import call_end, call_events, metering, state_machine
-from vca.tenant.calls.core.call_types import CallContext, NewCall, account_of
+from vca.tenant.calls.core.call_types import CallContext, NewCall, StoredCall, account_of
 from vca.tenant.calls.core.models import Call, TurnRecord
 from vca.tenant.calls.core.state_machine import LifecycleState
 from vca.tenant.settings import phrases
@@ -77,15 +77,32 @@ INSERT INTO call_events (
 """
 # PostgreSQL would read the turns as of the time before it waited for the lock, if both were one
 # statement. Sent together they take one round trip.
-_LOCK_CALL = """
-SELECT FROM calls WHERE id = %(call_id)s FOR UPDATE;
+_LOCK_ROW = "SELECT FROM calls WHERE id = %(call_id)s FOR UPDATE"
+# The first six columns are the state.
+_LOCK_STORED_CALL = f"""
+{_LOCK_ROW};
+SELECT c.status, c.started_at, c.answered_at, c.ended_at, c.end_reason, c.end_detail, c.id,
+    c.phone_number_id, c.ai_profile_id, c.direction, c.simulated, c.provider_type,
+    c.provider_call_id, c.telephony_account_id, c.recording_status, c.route, c.transfer, c.tokens,
+    c.output_tokens, c.created_at, t.spoken_chars, t.latencies, s.retention_days
+FROM calls c
+CROSS JOIN settings s
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(length(text)) FILTER (WHERE speaker = 'agent'), 0) AS spoken_chars,
+        coalesce(jsonb_agg(latency_ms), '[]') AS latencies
+    FROM turns WHERE call_id = c.id
+) t
+WHERE c.id = %(call_id)s
+"""
+_LOCK_CALL = f"""
+{_LOCK_ROW};
 SELECT c.id, c.status, c.started_at, c.caller_number, c.called_number, c.answered_at,
     c.ai_profile_id, c.direction, c.simulated, c.provider_type, c.provider_call_id,
     c.telephony_account_id, c.recording_status, c.simulation, c.transfer, c.tokens,
     c.call_metadata, c.websocket_offer, c.websocket_slot, c.analysed_at, c.analysis_status,
     c.analysis_reason,
     -- With the language that the caller speaks, if it is not the profile's own.
-    v.profile || coalesce(c.spoken_language, '{}'), n.fallback_number, s.sentences, s.phrases,
+    v.profile || coalesce(c.spoken_language, '{{}}'), n.fallback_number, s.sentences, s.phrases,
     s.time_zone, s.variables, coalesce(n.hours, s.hours)::text
 """
 _FROM_CALL = """
@@ -174,6 +191,15 @@ def lock_call_and_turns(
     return CallContext(*context_row), [TurnRecord(*turn) for turn in turns]
 
 
+def lock_stored_call(session: Session, call_id: UUID) -> StoredCall:
+    """Lock the call's row and return what its events and its metering need; raise NotFound."""
+    rows = db.fetch_rows(session.connection(), _LOCK_STORED_CALL, {"call_id": call_id.hex})
+    if not rows:
+        raise NotFound
+    [row] = rows
+    return StoredCall(LifecycleState(*row[:6]), *row[6:])
+
+
 def get_call(session: Session, call_id: UUID) -> Call:
     """Return the call; raise NotFound."""
     call = session.get(Call, call_id)
@@ -235,15 +261,12 @@ def add_tokens(session: Session, call_context: CallContext, tokens: Tokens) -> N
     }
     db.defer_statement(session.connection(), _ADD_TOKENS, parameters)
     if call_context.status in state_machine.TERMINAL:
-        call = session.get_one(Call, call_context.id, populate_existing=True)
-        metering.meter_late_tokens(session, call, tokens)
+        metering.meter_late_tokens(session, lock_stored_call(session, call_context.id), tokens)
 
 
 def apply_event(session: Session, call_id: UUID, event: CallEvent) -> LifecycleState:
     """Store an event, update the state and run what follows from it; raise NotFound."""
-    call = session.get(Call, call_id, with_for_update=True, populate_existing=True)
-    if call is None:
-        raise NotFound
+    call = lock_stored_call(session, call_id)
     if call.provider_call_id is None and event.call_id != call_id.hex:
         set_provider_call_id(session, call_id, provider_call_id=event.call_id)
     before, state = call.state, state_machine.next_state(call.state, event)
@@ -259,7 +282,7 @@ def apply_event(session: Session, call_id: UUID, event: CallEvent) -> LifecycleS
 
 
 def _update_state(
-    session: Session, call: Call, before: LifecycleState, state: LifecycleState
+    session: Session, call: StoredCall, before: LifecycleState, state: LifecycleState
 ) -> None:
     """Store the new state and emit its webhook events, together with the next statement."""
     end_result = call_end.NO_RESULT

@@ -6,10 +6,8 @@ If anything goes wrong, the call takes the route that it would take without the 
 from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
-from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from vca.kit import http, json, standard_webhooks
@@ -20,6 +18,7 @@ from vca.observability import log, metrics
 from vca.telephony.types import Caller
 from vca.tenant.calls.routing import decision_response, number_config
 from vca.tenant.calls.routing.decision_response import InvalidDecision
+from vca.tenant.calls.routing.number_config import NumberConfig
 from vca.tenant.calls.routing.routing_rules import WebhookDecision
 from vca.tenant.phone_numbers import decision_webhook
 
@@ -56,7 +55,7 @@ class DecisionRequest:
 
 
 def build_request(
-    config: Row[Any],
+    config: NumberConfig,
     *,
     tenant_id: UUID,
     called_number: str,
@@ -67,7 +66,7 @@ def build_request(
     """Return the request about a call to the configured number; assigns the call's id."""
     try:
         secrets = decision_webhook.signing_secrets(
-            config.decision_secret,
+            bytes(config.decision_secret),
             tenant_id=tenant_id,
             phone_number_id=config.phone_number_id,
             now=sent_at,
@@ -89,8 +88,8 @@ def build_request(
 
 
 def resolve_profile(
-    session: Session, config: Row[Any], webhook_decision: WebhookDecision
-) -> tuple[Row[Any], WebhookDecision]:
+    session: Session, config: NumberConfig, webhook_decision: WebhookDecision
+) -> tuple[NumberConfig, WebhookDecision]:
     """Return the configuration with the chosen profile, and the decision.
 
     Without such a profile of the tenant, the configuration stays and the decision is rejected.

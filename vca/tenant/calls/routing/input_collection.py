@@ -2,16 +2,15 @@
 
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from vca.registry.number_registry.service import Owner
 from vca.tenant.calls.core import live_usage
 from vca.tenant.calls.core.call_types import InboundCall
 from vca.tenant.calls.routing import number_config
+from vca.tenant.calls.routing.number_config import NumberConfig
 from vca.tenant.calls.routing.routing_rules import Route, RoutingInput, decide_route
 from vca.tenant.settings import hours, limits
 from vca.tenant.settings.limits import Limits
@@ -38,19 +37,28 @@ def explain_route(
 
 
 def collect_call_input(
-    session: Session, call: InboundCall, config: Row[Any], *, model_available: bool
+    session: Session,
+    call: InboundCall,
+    config: NumberConfig,
+    live: LiveCalls,
+    *,
+    model_available: bool,
 ) -> tuple[RoutingInput, int]:
-    """Return the routing input of a call, and the budget that the call reserves."""
+    """Return the routing input of a call, and the budget that the call reserves.
+
+    `live` are the calls before it, counted while the settings row is locked.
+    """
     routing_input = _collect_number_input(call.owner, config, moment=call.moment)
     routing_input = replace(routing_input, model_available=model_available)
     routing_input = apply_requested_profile(routing_input, call)
     if call.simulated:
         return routing_input, 0
-    live = live_usage.live_usage(session)
     budget_decision = _check_budget(session, config, live, routing_input.moment)
     tenant_limits = limits.effective_limits(call.owner.plan_limits, config.limits)
     routing_input = replace(
-        _check_limits(session, routing_input, tenant_limits, live),
+        routing_input,
+        within_concurrency_limit=live.calls < tenant_limits.concurrent_calls,
+        within_token_limit=_is_within_token_limit(session, tenant_limits),
         within_spend_cap=budget_decision.allowed,
     )
     return routing_input, budget_decision.reserve
@@ -69,7 +77,7 @@ def apply_requested_profile(routing_input: RoutingInput, call: InboundCall) -> R
     )
 
 
-def _collect_number_input(owner: Owner, config: Row[Any], *, moment: datetime) -> RoutingInput:
+def _collect_number_input(owner: Owner, config: NumberConfig, *, moment: datetime) -> RoutingInput:
     number_has_hours = config.number_hours is not None
     weekly_hours = hours.parse_hours(
         config.number_hours if number_has_hours else config.tenant_hours
@@ -94,25 +102,11 @@ def _collect_number_input(owner: Owner, config: Row[Any], *, moment: datetime) -
 
 
 def _check_budget(
-    session: Session, config: Row[Any], live: LiveCalls, moment: datetime
+    session: Session, config: NumberConfig, live: LiveCalls, moment: datetime
 ) -> BudgetDecision:
     return cap.check_budget(session, spend_cap=config.spend_cap, live=live, now=moment)
 
 
-def _check_limits(
-    session: Session, routing_input: RoutingInput, tenant_limits: Limits, live: LiveCalls
-) -> RoutingInput:
-    """Check the limits.
-
-    The settings row is locked, so simultaneous calls are counted one by one.
-    """
-    within_concurrency_limit = live.calls < tenant_limits.concurrent_calls
+def _is_within_token_limit(session: Session, tenant_limits: Limits) -> bool:
     daily_tokens = tenant_limits.tokens_per_day
-    within_token_limit = (
-        daily_tokens is None or live_usage.count_tokens(session, hours=24) < daily_tokens
-    )
-    return replace(
-        routing_input,
-        within_concurrency_limit=within_concurrency_limit,
-        within_token_limit=within_token_limit,
-    )
+    return daily_tokens is None or live_usage.count_tokens(session, hours=24) < daily_tokens

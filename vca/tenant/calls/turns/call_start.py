@@ -2,10 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from vca.kit import clock, failpoints
@@ -32,6 +30,7 @@ from vca.tenant.calls.core import (
 from vca.tenant.calls.core.call_types import CallRef, InboundCall, NewCall, TurnResult
 from vca.tenant.calls.routing import decision_request, input_collection, number_config
 from vca.tenant.calls.routing.decision_request import DecisionRequest
+from vca.tenant.calls.routing.number_config import NumberConfig
 from vca.tenant.calls.routing.routing_rules import (
     Route,
     RoutingInput,
@@ -53,7 +52,7 @@ class _RoutedCall:
 
     call: InboundCall
     call_id: UUID
-    config: Row[Any]
+    config: NumberConfig
     route: Route
     actions: tuple[Action, ...]
     variables: Mapping[str, str]
@@ -121,17 +120,17 @@ def _route_and_record(
     """Record the call, or return the decision request that must be sent first."""
     tenant = call.owner.tenant
     with tenant_session(tenant) as session:
-        config = number_config.load_for_call(
+        config, known_call_id, live = number_config.load_for_call(
             session,
             phone_number_id=call.owner.phone_number_id,
             provider_type=call.provider_type,
             provider_call_id=call.event.call_id,
             simulated=call.simulated,
         )
-        if config.known_call_id is not None:
-            return _repeat_start(session, call, config)
+        if known_call_id is not None:
+            return _repeat_start(session, call, config, known_call_id)
         routing_input, reserved_budget = input_collection.collect_call_input(
-            session, call, config, model_available=model_available
+            session, call, config, live, model_available=model_available
         )
         if webhook_decision is None and decide_route(routing_input).webhook_pending:
             return _build_decision_request(call, config)
@@ -188,7 +187,7 @@ def start_outbound_call(ref: CallRef, *, provider_call_id: str) -> TurnResult:
     return TurnResult(ref, actions, 1)
 
 
-def _build_decision_request(call: InboundCall, config: Row[Any]) -> DecisionRequest:
+def _build_decision_request(call: InboundCall, config: NumberConfig) -> DecisionRequest:
     metadata, tenant = call.metadata, call.owner.tenant
     return decision_request.build_request(
         config,
@@ -203,7 +202,7 @@ def _build_decision_request(call: InboundCall, config: Row[Any]) -> DecisionRequ
 def _decide_call(
     session: Session,
     call: InboundCall,
-    config: Row[Any],
+    config: NumberConfig,
     routing_input: RoutingInput,
     webhook_decision: WebhookDecision | None,
     call_id: UUID,
@@ -274,12 +273,14 @@ def _recording_status(routed_call: _RoutedCall) -> str | None:
     return "recording" if is_recorded else None
 
 
-def _repeat_start(session: Session, call: InboundCall, config: Row[Any]) -> TurnResult:
+def _repeat_start(
+    session: Session, call: InboundCall, config: NumberConfig, call_id: UUID
+) -> TurnResult:
     """Return the same answer again: the carrier repeated its request because it lost the first one.
 
     Raises InvalidCarrierSignature if the call belongs to another account than this request.
     """
-    ref = CallRef(call.owner.tenant, config.known_call_id)
+    ref = CallRef(call.owner.tenant, call_id)
     if record.provider_of(session, ref.call_id) != call.account:
         raise InvalidCarrierSignature("the call is with another account")
     stored_route = number_config.load_route(session, ref.call_id)

@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from vca.telephony.types import (
@@ -16,12 +15,14 @@ from vca.telephony.types import (
     Say,
     TakeVoicemail,
 )
-from vca.tenant.calls.core import outbound_legs, record
+from vca.tenant.calls.core import outbound_legs
 from vca.tenant.calls.core.call_types import InboundCall
 from vca.tenant.calls.core.outbound_legs import DiallingRefused
+from vca.tenant.calls.routing.number_config import NumberConfig
 from vca.tenant.calls.routing.routing_rules import Route
 from vca.tenant.calls.turns import greeting
 from vca.tenant.calls.turns.greeting import InboundCallContext
+from vca.tenant.settings import phrases
 
 # The tenant's sentence for each end reason. Any other end reason uses the sentence `closed`.
 _SENTENCE_NAMES = {
@@ -39,7 +40,7 @@ _FALLBACK_END_REASONS = ("concurrency_limit", "token_limit", "spend_cap", "model
 def first_actions(
     session: Session,
     call: InboundCall,
-    config: Row[Any],
+    config: NumberConfig,
     route: Route,
     call_id: UUID,
     variables: Mapping[str, str],
@@ -50,15 +51,15 @@ def first_actions(
 
     `repeated`: the carrier repeats the request, so a forward is not counted again.
     """
+    if route.decision == "agent":
+        metadata = replace(call.metadata, timestamp=call.moment)
+        return greeting.build_greeting(
+            _answering_profile(call, config),
+            InboundCallContext(metadata, config, variables),
+            now=call.moment,
+        )[1]
     sentence = _say_sentence(config, _SENTENCE_NAMES.get(route.end_reason or "", "closed"))
     match route.decision:
-        case "agent":
-            metadata = replace(call.metadata, timestamp=call.moment)
-            return greeting.build_greeting(
-                _answering_profile(call, config),
-                InboundCallContext(metadata, config, variables),
-                now=call.moment,
-            )[1]
         case "forward":
             forward_actions = _forward_actions(
                 session, call, route.forward_to, call_id, repeated=repeated
@@ -81,16 +82,18 @@ def first_actions(
             return (Reject(),)
 
 
-def _say_sentence(config: Row[Any], name: str) -> Say:
+def _say_sentence(config: NumberConfig, name: str) -> Say:
     """Return the tenant's sentence, in the language and voice of the number's profile."""
-    text = record.sentence_or_default(config, name, language=config.language)
+    text = phrases.choose_sentence(
+        name, sentences=config.sentences, phrases=config.phrases, language=config.language
+    )
     return Say(text, config.language, config.voice)
 
 
-def _answering_profile(call: InboundCall, config: Row[Any]) -> Mapping[str, Any]:
+def _answering_profile(call: InboundCall, config: NumberConfig) -> Mapping[str, Any]:
     if call.simulation is not None and call.simulation.profile is not None:
         return call.simulation.profile.profile
-    return config._asdict()
+    return vars(config)
 
 
 def _forward_actions(

@@ -6,12 +6,11 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Row
-
 from vca.conversation import engine, localised_phrases, speech_text
 from vca.conversation.types import CallFacts
 from vca.kit import json
 from vca.telephony.types import Action, CallMetadata, Listen, Record, Say
+from vca.tenant.calls.routing.number_config import NumberConfig
 from vca.tenant.calls.turns import conversation_inputs, spoken_language
 
 
@@ -23,7 +22,7 @@ class InboundCallContext:
     """
 
     metadata: CallMetadata
-    config: Row[Any]
+    config: NumberConfig
     webhook_variables: Mapping[str, str]
 
     @property
@@ -49,13 +48,12 @@ class InboundCallContext:
     @property
     def time_zone(self) -> str:
         """The tenant's time zone."""
-        return str(self.config.time_zone)
+        return self.config.time_zone
 
     @property
     def phrases(self) -> Mapping[str, Any]:
         """The tenant's own texts for VCA's sentences, by language."""
-        phrases: Mapping[str, Any] = self.config.phrases
-        return phrases
+        return self.config.phrases
 
 
 def build_greeting(

@@ -136,7 +136,7 @@ def apply_late_leg_outcome(
     transfer = call_context.transfer
     if leg_outcome == "answered" and transfer is not None and transfer["status"] == "dialling":
         record.update_call(session, ref.call_id, transfer={**transfer, "status": "completed"})
-        metering.meter_late_transfer(session, ref.call_id)
+        metering.meter_late_transfer(session, record.lock_stored_call(session, ref.call_id))
         call_events.emit_transfer_result(
             session, ref, call_context, target=transfer["target"], result="completed"
         )
