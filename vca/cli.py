@@ -1,5 +1,6 @@
 """Shared parts of all commands: JSON output, one-sentence errors, formatting."""
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -28,6 +29,10 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 # Undefined table, function, column or object, invalid schema name: the schema is of another
 # release.
 _UNDEFINED_STATES = ("42P01", "42883", "42703", "42704", "3F000")
+
+_MAX_ERROR_CHARS = 2_000
+# C0 and C1 control characters, and the line separators of Unicode.
+_CONTROL_CHARS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
@@ -101,7 +106,9 @@ class Group(AppGroup):
 
 
 def fail(message: str) -> NoReturn:
-    """End the command with one sentence on stderr."""
+    """End the command with one sentence on stderr. Very long values are cut."""
+    if len(message) > _MAX_ERROR_CHARS:
+        message = f"{message[:_MAX_ERROR_CHARS]}…"
     raise click.ClickException(message)
 
 
@@ -214,8 +221,10 @@ def format_record(record: Mapping[str, Any]) -> str:
 
 
 def _format_cell(value: Any) -> str:
+    """Return a value as text in one line: a name with a line break would look like two rows."""
     if value is None:
         return "-"
-    if isinstance(value, list | tuple):
-        return ", ".join(map(str, value))
-    return value.isoformat(timespec="seconds") if hasattr(value, "isoformat") else str(value)
+    if hasattr(value, "isoformat"):
+        return str(value.isoformat(timespec="seconds"))
+    text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return _CONTROL_CHARS.sub("�", text)

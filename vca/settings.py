@@ -367,6 +367,10 @@ def _production_errors(settings: Settings) -> list[str]:
         problems.append(
             "API_KEY_PEPPERS is missing: a new SECRET_KEY would invalidate all API keys"
         )
+    if settings.secret_key in settings.api_key_peppers:
+        problems.append(
+            "API_KEY_PEPPERS contains SECRET_KEY: whoever learns one would know the other"
+        )
     if not settings.encryption_keys:
         problems.append(
             "ENCRYPTION_KEYS is missing: a new SECRET_KEY would make secrets unreadable"

@@ -16,7 +16,7 @@ PRODUCTION = {
     "DEBUG": "false",
     "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nowhere",
     "SECRET_KEY": SECRET,
-    "API_KEY_PEPPERS": SECRET,
+    "API_KEY_PEPPERS": f"{SECRET}-pepper",
     "ENCRYPTION_KEYS": base64.b64encode(bytes(32)).decode(),
     "PUBLIC_BASE_URL": "https://voice.example.com",
     "TWILIO_ACCOUNT_SID": "AC" + "0" * 32,

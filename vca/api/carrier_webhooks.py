@@ -73,5 +73,5 @@ def reject_invalid_signature(provider: str, action: str) -> NoReturn:
     """
     metrics.SIGNATURE_FAILURES.inc(carrier=provider)
     log.get_logger().warning("carrier.signature_refused", provider=provider, action=action)
-    limits.record_signature_failure()
+    limits.record_client_failure()
     raise Forbidden("The signature is missing or invalid.") from None

@@ -183,8 +183,8 @@ def record_auth_failure(connection: Connection) -> None:
     limiter.record_failure(connection, limiter.client_key())
 
 
-def record_signature_failure() -> None:
-    """Count a carrier's bad signature. Raises RateLimited if its client had too many failures.
+def record_client_failure() -> None:
+    """Count a bad signature or token. Raises RateLimited if its client had too many failures.
 
     If the database is unavailable, nothing is counted: the request is rejected in any case.
     """

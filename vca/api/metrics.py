@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy.exc import DBAPIError
 from werkzeug.exceptions import NotFound
 
+from vca.api import limits
 from vca.api.guards import Unauthorized
 from vca.kit import crypto, deadline
 from vca.kit.db import DatabaseFailure
@@ -37,6 +38,7 @@ blp = Blueprint("metrics", __name__, description="Prometheus metrics.")
 @blp.route("/metrics", methods=["GET"])
 @blp.response(200, {"type": "string"}, content_type="text/plain")
 @blp.alt_response(401, description="The token is missing or is not METRICS_TOKEN.")
+@blp.alt_response(429, description="The address has sent too many wrong tokens or keys.")
 @blp.alt_response(404, description="METRICS_TOKEN is not set for this deployment.")
 @access("anyone")
 def show_metrics() -> Response:
@@ -50,6 +52,7 @@ def show_metrics() -> Response:
         raise NotFound
     scheme, _, bearer_token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not _tokens_equal(bearer_token.strip(), token):
+        limits.record_client_failure()
         raise Unauthorized
     registry = CollectorRegistry()
     registry.register(_GaugeCollector(_read_gauges()))

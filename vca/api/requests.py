@@ -19,6 +19,8 @@ _SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
 }
+# The token in the path of a voice WebSocket opens it.
+_RELAY_TOKEN = re.compile(r"(?<=/relay/).+")
 _JSON_TYPES = ("application/json", "application/problem+json")
 
 
@@ -65,7 +67,7 @@ def _after_request(response: Response) -> Response:
     log.get_logger().info(
         "request",
         method=finished_request.method,
-        path=finished_request.path,
+        path=_RELAY_TOKEN.sub("…", finished_request.path),
         status=response.status_code,
         ms=round(duration_s * 1000, 1),
     )

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from vca.devtools.embedded_postgres.deadline import Deadline
 from vca.settings import ROOT
@@ -81,7 +82,7 @@ class ProcessGroup:
         self, name: str, module: str, *arguments: str, log: Path, pass_fds: Sequence[int] = ()
     ) -> None:
         """Run a Python module in the project's folder, with its output in a new file `log`."""
-        with log.open("wb") as output:
+        with _create_private_file(log) as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", module, *arguments],
                 cwd=ROOT,
@@ -109,6 +110,12 @@ class ProcessGroup:
             os.killpg(self._guardian.pid, signal_number)
             return True
         return False
+
+
+def _create_private_file(file: Path) -> BinaryIO:
+    """Open a new file that only this account can read: logs name tenants and calls."""
+    file.unlink(missing_ok=True)
+    return os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
 
 
 def _format_exit_status(status: int) -> str:

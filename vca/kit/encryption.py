@@ -18,6 +18,7 @@ _FORMAT = b"\x01"
 _KEY_ID_BYTES = 4
 _NONCE_BYTES = 12
 _HEADER_BYTES = len(_FORMAT) + _KEY_ID_BYTES + _NONCE_BYTES
+_TAG_BYTES = 16
 
 
 class DecryptionError(ValueError):
@@ -60,7 +61,7 @@ class Keyring:
     def decrypt(self, value: bytes, context: EncryptionContext) -> str:
         """Return the plaintext of a value of this context; raises DecryptionError."""
         cipher = self._ciphers.get(_key_id_of_value(value))
-        if cipher is None:
+        if cipher is None or len(value) < _HEADER_BYTES + _TAG_BYTES:
             raise DecryptionError
         try:
             plaintext = cipher.decrypt(

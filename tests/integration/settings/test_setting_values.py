@@ -292,7 +292,9 @@ def test_in_production_tenants_claim_only_assigned_numbers_by_default(
         ({"SECRET_KEY": "change-me"}, "SECRET_KEY"),
         ({"API_KEY_PEPPERS": ""}, "API_KEY_PEPPERS"),
         ({"API_KEY_PEPPERS": "change-me"}, "API_KEY_PEPPERS"),
-        ({"API_KEY_PEPPERS": f"change-me, {LONG_SECRET}"}, "API_KEY_PEPPERS"),
+        ({"API_KEY_PEPPERS": f"change-me, {LONG_SECRET}-pepper"}, "API_KEY_PEPPERS"),
+        ({"API_KEY_PEPPERS": LONG_SECRET}, "API_KEY_PEPPERS"),
+        ({"API_KEY_PEPPERS": f"{LONG_SECRET}-pepper, {LONG_SECRET}"}, "API_KEY_PEPPERS"),
         ({"TELEPHONY_PROVIDER": "twilio"}, "PUBLIC_BASE_URL"),
         (
             {"TELEPHONY_PROVIDER": "twilio", "PUBLIC_BASE_URL": "http://voice.example.com"},

@@ -158,3 +158,28 @@ def test_a_forged_request_returns_503_if_the_database_is_unreachable(
     assert (
         _send_forged_request(anonymous).status_code == 503
     )  # the secret of an account is in the database
+
+
+def test_wrong_tokens_of_metrics_count_as_failures_but_the_right_one_succeeds(
+    app: Flask, set_limits: SetLimits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_limits(failures=MAX_FAILURES)
+    token = "t" * 32
+    monkeypatch.setitem(app.config, "METRICS_TOKEN", token)
+
+    def send_token(token: str) -> int:
+        return (
+            app.test_client()
+            .get(
+                "/metrics",
+                headers={"Authorization": f"Bearer {token}"},
+                environ_overrides={"REMOTE_ADDR": "203.0.113.9"},
+            )
+            .status_code
+        )
+
+    statuses = [send_token(f"{token}x") for _ in range(2 * MAX_FAILURES)]
+
+    assert statuses[:MAX_FAILURES] == [401] * MAX_FAILURES
+    assert statuses[-1] == 429
+    assert send_token(token) == 200
