@@ -148,6 +148,14 @@ def test_a_failed_connect_of_a_bulk_command_opens_the_breaker_of_the_server(
     assert is_rejected_by_breaker(connect(server))
 
 
+def test_the_open_breaker_of_a_server_rejects_bulk_commands(open_server: OpenServer) -> None:
+    database = BulkDatabase(open_server().url)
+    database.breaker.failed("connection_failed")
+
+    with pytest.raises(DatabaseUnavailable), database.connection():
+        pytest.fail("connected")
+
+
 @pytest.mark.parametrize("sqlstate", TIMEOUTS)
 def test_a_hundred_timeouts_of_one_tenant_do_not_affect_another_one(
     sqlstate: str, acme: Tenant, globex: Tenant, make_pool: MakePool

@@ -67,7 +67,7 @@ __all__ = [
 ]
 
 # How long the server may take to accept a connection and to answer the simplest statement.
-PROBE_TIMEOUT_S = 1.0
+PROBE_TIMEOUT_S = 0.5
 
 NAMING_CONVENTION = {
     "ix": "%(table_name)s_%(column_0_N_name)s_idx",
@@ -169,7 +169,7 @@ class Database:
                         cursor.execute("SELECT")
                 finally:
                     connection.close()
-        except psycopg2.OperationalError:
+        except psycopg2.Error:
             return False
         return True
 

@@ -27,26 +27,33 @@ class Breaker:
         self._suspected = False
         self._success_count = 0
         self._lock = threading.Lock()
+        self._probe_lock = threading.Lock()
 
     def enter(self, probe: Callable[[], bool]) -> None:
         """Raise DatabaseUnavailable while tripped, but let one caller through after each pause.
 
-        If a caller has waited in vain for the server, the next one calls `probe` first. If the
-        result is false, and no other caller got a response in the meantime, the breaker opens.
+        If a caller has waited in vain for the server, the next one calls `probe` first, and others
+        wait for its result. If that is false, and no other caller got a response in the meantime,
+        the breaker opens.
         """
-        if not (self._tripped or self._suspected):
+        if self._suspected:
+            self._examine(probe)
+        if not self._tripped:
             return
         with self._lock:
-            if self._tripped:
-                if monotonic() < self._retry_at:
-                    raise DatabaseUnavailable
-                self._retry_at = monotonic() + CONNECT_TIMEOUT_S + self._pause_s
-                return
-            must_probe, self._suspected = self._suspected, False
+            if self._tripped and monotonic() < self._retry_at:
+                raise DatabaseUnavailable
+            self._retry_at = monotonic() + CONNECT_TIMEOUT_S + self._pause_s
+
+    def _examine(self, probe: Callable[[], bool]) -> None:
+        with self._probe_lock:
+            if not self._suspected:
+                return  # another caller has examined the server
             success_count = self._success_count
-        if must_probe and not probe() and success_count == self._success_count:
-            self.failed("no_response")
-            raise DatabaseUnavailable
+            responds = probe() or success_count != self._success_count
+            self._suspected = False
+            if not responds:
+                self.failed("no_response")
 
     def failed(self, reason: str) -> None:
         """Record that the server is down; `reason` is one of `OUTAGE_REASONS`."""
