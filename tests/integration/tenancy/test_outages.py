@@ -224,14 +224,21 @@ def test_only_one_request_at_a_time_examines_a_frozen_server(
     server = open_server()
     database = connect(server)
     database.breaker.suspect()
+    callers: list[int] = []
     examinations = []
 
     def examine() -> bool:
+        wait_for(lambda: len(callers) == 4)
+        time.sleep(0.05)  # the other callers wait for the result
         examinations.append(1)
         return True
 
+    def enter(caller: int) -> None:
+        callers.append(caller)
+        database.breaker.enter(examine)
+
     with ThreadPoolExecutor(4) as threads:
-        list(threads.map(lambda _: database.breaker.enter(examine), range(8)))
+        list(threads.map(enter, range(4)))
 
     assert len(examinations) == 1
 
