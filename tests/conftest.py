@@ -168,6 +168,7 @@ def app(
     yield _app
     _app.extensions.update(settings=settings, limiter=limiter)
     db.set_current_database(database)
+    database.breaker.succeeded()  # all databases of the server share it
     providers.set_current_carriers(carriers)
     vars(carriers).update(carrier_fields)  # a test may have registered an adapter
     call_services.set_current_services(services)

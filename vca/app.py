@@ -33,7 +33,7 @@ from vca.kit.mail import Mailer
 from vca.kit.storage import Store
 from vca.kit.web.json_provider import OrjsonProvider
 from vca.observability import log
-from vca.observability.metrics import POOL_WAIT_SECONDS
+from vca.observability.metrics import DATABASE_OUTAGES, DATABASE_TIMEOUTS, POOL_WAIT_SECONDS
 from vca.registry import deployment
 from vca.registry.api_keys import routes as api_keys
 from vca.registry.audit import recorder
@@ -158,6 +158,10 @@ def create_app(explicit_settings: Settings | None = None) -> Flask:
     app.json = OrjsonProvider(app)
     _set_flask_config(app, config)
     db.observe_pool_wait(POOL_WAIT_SECONDS.observe)
+    db.observe_failures(
+        observe_busy=lambda sqlstate: DATABASE_TIMEOUTS.inc(sqlstate=sqlstate),
+        observe_outage=lambda reason: DATABASE_OUTAGES.inc(reason=reason),
+    )
     _configure_services(app, config)
     _register_routes(app)
     for path in TASKS:

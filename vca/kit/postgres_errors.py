@@ -5,6 +5,12 @@ It reads attributes and imports no driver, so that the log can use it.
 
 import re
 
+# The server ended a statement, a wait for a lock or an idle transaction because of a timeout.
+BUSY_STATES = ("57014", "55P03", "25P03")
+# Why a circuit breaker opens. connection_failed: connecting failed, or the connection was lost
+# while a statement ran. server_error: an SQLSTATE that reports an outage. no_response: a caller
+# waited in vain, and the server did not respond to a new connection either.
+OUTAGE_REASONS = ("connection_failed", "server_error", "no_response")
 # Class 22 (data exception) and 42601 (syntax error): these messages quote a value or a part of the
 # statement.
 _QUOTING_STATES = ("22", "42601")

@@ -6,6 +6,7 @@ notified, add an alert to `ops/alerts.yml` and its cases to `ops/alerts.test.yml
 
 from dataclasses import dataclass
 
+from vca.kit.postgres_errors import BUSY_STATES, OUTAGE_REASONS
 from vca.observability.prometheus import BOOL_VALUES, OTHER, Counter, Histogram
 
 CARRIERS = ("fake", "twilio", "telnyx", "asterisk")
@@ -163,6 +164,17 @@ POOL_WAIT_SECONDS = Histogram(
     "vca_pool_wait_seconds",
     "Time spent waiting for a database connection.",
     buckets=_POOL_BUCKETS,
+)
+DATABASE_TIMEOUTS = Counter(
+    "vca_database_timeouts_total",
+    "Requests and jobs that ended because of a timeout of the database, by SQLSTATE: 57014 for"
+    " statements, 55P03 for locks, 25P03 for idle transactions.",
+    {"sqlstate": BUSY_STATES},
+)
+DATABASE_OUTAGES = Counter(
+    "vca_database_outages_total",
+    "Openings of the circuit breaker of a process, by reason.",
+    {"reason": OUTAGE_REASONS},
 )
 HTTP_REQUESTS = Counter(
     "vca_http_requests_total",

@@ -13,7 +13,7 @@ from tests.support.carrier_client import BASE_PATH
 from tests.support.factories import Factory, Tenant
 from vca.jobs import queue, worker_loop
 from vca.kit import db
-from vca.kit.db import Database
+from vca.kit.db import Database, DatabaseBusy, DatabaseUnavailable
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.telephony.types import CarrierRequest
 from vca.tenancy import schema
@@ -187,6 +187,42 @@ def test_the_wait_for_a_connection_is_measured(read_value: ReadValue, acme: Tena
     acme.get("/calls")
 
     assert read_value("vca_pool_wait_seconds_count") >= before + 1
+
+
+def test_every_database_failure_is_exported_from_the_start(
+    scrape: Callable[[], ApiResponse],
+) -> None:
+    series = scrape().text
+
+    for sqlstate in ("57014", "55P03", "25P03"):
+        assert f'vca_database_timeouts_total{{sqlstate="{sqlstate}"}}' in series
+    for reason in ("connection_failed", "server_error", "no_response"):
+        assert f'vca_database_outages_total{{reason="{reason}"}}' in series
+
+
+@pytest.mark.parametrize("sqlstate", ["57014", "55P03", "25P03"])
+def test_timeouts_of_the_database_are_counted_by_sqlstate(
+    read_value: ReadValue, sqlstate: str
+) -> None:
+    before = read_value("vca_database_timeouts_total", sqlstate=sqlstate)
+
+    with pytest.raises(DatabaseBusy), public_session() as session:
+        session.connection().exec_driver_sql(
+            f"DO $$ BEGIN RAISE EXCEPTION 'as if' USING ERRCODE = '{sqlstate}'; END $$"
+        )
+
+    assert read_value("vca_database_timeouts_total", sqlstate=sqlstate) == before + 1
+
+
+def test_an_outage_is_counted_once_until_the_database_is_back(read_value: ReadValue) -> None:
+    before = read_value("vca_database_outages_total", reason="connection_failed")
+    database = Database("postgresql://nobody@127.0.0.1:2/nowhere")
+
+    for _ in range(3):
+        with pytest.raises(DatabaseUnavailable), database.connection():
+            pytest.fail("connected")
+
+    assert read_value("vca_database_outages_total", reason="connection_failed") == before + 1
 
 
 def test_jobs_are_counted_by_task_and_outcome(

@@ -56,7 +56,7 @@ def _execute(database: Database, *steps: str | Callable[[], object]) -> None:
 def _is_open(database: Database) -> bool:
     """Return whether the circuit breaker rejects requests."""
     try:
-        database.breaker.enter()
+        database.breaker.enter(lambda: True)
     except DatabaseUnavailable:
         return True
     return False

@@ -7,6 +7,7 @@ Without such a string, each statement is its own transaction.
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import Context
 from time import perf_counter
 from typing import Any
 
@@ -15,10 +16,12 @@ from sqlalchemy import Connection, MetaData
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from vca.kit.db.breaker import Breaker
+from vca.kit import deadline
+from vca.kit.db.breaker import breaker_for, observe_outages
 from vca.kit.db.dialect import (
     defer_statement,
     first_statement_failed,
+    open_cursor,
     run_transaction,
     set_begin_sql,
 )
@@ -26,9 +29,11 @@ from vca.kit.db.errors import (
     DatabaseBusy,
     DatabaseFailure,
     DatabaseUnavailable,
+    busy_state,
     constraint_name,
     failure_for,
-    is_outage,
+    is_suspicious,
+    outage_reason,
     sqlstate,
 )
 from vca.kit.db.pool import make_engine, record_schema_use, record_table_use
@@ -50,6 +55,7 @@ __all__ = [
     "fetch_rows",
     "first_statement_failed",
     "metadata",
+    "observe_failures",
     "observe_pool_wait",
     "record_schema_use",
     "record_table_use",
@@ -59,6 +65,9 @@ __all__ = [
     "sqlstate",
     "statement_timeout_scope",
 ]
+
+# How long the server may take to accept a connection and to answer the simplest statement.
+PROBE_TIMEOUT_S = 0.5
 
 NAMING_CONVENTION = {
     "ix": "%(table_name)s_%(column_0_N_name)s_idx",
@@ -75,7 +84,10 @@ def metadata(schema: str | None = None) -> MetaData:
 
 
 class Database:
-    """The connection pool and the circuit breaker of one process for one database."""
+    """The connection pool of one process for one database, and the circuit breaker of its server.
+
+    All databases of one server share one breaker.
+    """
 
     def __init__(
         self,
@@ -86,7 +98,6 @@ class Database:
         tenant_tables: Collection[str] = (),
     ) -> None:
         self.dsn = dsn
-        self.breaker = Breaker()
         self._affinity_limits = (tenants_per_connection, tenant_tables)
         self.engine = make_engine(
             dsn,
@@ -94,6 +105,7 @@ class Database:
             tenants_per_connection=tenants_per_connection,
             tenant_tables=tenant_tables,
         )
+        self.breaker = breaker_for(self.engine)
 
     def with_dsn(self, dsn: str, *, pool_size: int) -> "Database":
         """Return a database for another `dsn`, with the same catalogue limits per connection."""
@@ -113,20 +125,53 @@ class Database:
         server ended a statement or a lock wait. Both can also be raised in the middle of the block.
         Other errors of the server are raised unchanged.
         """
-        self.breaker.enter()
-        report_outcome = self.breaker.undecided
+        self.breaker.enter(self._probe)
         try:
             with self._check_out(schema) as connection:
                 yield connection
-            report_outcome = self.breaker.succeeded
         except (DBAPIError, psycopg2.Error, PoolTimeout) as error:
-            if is_outage(error):
-                report_outcome = self.breaker.failed
+            self._report_error(error)
             if (failure := failure_for(error)) is not None:
                 raise failure from error
             raise
-        finally:
-            report_outcome()
+        except BaseException:
+            self.breaker.undecided()
+            raise
+        self.breaker.succeeded()
+
+    def _report_error(self, error: Exception) -> None:
+        """Tell the breaker what an error says about the server, and count timeouts."""
+        if (reason := outage_reason(error)) is not None:
+            self.breaker.failed(reason)
+        elif is_suspicious(error):
+            self.breaker.suspect()
+        elif sqlstate(error) is not None:
+            self.breaker.succeeded()
+        else:
+            self.breaker.undecided()
+        if (state := busy_state(error)) is not None:
+            _busy_observer(state)
+
+    def _probe(self) -> bool:
+        """Return whether the server accepts a new connection and executes a statement on it.
+
+        The budget of the current request does not apply: a shorter wait would prove nothing.
+        """
+        return Context().run(self._execute_probe)
+
+    def _execute_probe(self) -> bool:
+        url = self.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        try:
+            with deadline.within(PROBE_TIMEOUT_S):
+                connection = psycopg2.connect(url, application_name="vca")
+                try:
+                    with connection.cursor() as cursor:
+                        cursor.execute("SELECT")
+                finally:
+                    connection.close()
+        except psycopg2.Error:
+            return False
+        return True
 
     def _check_out(self, schema: str | None) -> Connection:
         started_at_s = perf_counter()
@@ -149,8 +194,7 @@ def fetch_one(
     It bypasses SQLAlchemy, which costs more for such a statement than the server does. Use it for
     the statements at the start of every request.
     """
-    dbapi_connection: Any = connection.connection
-    with dbapi_connection.cursor() as cursor:
+    with open_cursor(connection) as cursor:
         cursor.execute(statement, parameters)
         row: tuple[Any, ...] | None = cursor.fetchone()
         return row
@@ -164,8 +208,7 @@ def fetch_rows(
     It bypasses SQLAlchemy, for statements that run while a caller waits. Raises psycopg2.Error.
     """
     record_table_use(connection, statement)
-    dbapi_connection: Any = connection.connection
-    with dbapi_connection.cursor() as cursor:
+    with open_cursor(connection) as cursor:
         cursor.execute(statement, parameters)
         rows: list[tuple[Any, ...]] = cursor.fetchall()
         return rows
@@ -176,8 +219,7 @@ def execute_script(connection: Connection, statements: str) -> None:
 
     Raises psycopg2.Error. If the script began a transaction, that transaction is still open then.
     """
-    dbapi_connection: Any = connection.connection
-    with dbapi_connection.cursor() as cursor:
+    with open_cursor(connection) as cursor:
         cursor.execute(statements)
 
 
@@ -187,11 +229,25 @@ def observe_pool_wait(observer: Callable[[float], None]) -> None:
     _pool_wait_observer = observer
 
 
-def _ignore_pool_wait(seconds: float) -> None:
-    """Ignore the wait; the default until an observer is set."""
+def observe_failures(
+    *, observe_busy: Callable[[str], None], observe_outage: Callable[[str], None]
+) -> None:
+    """Call an observer for each failure of a database in this process.
+
+    `observe_busy` is called with the SQLSTATE of a timeout, and `observe_outage` with the reason
+    why a circuit breaker opens; see `BUSY_STATES` and `OUTAGE_REASONS` in `postgres_errors`.
+    """
+    global _busy_observer
+    _busy_observer = observe_busy
+    observe_outages(observe_outage)
 
 
-_pool_wait_observer: Callable[[float], None] = _ignore_pool_wait
+def _ignore(observed: object) -> None:
+    """Ignore an event; the default until an observer is set."""
+
+
+_pool_wait_observer: Callable[[float], None] = _ignore
+_busy_observer: Callable[[str], None] = _ignore
 _current_database: Database | None = None
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from vca.kit import json
 from vca.kit.db import Database
-from vca.kit.db.breaker import Breaker
+from vca.kit.db.breaker import breaker_for
 from vca.kit.db.errors import DatabaseUnavailable, is_outage_state
 from vca.kit.errors import Conflict
 
@@ -42,7 +42,6 @@ class BulkDatabase(Database):
 
     def __init__(self, dsn: str) -> None:
         self.dsn = dsn
-        self.breaker = Breaker()
         self.engine = create_engine(
             make_url(dsn).set(drivername="postgresql+psycopg"),
             poolclass=NullPool,
@@ -61,6 +60,7 @@ class BulkDatabase(Database):
                 f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_MS}",
             },
         )
+        self.breaker = breaker_for(self.engine)
 
     @contextmanager
     def connection(self, *, schema: str | None = None) -> Iterator[Any]:
@@ -68,14 +68,17 @@ class BulkDatabase(Database):
 
         Raises DatabaseUnavailable, and LockWaitTimeout if a lock was not granted in time.
         """
+        self.breaker.enter(self._probe)
         try:
             with self.engine.connect() as connection:
+                self.breaker.succeeded()
                 yield connection
         except (DBAPIError, psycopg.Error) as error:
             cause = error.orig if isinstance(error, DBAPIError) else error
             if isinstance(cause, psycopg.errors.LockNotAvailable):
                 raise LockWaitTimeout from error
-            if isinstance(cause, psycopg.OperationalError) and _is_outage(cause):
+            if isinstance(cause, psycopg.OperationalError) and (reason := _outage_reason(cause)):
+                self.breaker.failed(reason)
                 raise DatabaseUnavailable from error
             raise
 
@@ -115,6 +118,8 @@ def _driver_connection(session: Session) -> "psycopg.Connection[Any]":
     return connection
 
 
-def _is_outage(error: psycopg.OperationalError) -> bool:
-    """Return whether connecting failed or the connection was lost; neither has an SQLSTATE."""
-    return error.sqlstate is None or is_outage_state(error.sqlstate)
+def _outage_reason(error: psycopg.OperationalError) -> str | None:
+    """Return why the breaker must open; a failed or lost connection has no SQLSTATE."""
+    if error.sqlstate is None:
+        return "connection_failed"
+    return "server_error" if is_outage_state(error.sqlstate) else None

@@ -4,6 +4,10 @@ The SQL that begins a transaction is sent with its first statement, and a statem
 nobody needs with the next one, so that a short transaction takes two round trips.
 """
 
+import os
+import re
+import select
+import socket
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from uuid import UUID
@@ -12,8 +16,15 @@ import psycopg2
 import psycopg2.extensions
 from sqlalchemy import Connection
 from sqlalchemy.dialects import registry
-from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
+from sqlalchemy.dialects.postgresql.psycopg2 import (
+    PGDialect_psycopg2,
+    PGExecutionContext_psycopg2,
+)
+from sqlalchemy.pool import ConnectionPoolEntry
 from typing_extensions import override
+
+from vca.kit.db.errors import LOST_WHILE_IDLE
+from vca.kit.db.lost_connections import LostConnections, replace_if_lost
 
 _IDLE = psycopg2.extensions.TRANSACTION_STATUS_IDLE
 _TRANSACTION_STATUSES = (
@@ -21,6 +32,10 @@ _TRANSACTION_STATUSES = (
     psycopg2.extensions.TRANSACTION_STATUS_INTRANS,
     psycopg2.extensions.TRANSACTION_STATUS_INERROR,
 )
+# The field of an ErrorResponse with the SQLSTATE.
+# https://www.postgresql.org/docs/current/protocol-error-fields.html
+_SQLSTATE_FIELD = re.compile(rb"\0C([0-9A-Z]{5})\0")
+_MAX_ERROR_BYTES = 8_192
 # Key of the settings that each transaction on a connection sets right after BEGIN.
 SESSION_SETTINGS_KEY = "session_settings"
 NAME = "vca"
@@ -36,10 +51,14 @@ class _Connection(psycopg2.extensions.connection):  # type: ignore[misc] # no st
     first_statement_failed: bool = False
     """Whether the statement failed that was sent with the SQL of BEGIN."""
 
+    pool_entry: ConnectionPoolEntry
+    lost_connections: LostConnections
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.deferred_sql: list[str] = []
         """The statements to send before the next one."""
+        self._poller: select.poll | None = None
 
     def begin(self, begin_sql: str) -> None:
         """Begin a transaction with this SQL, which is sent with its first statement."""
@@ -50,6 +69,34 @@ class _Connection(psycopg2.extensions.connection):  # type: ignore[misc] # no st
         """Send nothing of a transaction in the next one, which can be another tenant's."""
         self.next_begin_sql, self.deferred_sql, self.begins = None, [], False
 
+    def take_unsent_sql(self, other: "_Connection") -> None:
+        """Continue a transaction of which the `other` connection has sent nothing yet."""
+        self.next_begin_sql, self.deferred_sql = other.next_begin_sql, other.deferred_sql
+        self.begins = other.begins
+
+    def is_lost(self) -> bool:
+        """Return whether the connection is closed; call it only while no statement runs."""
+        if self.closed:
+            return True
+        if self._poller is None:
+            self._poller = select.poll()
+            self._poller.register(self.fileno(), select.POLLIN)
+        return bool(self._poller.poll(0))
+
+    def read_final_state(self) -> str:
+        """Return the SQLSTATE with which the server closed the connection, or an empty string.
+
+        psycopg2 does not report it, and sending to a closed connection can lose the message. Over
+        TLS it is unknown.
+        """
+        with socket.socket(fileno=os.dup(self.fileno())) as duplicate:
+            try:
+                message = duplicate.recv(_MAX_ERROR_BYTES, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            except OSError:
+                return ""
+        match = _SQLSTATE_FIELD.search(message)
+        return match[1].decode() if match else ""
+
 
 class _Cursor(psycopg2.extensions.cursor):  # type: ignore[misc] # no stubs
     """A cursor that sends the connection's deferred SQL first."""
@@ -58,6 +105,17 @@ class _Cursor(psycopg2.extensions.cursor):  # type: ignore[misc] # no stubs
 
     @override
     def execute(self, query: Any, vars: Any = None) -> None:
+        connection = self.connection
+        was_lost = not connection.closed and connection.is_lost()
+        final_state = connection.read_final_state() if was_lost else ""
+        try:
+            self._send(query, vars)
+        except psycopg2.Error as error:
+            if was_lost and connection.closed:
+                setattr(error, LOST_WHILE_IDLE, final_state)
+            raise
+
+    def _send(self, query: Any, vars: Any) -> None:
         connection = self.connection
         if not connection.deferred_sql:
             super().execute(query, vars)
@@ -83,10 +141,19 @@ class _Cursor(psycopg2.extensions.cursor):  # type: ignore[misc] # no stubs
         super().executemany(query, vars_list)
 
 
+class _ExecutionContext(PGExecutionContext_psycopg2):
+    @override
+    def create_cursor(self) -> Any:
+        # The statement is sent immediately after this.
+        replace_if_lost(self.root_connection.connection)
+        return super().create_cursor()
+
+
 class Dialect(PGDialect_psycopg2):
     """The psycopg2 dialect in autocommit mode, with explicit BEGIN, COMMIT and ROLLBACK."""
 
     supports_statement_cache = True
+    execution_ctx_cls = _ExecutionContext
 
     @override
     def connect(self, *cargs: Any, **cparams: Any) -> Any:
@@ -121,6 +188,7 @@ class Dialect(PGDialect_psycopg2):
         driver_connection = dbapi_connection.driver_connection
         if _in_transaction(dbapi_connection) or driver_connection.deferred_sql:
             try:
+                replace_if_lost(dbapi_connection)
                 _execute(dbapi_connection, "COMMIT")
             except psycopg2.Error:
                 # SQLAlchemy does not roll back after a failed commit.
@@ -129,7 +197,9 @@ class Dialect(PGDialect_psycopg2):
 
     @override
     def do_rollback(self, dbapi_connection: Any) -> None:
-        dbapi_connection.driver_connection.discard_sql()
+        if (driver_connection := dbapi_connection.driver_connection) is None:
+            return  # it was lost, and could not be replaced
+        driver_connection.discard_sql()
         if _in_transaction(dbapi_connection):
             _execute(dbapi_connection, "ROLLBACK")
 
@@ -178,16 +248,23 @@ def run_transaction(
     arrive as one string in one transaction, and commits or rolls it back by itself. Raises
     psycopg2.Error.
     """
-    pool_connection: Any = connection.connection
-    session_settings = pool_connection.info.get(SESSION_SETTINGS_KEY)
+    cursor = open_cursor(connection)
+    session_settings = connection.connection.info.get(SESSION_SETTINGS_KEY)
     start_sql = [session_settings] if session_settings else []
     start_sql.append(begin_sql.removeprefix("BEGIN; "))
-    with pool_connection.cursor() as cursor:
+    with cursor:
         # The values are inserted first: the SQL before the statements may contain a percent sign.
         sql = cursor.mogrify(statements, parameters).decode()
         cursor.execute("; ".join((*start_sql, sql)))
         rows: list[tuple[Any, ...]] = cursor.fetchall()
         return rows
+
+
+def open_cursor(connection: Connection) -> Any:
+    """Return a cursor of the driver, for a statement that is executed immediately."""
+    pool_connection = connection.connection
+    replace_if_lost(pool_connection)
+    return pool_connection.cursor()
 
 
 def first_statement_failed(connection: Connection) -> bool:

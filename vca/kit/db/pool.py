@@ -1,6 +1,5 @@
 """The connection pool of all tenants: which connection it hands out, and when it closes one."""
 
-import select
 from collections.abc import Collection
 from typing import Any
 
@@ -9,6 +8,7 @@ from sqlalchemy.exc import DisconnectionError
 
 from vca.kit import json
 from vca.kit.db import dialect, schema_affinity, session_settings
+from vca.kit.db.lost_connections import LostConnections
 
 POOL_TIMEOUT_S = 2
 
@@ -48,7 +48,7 @@ def make_engine(
             "options": session_settings.CONNECTION_OPTIONS,
         },
     )
-    event.listen(engine, "checkout", _reject_dead_connection)
+    LostConnections(engine)
 
     @event.listens_for(engine, "connect")
     def _prepare_connection(dbapi_connection: Any, record: Any) -> None:
@@ -83,19 +83,3 @@ def record_schema_use(connection: Connection, schema: str) -> None:
 def record_table_use(connection: Connection, statement: str) -> None:
     """Count the tables of a statement among those that the server process has cached."""
     schema_affinity.catalogue_cache_of(connection.connection.info).enter_statement(statement)
-
-
-def _reject_dead_connection(dbapi_connection: Any, *_: Any) -> None:
-    """Discard a connection that the server closed; a pre-ping without the round trip.
-
-    The server sends nothing to an idle connection. A readable socket means that the server closed
-    it.
-    """
-    if dbapi_connection.closed or _is_readable(dbapi_connection.fileno()):
-        raise DisconnectionError("the server closed this connection while it was idle")
-
-
-def _is_readable(fileno: int) -> bool:
-    poller = select.poll()
-    poller.register(fileno, select.POLLIN)
-    return bool(poller.poll(0))

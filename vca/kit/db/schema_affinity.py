@@ -57,6 +57,7 @@ class CatalogueCache:
         self._schemas: dict[str, set[str]] = {}
         self._current_tables: set[str] = set()
         self.entry_count = 0
+        self.current_schema: str | None = None
         self.tables = TenantTables()
 
     def enter_schema(self, schema: str) -> None:
@@ -65,6 +66,7 @@ class CatalogueCache:
             self._schemas[schema] = set()
             self.entry_count += 1
         self._current_tables = self._schemas[schema]
+        self.current_schema = schema
 
     def enter_statement(self, statement: str) -> None:
         """Record that the connection has read the tables that a statement names."""

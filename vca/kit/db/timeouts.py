@@ -25,7 +25,6 @@ MAX_WAIT_S = 4.0
 # A statement gets at least this long, even if the request's budget is spent: on a busy machine the
 # time may have gone elsewhere.
 MIN_WAIT_S = 0.25
-_SERVER_TIMEOUT_S = STATEMENT_TIMEOUT_MS / 1000 + MIN_WAIT_S
 
 _max_wait_s: ContextVar[float] = ContextVar("max_wait_s", default=MAX_WAIT_S)
 
@@ -52,10 +51,8 @@ def _wait_for_server(connection: Any) -> None:
             registered = (connection.fileno(), events)
             poller.register(*registered)
         if not poller.poll(_wait_limit_s(connecting=connecting) * 1000):
-            server_timeout_s = CONNECT_TIMEOUT_S if connecting else _SERVER_TIMEOUT_S
-            raise ServerNotResponding(
-                server_at_fault=monotonic() - started_at_s >= server_timeout_s
-            )
+            waited_s = monotonic() - started_at_s
+            raise ServerNotResponding(is_proof=connecting and waited_s >= CONNECT_TIMEOUT_S)
 
 
 def _wait_limit_s(*, connecting: bool) -> float:
