@@ -3,12 +3,12 @@
 from typing import Any
 
 from flask import current_app
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError
 from marshmallow import ValidationError, fields, validate
 
+from vca.conversation import json_schema
 from vca.kit import json, language_tags
 from vca.kit.web import PageQuery, Schema
+from vca.kit.web.parser import PointerStep
 from vca.kit.web.schema import (
     LANGUAGE,
     Pattern,
@@ -32,11 +32,12 @@ def _validate_json_schema(value: dict[str, Any]) -> None:
     if len(json.dumps(value)) > _MAX_EXTRACT_BYTES:
         raise ValidationError(f"Must not exceed {_MAX_EXTRACT_BYTES} bytes.")
     try:
-        Draft202012Validator.check_schema(value)
-    except SchemaError as error:
-        raise ValidationError(f"Not a valid JSON Schema: {error.message[:200]}") from None
-    except (RecursionError, OverflowError):  # Python's re raises these besides re.error
-        raise ValidationError("Not a valid JSON Schema: a pattern is too large.") from None
+        json_schema.check_schema(value)
+    except json_schema.UnusableSchema as error:
+        messages: Any = [f"Not a usable JSON Schema: {error.detail}"]
+        for step in reversed(error.path):
+            messages = {PointerStep(step): messages}
+        raise ValidationError(messages) from None
 
 
 def _validate_model(value: str) -> None:
@@ -268,7 +269,13 @@ class AiProfileFields(Schema):
         keys=fields.String(),
         allow_none=True,
         validate=_validate_json_schema,
-        metadata={"description": "JSON Schema of the data to extract from each call."},
+        metadata={
+            "description": "JSON Schema (draft 2020-12) of the data to extract from each call, up "
+            "to 20,000 bytes. A `$ref` must name a schema inside this one. `pattern`, "
+            "`patternProperties` and `format` tell the model what is expected and are not checked. "
+            "A schema that takes too much work to apply is refused; if it does so only with the "
+            "data of a call, that call has no `data`."
+        },
     )
     recording = StrictBoolean()
     consent_sentence = string(1, 1_000, allow_none=True)
