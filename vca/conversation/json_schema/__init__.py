@@ -11,8 +11,7 @@ paid from a `Meter`. To support a keyword, add its shape to `definition` and its
 from collections.abc import Mapping
 from typing import Any
 
-from vca.conversation.json_schema.application import MAX_PROBLEM_CHARS as MAX_PROBLEM_CHARS
-from vca.conversation.json_schema.application import Application, Problem
+from vca.conversation.json_schema.application import MAX_PROBLEM_CHARS, Application, Problem
 from vca.conversation.json_schema.definition import SchemaDefinition, read_definition
 from vca.conversation.json_schema.keywords import KEYWORDS, LAST_KEYWORDS
 from vca.conversation.json_schema.meter import (
@@ -22,6 +21,20 @@ from vca.conversation.json_schema.meter import (
     UnusableSchema,
 )
 from vca.observability import log
+
+__all__ = (
+    "KEYWORDS",
+    "LAST_KEYWORDS",
+    "MAX_APPLY_UNITS",
+    "MAX_CHECK_UNITS",
+    "MAX_PROBLEM_CHARS",
+    "NOT_APPLICABLE",
+    "Meter",
+    "UnusableSchema",
+    "check_schema",
+    "drop_surplus",
+    "find_problem",
+)
 
 NOT_APPLICABLE = "the schema cannot be applied"
 
@@ -64,8 +77,12 @@ def _apply(definition: SchemaDefinition, value: Any, meter: Meter) -> Problem | 
 
 
 def _report(error: Exception) -> UnusableSchema:
-    """Log a failure of the interpreter that it should have noticed itself, and return its error."""
-    log.get_logger().error("json_schema.interpreter_failed", error=type(error).__name__)
+    """Return the error for an exception that the interpreter did not foresee; log it.
+
+    A thread whose stack is deep already may have too little left for a schema, which is no fault.
+    """
+    if not isinstance(error, RecursionError):
+        log.get_logger().error("json_schema.interpreter_failed", error=type(error).__name__)
     return UnusableSchema("The schema cannot be applied.")
 
 

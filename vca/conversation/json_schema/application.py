@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 from vca.conversation.json_schema.definition import SchemaDefinition
 from vca.conversation.json_schema.meter import Meter, UnusableSchema
 
-MAX_DEPTH = 150
+MAX_DEPTH = 100
 """How many schemas may be applied inside each other. Values have up to 32 levels."""
 MAX_PROBLEM_CHARS = 300
 _MAX_SUBJECT_CHARS = 120
@@ -93,7 +93,7 @@ class Application:
         self.pay(4 + len(schema))
         self._scope.append(self.definition.bases[id(schema)])
         if len(self._scope) > MAX_DEPTH:
-            raise UnusableSchema("The schema refers to itself without an end.")
+            raise UnusableSchema("The schema refers to itself, or its references are too deep.")
         frame = Frame(self, schema, value, Covered() if self.definition.has_unevaluated else None)
         problem = self._check_keywords(frame)
         self._scope.pop()
@@ -130,7 +130,7 @@ class Application:
 
         1 equals 1.0, but not true.
         """
-        self.pay(1)
+        self.pay(2 if isinstance(value, dict | list) else 1)
         match value:
             case str():
                 self.pay(len(value) // _CHARS_PER_UNIT)

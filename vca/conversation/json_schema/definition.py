@@ -16,7 +16,8 @@ MAX_NESTING = 64
 TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
 _MAX_EXPONENT_BITS = 1_100  # of a finite float
 _ANCHOR = re.compile(r"[A-Za-z_][-A-Za-z0-9._]*")
-_URI_CHARS_PER_UNIT = 16
+_MAX_URI_CHARS = 2_000
+_URI_CHARS_PER_UNIT = 8
 
 _SUBSCHEMA = frozenset(
     (
@@ -258,6 +259,7 @@ class _Reader:
         """
         uri, fragment = self._join(base, reference)
         target = self.definition.resources[uri]
+        self._pay(2 + len(fragment) // _URI_CHARS_PER_UNIT)
         fragment = unquote(fragment)
         if fragment and not fragment.startswith("/"):
             return self.definition.anchors[uri, fragment], uri, fragment
@@ -270,9 +272,11 @@ class _Reader:
 
     def _join(self, base: str, reference: str) -> tuple[str, str]:
         """Return the absolute URI and the fragment. Raises ValueError."""
-        self._pay(1 + (len(base) + len(reference)) // _URI_CHARS_PER_UNIT)
         if reference.startswith("#"):
             return base, reference[1:]
+        if len(base) + len(reference) > _MAX_URI_CHARS:
+            raise ValueError("the URI is too long")
+        self._pay(1 + (len(base) + len(reference)) // _URI_CHARS_PER_UNIT)
         uri, fragment = urldefrag(urljoin(base, reference))
         urlsplit(uri)
         return uri, fragment

@@ -2,7 +2,7 @@
 
 MAX_CHECK_UNITS = 30_000
 """For the check of a schema of up to 20 kB when it is saved."""
-MAX_APPLY_UNITS = 60_000
+MAX_APPLY_UNITS = 50_000
 """For everything that one answer of a model leads to."""
 
 

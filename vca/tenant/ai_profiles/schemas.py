@@ -5,8 +5,8 @@ from typing import Any
 from flask import current_app
 from marshmallow import ValidationError, fields, validate
 
-from vca.conversation import json_schema
-from vca.kit import json, language_tags
+from vca.conversation.json_schema import UnusableSchema
+from vca.kit import language_tags
 from vca.kit.web import PageQuery, Schema
 from vca.kit.web.parser import PointerStep
 from vca.kit.web.schema import (
@@ -21,19 +21,17 @@ from vca.kit.web.schema import (
     string,
 )
 from vca.telephony.turn_settings import INTERRUPT_SENSITIVITIES, INTERRUPTION_SOURCES
+from vca.tenant.ai_profiles import extract_schema
 from vca.tenant.ai_profiles.models import ROLES, TOOLS
 
 _TARGET_NAME = Pattern("^[a-z0-9][a-z0-9_ -]{0,39}$", error="Not a valid target name.")
-_MAX_EXTRACT_BYTES = 20_000
 _MIN_MASK_LENGTH = 3
 
 
 def _validate_json_schema(value: dict[str, Any]) -> None:
-    if len(json.dumps(value)) > _MAX_EXTRACT_BYTES:
-        raise ValidationError(f"Must not exceed {_MAX_EXTRACT_BYTES} bytes.")
     try:
-        json_schema.check_schema(value)
-    except json_schema.UnusableSchema as error:
+        extract_schema.check_extract(value)
+    except UnusableSchema as error:
         messages: Any = [f"Not a usable JSON Schema: {error.detail}"]
         for step in reversed(error.path):
             messages = {PointerStep(step): messages}
