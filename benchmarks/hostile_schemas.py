@@ -64,10 +64,10 @@ def _halve(value: Any) -> Any:
                 if isinstance(value, dict)
                 else [*value[:largest], halved, *value[largest + 1 :]]
             )
-    kept_keys = keys[: len(keys) // 2]
+    first_keys = keys[: len(keys) // 2]
     if isinstance(value, dict):
-        return {key: value[key] for key in kept_keys}
-    return [value[key] for key in kept_keys]
+        return {key: value[key] for key in first_keys}
+    return [value[key] for key in first_keys]
 
 
 def _items(rng: Random) -> list[Any]:

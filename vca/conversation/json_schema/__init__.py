@@ -11,8 +11,8 @@ paid from a `Meter`. To support a keyword, add its shape to `definition` and its
 from collections.abc import Mapping
 from typing import Any
 
-from vca.conversation.json_schema.application import MAX_PROBLEM_CHARS, Application, Problem
-from vca.conversation.json_schema.definition import SchemaDefinition, read_definition
+from vca.conversation.json_schema.application import MAX_PROBLEM_CHARS, Application
+from vca.conversation.json_schema.definition import read_definition
 from vca.conversation.json_schema.keywords import KEYWORDS, LAST_KEYWORDS
 from vca.conversation.json_schema.meter import (
     MAX_APPLY_UNITS,
@@ -41,16 +41,7 @@ NOT_APPLICABLE = "the schema cannot be applied"
 
 def check_schema(schema: Any, meter: Meter | None = None) -> None:
     """Raise UnusableSchema if the schema is invalid or cannot be applied, whatever the value."""
-    meter = meter or Meter(MAX_CHECK_UNITS)
-    try:
-        definition = read_definition(schema, meter)
-        if definition.fault is not None:
-            raise definition.fault
-        _apply(definition, {}, meter)
-    except UnusableSchema:
-        raise
-    except Exception as error:  # a tenant's program
-        raise _report(error) from error
+    _interpret(schema, {}, meter or Meter(MAX_CHECK_UNITS), may_have_faults=False)
 
 
 def find_problem(value: Any, schema: Mapping[str, Any], meter: Meter | None = None) -> str | None:
@@ -60,20 +51,25 @@ def find_problem(value: Any, schema: Mapping[str, Any], meter: Meter | None = No
     references, cycles, more work than the meter allows) is reported as a problem of every value.
     Raises nothing.
     """
-    meter = meter or Meter(MAX_APPLY_UNITS)
     try:
-        problem = _apply(read_definition(schema, meter), value, meter)
-        return None if problem is None else problem.describe()
+        return _interpret(schema, value, meter or Meter(MAX_APPLY_UNITS), may_have_faults=True)
     except UnusableSchema:
         return NOT_APPLICABLE
+
+
+def _interpret(schema: Any, value: Any, meter: Meter, *, may_have_faults: bool) -> str | None:
+    """Return the description of the value's problem. Raises UnusableSchema and nothing else."""
+    try:
+        definition = read_definition(schema, meter)
+        if definition.fault is not None and not may_have_faults:
+            raise definition.fault
+        phases = (KEYWORDS, LAST_KEYWORDS) if definition.has_unevaluated else (KEYWORDS,)
+        problem = Application(definition, meter, *phases).apply(schema, value)
+        return None if problem is None else problem.describe()
+    except UnusableSchema:
+        raise
     except Exception as error:  # a tenant's program
-        _report(error)
-        return NOT_APPLICABLE
-
-
-def _apply(definition: SchemaDefinition, value: Any, meter: Meter) -> Problem | None:
-    phases = (KEYWORDS, LAST_KEYWORDS) if definition.has_unevaluated else (KEYWORDS,)
-    return Application(definition, meter, *phases).apply(definition.root, value)
+        raise _report(error) from error
 
 
 def _report(error: Exception) -> UnusableSchema:

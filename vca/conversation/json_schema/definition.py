@@ -143,7 +143,6 @@ class SchemaDefinition:
     matters only where the schema is applied.
     """
 
-    root: Any
     references: dict[int, Any] = field(default_factory=dict)
     dynamic_references: dict[int, tuple[Any, str]] = field(default_factory=dict)
     bases: dict[int, str] = field(default_factory=dict)
@@ -156,7 +155,7 @@ class SchemaDefinition:
 
 def read_definition(schema: Any, meter: Meter) -> SchemaDefinition:
     """Return the schema with its index. Raises UnusableSchema if a keyword has another shape."""
-    reader = _Reader(SchemaDefinition(schema), meter)
+    reader = _Reader(SchemaDefinition(), meter)
     reader.definition.resources[""] = schema
     reader.read_schema(schema, None, "", 0)
     reader.resolve_references()
