@@ -181,8 +181,17 @@ def test_patterns_are_not_compiled(pattern: str) -> None:
     assert json_schema.find_problem("a" * 10_000, schema) is None
 
 
-def test_a_reference_without_a_meaning_matters_only_where_it_is_applied() -> None:
-    schema = {"properties": {"a": {"$ref": "#/nowhere"}, "b": {"type": "string"}}}
+@pytest.mark.parametrize("reference", ["#/nowhere", "#/title", "#/properties/b/maxLength"])
+def test_a_reference_without_a_meaning_matters_only_where_it_is_applied(reference: str) -> None:
+    schema = {
+        "title": "text",
+        "properties": {"a": {"$ref": reference}, "b": {"type": "string", "maxLength": 3}},
+    }
 
     assert json_schema.find_problem({"b": "x"}, schema) is None
     assert json_schema.find_problem({"a": "x"}, schema) == json_schema.NOT_APPLICABLE
+
+
+def test_a_schema_that_refers_to_itself_without_an_end_is_refused() -> None:
+    with pytest.raises(json_schema.UnusableSchema, match="refers to itself"):
+        json_schema.check_schema({"anyOf": [False, {"$ref": "#"}]})
