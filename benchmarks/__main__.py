@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from benchmarks import erasure, request_cost
+from benchmarks import erasure, request_cost, schema_cost
 from benchmarks.deliveries import command as deliveries
 from benchmarks.fleet import command as fleet
 from benchmarks.limits import command as limits
@@ -19,6 +19,7 @@ def main(context: click.Context) -> None:
     """Run the benchmarks; without a subcommand all of them, the fleet last."""
     log.configure("warning", stream=sys.stderr)
     if context.invoked_subcommand is None:
+        context.invoke(schema_cost.command)
         context.invoke(request_cost.command)
         context.invoke(turns.command)
         context.invoke(relay.command)
@@ -28,6 +29,7 @@ def main(context: click.Context) -> None:
         context.invoke(fleet.command)
 
 
+main.add_command(schema_cost.command)
 main.add_command(request_cost.command)
 main.add_command(turns.command)
 main.add_command(relay.command)

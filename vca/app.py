@@ -49,7 +49,7 @@ from vca.telephony import providers
 from vca.telephony.providers import ADAPTERS, Carriers
 from vca.tenancy import citus
 from vca.tenant import encrypted_columns
-from vca.tenant.ai_profiles import profile_check
+from vca.tenant.ai_profiles import extract_schema, profile_check
 from vca.tenant.ai_profiles import routes as ai_profiles
 from vca.tenant.ai_profiles import service as ai_profile_service
 from vca.tenant.audit import routes as audit
@@ -242,6 +242,7 @@ def _connect_features(config: Settings) -> None:
             delete_files=retention.delete_files,
             re_encrypt=encrypted_columns.re_encrypt_tenant,
             mute_webhooks=imported_copy.mute_webhooks,
+            remove_unusable_schemas=extract_schema.remove_unusable_schemas,
             resume_mail=imported_mail.resume_mail,
             rebuild_usage=rebuild.rebuild_usage,
             resume_analyses=analysis_state.resume_analyses,

@@ -1,7 +1,7 @@
 """Post-call analysis: a summary, an outcome and the data that the profile asks for."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, get_args
@@ -131,20 +131,22 @@ def analyse_call(
     *,
     models: Models,
     extract: Mapping[str, Any] | None,
+    record_tokens: Callable[[Tokens], object] = lambda tokens: None,
 ) -> AnalysisRun:
     """Ask a model to analyse a finished call.
 
+    `record_tokens` is called with the tokens of each answer before the answer is judged.
     `extract` is the JSON Schema of the requested data, None if no data is requested. If the answer
     cannot be used, or its data does not fit the schema, a second request names the problem. An
     analysis whose data still does not fit has no data. A second answer that cannot be used is a
     failure of the kind `bad_answer`.
     """
     request = _build_request(profile, turns, extract)
-    first = _send_request(models, request, extract)
+    first = _send_request(models, request, extract, record_tokens)
     if first.reading.problem is None or first.interruption is not None:
         return _conclude(first.tokens, first)
     retry = _retry_request(request, first.answer, first.reading.problem)
-    second = _send_request(models, retry, extract)
+    second = _send_request(models, retry, extract, record_tokens)
     return _conclude(first.tokens + second.tokens, second, first)
 
 
@@ -229,7 +231,10 @@ def _schema_sentence(request: ModelRequest) -> str:
 
 
 def _send_request(
-    models: Models, request: ModelRequest, extract: Mapping[str, Any] | None
+    models: Models,
+    request: ModelRequest,
+    extract: Mapping[str, Any] | None,
+    record_tokens: Callable[[Tokens], object],
 ) -> _Response:
     """Ask the primary model, and the fallback if the primary fails."""
     tokens = Tokens()
@@ -237,6 +242,7 @@ def _send_request(
         if not client.known_support(model_request.model).tools:
             model_request = _describe_tool(model_request)
         answer = _read_answer(client, model_request)
+        record_tokens(answer.tokens)
         reading = _interpret(answer, extract)
         tokens += answer.tokens
         response = _Response(answer, reading, tokens)
@@ -284,8 +290,10 @@ def _interpret(answer: _Answer, extract: Mapping[str, Any] | None) -> _Reading:
     if not calls and len(answer.tool_calls) == 1:
         calls = list(answer.tool_calls)  # there is one tool only, whatever the model calls it
     sources = [call.arguments for call in calls] + [answer.text]
+    # One budget for all of it: an answer may consist of many objects.
+    meter = json_schema.Meter(json_schema.MAX_APPLY_UNITS)
     readings = [
-        _interpret_fields(fields, extract, is_text=source is answer.text)
+        _interpret_fields(fields, extract, meter, is_text=source is answer.text)
         for source in sources
         for fields in model_json.find_objects(source, members=("summary", "outcome"))
     ]
@@ -299,7 +307,11 @@ def _interpret(answer: _Answer, extract: Mapping[str, Any] | None) -> _Reading:
 
 
 def _interpret_fields(
-    fields: Mapping[str, Any], extract: Mapping[str, Any] | None, *, is_text: bool
+    fields: Mapping[str, Any],
+    extract: Mapping[str, Any] | None,
+    meter: json_schema.Meter,
+    *,
+    is_text: bool,
 ) -> _Reading:
     fields = {name.strip().casefold(): value for name, value in fields.items()}
     outcome = _read_outcome(fields.get("outcome"))
@@ -308,7 +320,7 @@ def _interpret_fields(
     summary = _read_summary(fields.get("summary"))
     if not summary:
         return _Reading(problem="summary: it must be a text that is not empty")
-    data, problem = _read_data(fields.get("data"), extract)
+    data, problem = _read_data(fields.get("data"), extract, meter)
     if is_text and extract is not None and "data" not in fields:
         # The model may never have seen which data is requested: some servers drop the tools.
         problem = "data is missing; write null if it was not said"
@@ -339,7 +351,7 @@ def _read_summary(value: Any) -> str | None:
 
 
 def _read_data(
-    value: Any, extract: Mapping[str, Any] | None
+    value: Any, extract: Mapping[str, Any] | None, meter: json_schema.Meter
 ) -> tuple[dict[str, Any] | None, str | None]:
     """Return the data, None if there is none, and what is wrong with it."""
     if isinstance(value, str):
@@ -353,7 +365,7 @@ def _read_data(
         return None, "data: it is not an object"
     # Validated separately: inside another schema its references would resolve differently.
     for data in (value, json_schema.drop_surplus(value, extract)):
-        problem = json_schema.find_problem(data, extract)
+        problem = json_schema.find_problem(data, extract, meter)
         if problem is None:
             return data, None
     return None, f"data: {problem}"

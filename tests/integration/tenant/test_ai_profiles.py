@@ -140,6 +140,53 @@ def test_an_invalid_field_is_reported_with_its_pointer(
     assert acme.get("/ai-profiles").json == []
 
 
+@pytest.mark.parametrize(
+    ("extract", "pointer", "detail"),
+    [
+        (
+            {"properties": {"value": {"type": [[1], {}]}}},
+            "/extract/properties/value/type",
+            "Must be one of null, boolean, integer, number, string, array, object",
+        ),
+        (
+            {"properties": {"a/b": {"$ref": "#/properties/b/maxLength"}, "b": {"maxLength": 3}}},
+            "/extract/properties/a~1b/$ref",
+            "Must name a schema inside this one",
+        ),
+        ({"$id": "http://[::1"}, "/extract/$id", "Must be a URI"),
+        ({"$ref": "#"}, "/extract", "The schema refers to itself"),
+        ({"description": "x" * 20_000}, "/extract", "Must not exceed 20000 bytes"),
+        ({"required": ["a"] * 2}, "/extract/required", "Must be a list of different"),
+        (
+            {
+                "$ref": "#/$defs/a0",
+                "$defs": {
+                    **{f"a{n}": {"allOf": [{"$ref": f"#/$defs/a{n + 1}"}] * 2} for n in range(30)},
+                    "a30": {},
+                },
+            },
+            "/extract",
+            "takes too much work",
+        ),
+    ],
+)
+def test_an_unusable_schema_is_refused_with_the_place_in_it(
+    acme: Tenant, extract: dict[str, object], pointer: str, detail: str
+) -> None:
+    response = acme.post("/ai-profiles", {"system_prompt": SYSTEM_PROMPT, "extract": extract})
+
+    assert response.status_code == 400
+    [error] = response.json["errors"]
+    assert error["pointer"] == pointer
+    assert detail in error["detail"]
+
+
+def test_patterns_of_a_schema_are_stored_and_not_compiled(acme: Tenant) -> None:
+    extract = {"type": "object", "properties": {"a": {"pattern": "(?i)[!-\uffff]" * 1_200}}}
+
+    assert acme.profile(extract=extract)["extract"] == extract
+
+
 @pytest.mark.parametrize("model", ["house-model", "other-model", None])
 def test_a_profile_accepts_a_model_that_the_deployment_lists(
     acme: Tenant, model: str | None

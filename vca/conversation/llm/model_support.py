@@ -129,7 +129,7 @@ _PARAMS: tuple[tuple[Feature, re.Pattern[str]], ...] = (
 )
 
 
-SCHEMA_MAPS = ("properties", "patternProperties", "$defs", "definitions")
+SCHEMA_MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 _PLAIN_VALUES = ("enum", "const", "default", "examples")
 
 
@@ -186,12 +186,15 @@ def _remove_null(result: dict[str, Any], value: Mapping[str, Any]) -> None:
     properties = value.get("properties")
     if isinstance(properties, Mapping) and isinstance(value.get("required"), list):
         result["required"] = [
-            name for name in value["required"] if not _may_be_null(properties.get(name))
+            name
+            for name in value["required"]
+            if not (isinstance(name, str) and _may_be_null(properties.get(name)))
         ]
 
 
 def _may_be_null(schema: Any) -> bool:
-    return isinstance(schema, Mapping) and "null" in (schema.get("type") or ())
+    types = schema.get("type") if isinstance(schema, Mapping) else None
+    return types == "null" or (isinstance(types, list) and "null" in types)
 
 
 RELEARN_AFTER_S = 3600.0

@@ -125,12 +125,20 @@ def _field_errors(error: marshmallow.ValidationError) -> list[FieldError]:
     return errors[:50]
 
 
+class PointerStep(str):
+    """A key of nested messages that is always a step of the pointer, also `key` and `value`."""
+
+    __slots__ = ()
+
+
 def _flatten(messages: Any, path: str = "") -> list[tuple[str, str]]:
     """Return marshmallow's nested messages as (JSON pointer, message) pairs."""
     if isinstance(messages, dict):
         flat = []
         for name, inner in messages.items():
-            is_structural = name == "_schema" or (path and name in ("key", "value"))
+            is_structural = not isinstance(name, PointerStep) and (
+                name == "_schema" or (path and name in ("key", "value"))
+            )
             step = "" if is_structural else _pointer(str(name))
             flat += _flatten(inner, path + step)
         return flat

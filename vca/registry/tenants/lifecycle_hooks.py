@@ -35,6 +35,8 @@ class TenantLifecycleHooks:
       exported with. It returns the columns that the current keys cannot decrypt.
     - `mute_webhooks` deactivates the webhooks of a tenant that is a copy beside its original, and
       returns their count.
+    - `remove_unusable_schemas` removes JSON Schemas that could not be saved today from an import,
+      and returns their count.
     - `resume_mail` schedules the mails that were pending when the tenant was exported, or gives
       them up in a copy beside its original.
     - `rebuild_usage` recalculates the usage of each month from the tenant's ledger, and schedules
@@ -48,6 +50,7 @@ class TenantLifecycleHooks:
     delete_files: Callable[[TenantRef], int]
     re_encrypt: Callable[[Session, TenantRef, UUID], list[str]]
     mute_webhooks: Callable[[Session, TenantRef], int]
+    remove_unusable_schemas: Callable[[Session, TenantRef], int]
     resume_mail: Callable[[Session, TenantRef, bool], None]
     rebuild_usage: Callable[[Session, TenantRef, datetime], None]
     resume_analyses: Callable[[Session, TenantRef], None]

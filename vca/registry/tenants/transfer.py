@@ -72,6 +72,7 @@ class ImportResult:
     numbers_taken: list[str] = field(default_factory=list)
     phone_numbers_deactivated: int = 0
     webhooks_deactivated: int = 0
+    unusable_schemas_removed: int = 0
     keys_imported: int = 0
     keys_left_out: int = 0
     unreadable_columns: list[str] = field(default_factory=list)
@@ -228,6 +229,7 @@ def _import_registry_rows(
     is_copy = archived != row.id and session.get(Tenant, archived) is not None
     if is_copy:
         imported.webhooks_deactivated = hooks.mute_webhooks(session, tenant)
+    imported.unusable_schemas_removed = hooks.remove_unusable_schemas(session, tenant)
     hooks.resume_mail(session, tenant, is_copy)
     hooks.rebuild_usage(session, tenant, now)
     hooks.resume_analyses(session, tenant)

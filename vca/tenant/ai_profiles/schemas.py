@@ -3,12 +3,12 @@
 from typing import Any
 
 from flask import current_app
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError
 from marshmallow import ValidationError, fields, validate
 
-from vca.kit import json, language_tags
+from vca.conversation.json_schema import UnusableSchema
+from vca.kit import language_tags
 from vca.kit.web import PageQuery, Schema
+from vca.kit.web.parser import PointerStep
 from vca.kit.web.schema import (
     LANGUAGE,
     Pattern,
@@ -21,22 +21,21 @@ from vca.kit.web.schema import (
     string,
 )
 from vca.telephony.turn_settings import INTERRUPT_SENSITIVITIES, INTERRUPTION_SOURCES
+from vca.tenant.ai_profiles import extract_schema
 from vca.tenant.ai_profiles.models import ROLES, TOOLS
 
 _TARGET_NAME = Pattern("^[a-z0-9][a-z0-9_ -]{0,39}$", error="Not a valid target name.")
-_MAX_EXTRACT_BYTES = 20_000
 _MIN_MASK_LENGTH = 3
 
 
 def _validate_json_schema(value: dict[str, Any]) -> None:
-    if len(json.dumps(value)) > _MAX_EXTRACT_BYTES:
-        raise ValidationError(f"Must not exceed {_MAX_EXTRACT_BYTES} bytes.")
     try:
-        Draft202012Validator.check_schema(value)
-    except SchemaError as error:
-        raise ValidationError(f"Not a valid JSON Schema: {error.message[:200]}") from None
-    except (RecursionError, OverflowError):  # Python's re raises these besides re.error
-        raise ValidationError("Not a valid JSON Schema: a pattern is too large.") from None
+        extract_schema.check_extract(value)
+    except UnusableSchema as error:
+        messages: Any = [f"Not a usable JSON Schema: {error.detail}"]
+        for step in reversed(error.path):
+            messages = {PointerStep(step): messages}
+        raise ValidationError(messages) from None
 
 
 def _validate_model(value: str) -> None:
@@ -268,7 +267,13 @@ class AiProfileFields(Schema):
         keys=fields.String(),
         allow_none=True,
         validate=_validate_json_schema,
-        metadata={"description": "JSON Schema of the data to extract from each call."},
+        metadata={
+            "description": "JSON Schema (draft 2020-12) of the data to extract from each call, up "
+            "to 20,000 bytes. A `$ref` must name a schema inside this one. `pattern`, "
+            "`patternProperties` and `format` tell the model what is expected and are not checked. "
+            "A schema that takes too much work to apply is refused; if it does so only with the "
+            "data of a call, that call has no `data`."
+        },
     )
     recording = StrictBoolean()
     consent_sentence = string(1, 1_000, allow_none=True)

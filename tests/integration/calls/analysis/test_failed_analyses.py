@@ -17,8 +17,10 @@ from tests.integration.calls.analysis.conftest import (
 from tests.integration.calls.conftest import CallRecord
 from tests.support.factories import Factory
 from tests.support.usage import total_quantities
+from vca.conversation import analysis as conversation_analysis
 from vca.conversation.llm import ModelError, ModelFailure, ToolCall
 from vca.conversation.types import Tokens
+from vca.kit import json
 from vca.tenant.calls.core.call_types import CallRef
 from vca.tenant.calls.turns import post_call_analysis
 
@@ -183,3 +185,57 @@ def test_the_tokens_of_each_interrupted_attempt_are_metered(
     totals = total_quantities(call_record.tenant)
     assert len(set(tokens)) == 5
     assert totals["model_input_tokens"] + totals["model_output_tokens"] == tokens[-1]
+
+
+@pytest.mark.parametrize(
+    "extract",
+    [
+        {"properties": {"day": {"$ref": "#/properties/b/maxLength"}, "b": {"maxLength": 3}}},
+        {"properties": {"day": {"$ref": "#/required"}}, "required": ["day"]},
+        {"$id": "http://[::1", "properties": {"day": {"$ref": "other"}}},
+        {"$ref": "#"},
+        {"type": [["object"], {}]},
+        {"properties": 5},
+    ],
+)
+def test_a_stored_schema_that_cannot_be_applied_costs_the_data_only(
+    call_record: CallRecord,
+    world: Factory,
+    script_model: ScriptModel,
+    call: CallRef,
+    extract: dict[str, Any],
+) -> None:
+    stored_schema = json.dumps(extract).decode().replace(":", r"\:")  # no parameters of SQL
+    world.sql(
+        call_record.tenant,
+        f"UPDATE ai_profile_versions SET profile = jsonb_set(profile, '{{extract}}',"
+        f" '{stored_schema}')",
+    )
+    tokens_before = call_record.call["tokens"]
+    model = script_model([note_call()], [note_call()], tokens=Tokens(300, 20))
+
+    world.run_jobs(call_record.tenant)
+
+    assert len(model.requests) == 2
+    assert stored_analysis(call_record) == ("Asked for a day.", "resolved", None)
+    assert call_record.call["tokens"] - tokens_before == 640
+    assert waiting_attempts(call_record.tenant) == []
+
+
+def test_tokens_are_recorded_before_the_answer_is_judged(
+    call_record: CallRecord,
+    script_model: ScriptModel,
+    call: CallRef,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise ZeroDivisionError
+
+    tokens_before = call_record.call["tokens"]
+    script_model([note_call()], tokens=Tokens(300, 20))
+    monkeypatch.setattr(conversation_analysis, "_interpret", fail)
+
+    with pytest.raises(ZeroDivisionError):
+        post_call_analysis.analyse_call(call)
+
+    assert call_record.call["tokens"] - tokens_before == 320

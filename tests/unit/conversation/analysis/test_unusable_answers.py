@@ -14,7 +14,7 @@ from tests.unit.conversation.analysis.conftest import (
     run_analysis,
     tool_call,
 )
-from vca.conversation import analysis
+from vca.conversation import analysis, json_schema
 from vca.conversation.analysis import Analysis, AnalysisRun
 from vca.conversation.llm import (
     ModelError,
@@ -183,3 +183,22 @@ def test_an_endless_answer_is_abandoned() -> None:
     assert run.failure.failure == "bad_answer"
     assert model.chunk_count < 200
     assert model.closed_count == 2
+
+
+def test_an_answer_of_many_objects_costs_one_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    extract = {"items": {}, "properties": {"a": {"items": {"oneOf": [{"const": 0}] * 1_500}}}}
+    data = {"a": [1] * 1_000}
+    fields = json.dumps({**VALID_FIELDS, "data": data}).decode()
+    meters: list[json_schema.Meter] = []
+    find_problem = json_schema.find_problem
+
+    def find_problem_and_note(value: Any, schema: Any, meter: Any) -> str | None:
+        meters.append(meter)
+        return find_problem(value, schema, meter)
+
+    monkeypatch.setattr(json_schema, "find_problem", find_problem_and_note)
+
+    assert analyse_call(StepModel("\n".join([fields] * 15)), extract).data is None
+
+    assert len(meters) > 20
+    assert len({id(meter) for meter in meters}) == 2  # the first answer, and the corrected one

@@ -12,6 +12,7 @@ from vca.conversation import redaction
 from vca.conversation.analysis import Analysis, AnalysisRun
 from vca.conversation.llm import ModelError
 from vca.conversation.transcript import Turn
+from vca.conversation.types import Tokens
 from vca.kit import clock
 from vca.kit.errors import NotFound
 from vca.observability import log, metrics
@@ -56,13 +57,12 @@ def analyse_call(ref: CallRef, *, attempt: int = 1) -> None:
         inputs.transcript,
         models=call_services.current_services().models,
         extract=inputs.stored_profile.get("extract"),
+        record_tokens=lambda tokens: _record_tokens(ref, tokens),
     )
     with tenant_session(ref.tenant) as session:
         call_context = _lock_call(session, ref)
         if call_context is None:
             return
-        if run.tokens.total:
-            record.add_tokens(session, call_context, run.tokens)
         if not analysis_state.is_due(call_context):  # another job, or the transcript was deleted
             return
         if not turn_records.list_turns(session, ref.call_id):
@@ -73,6 +73,16 @@ def analyse_call(ref: CallRef, *, attempt: int = 1) -> None:
             _store_analysis(session, ref, call_context, analysis, AnalysisState("done"))
         else:
             _handle_failure(session, ref, run, attempt=attempt)
+
+
+def _record_tokens(ref: CallRef, tokens: Tokens) -> None:
+    """Record the tokens of one answer, which are paid for whatever becomes of the answer."""
+    if not tokens.total:
+        return
+    with tenant_session(ref.tenant) as session:
+        call_context = _lock_call(session, ref)
+        if call_context is not None:
+            record.add_tokens(session, call_context, tokens)
 
 
 def _load_inputs(ref: CallRef) -> _Inputs | None:
