@@ -369,7 +369,7 @@ def _production_errors(settings: Settings) -> list[str]:
         )
     if settings.secret_key in settings.api_key_peppers:
         problems.append(
-            "API_KEY_PEPPERS contains SECRET_KEY: whoever learns one would know the other"
+            "API_KEY_PEPPERS contains SECRET_KEY, but each secret needs a value of its own"
         )
     if not settings.encryption_keys:
         problems.append(

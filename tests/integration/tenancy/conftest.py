@@ -7,6 +7,7 @@ import pytest
 from flask import Flask
 
 from tests.support.db_snapshot import SnapshotChecker
+from tests.support.factories import Tenant
 from vca.kit.db import Database
 from vca.settings import Settings
 
@@ -31,6 +32,24 @@ def make_pool(app: Flask, settings: Settings) -> Iterator[Callable[..., Database
     yield make
     for database in pools:
         database.close()
+
+
+@pytest.fixture
+def swapped_schemas(acme: Tenant, globex: Tenant, db_snapshot: SnapshotChecker) -> Iterator[None]:
+    """Swap the names of the schemas of Acme and Globex."""
+
+    def swap() -> None:
+        acme_schema, globex_schema = acme.ref.schema, globex.ref.schema
+        for old, new in (
+            (acme_schema, "aside"),
+            (globex_schema, acme_schema),
+            ("aside", globex_schema),
+        ):
+            db_snapshot.rows(f'ALTER SCHEMA "{old}" RENAME TO "{new}"')
+
+    swap()
+    yield
+    swap()
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from sqlalchemy import make_url, text
 from sqlalchemy.exc import DBAPIError
 
 from tests.integration.tenancy.session_state import MakePool, wait_for
+from tests.support.db_snapshot import SnapshotChecker
 from tests.support.factories import Tenant
 from tests.support.tcp_proxy import TcpProxy
 from vca.kit import db, deadline
@@ -275,15 +276,22 @@ def test_a_connection_lost_between_two_statements_does_not_open_the_breaker(
 
 
 def test_a_connection_lost_while_a_statement_runs_opens_the_breaker(
-    acme: Tenant, open_server: OpenServer, connect: Callable[..., Database]
+    acme: Tenant,
+    open_server: OpenServer,
+    connect: Callable[..., Database],
+    db_snapshot: SnapshotChecker,
 ) -> None:
     server = open_server()
     database = connect(server)
+    statement = "SELECT pg_sleep(20)"
+    is_running = (  # the statement comes after BEGIN
+        f"SELECT 1 FROM pg_stat_activity WHERE right(query, {len(statement)}) = '{statement}'"
+        " AND state = 'active'"
+    )
 
     with ThreadPoolExecutor(1) as threads:
-        running = threads.submit(execute, database, "SELECT pg_sleep(2)")
-        wait_for(lambda: database.engine.pool.checkedout() == 1)  # type: ignore[attr-defined]
-        time.sleep(0.2)
+        running = threads.submit(execute, database, statement)
+        wait_for(lambda: db_snapshot.rows(is_running))
         server.cut()
         with pytest.raises(DatabaseUnavailable):
             running.result()

@@ -1,6 +1,5 @@
 """Tests of sessions: each is in its tenant's schema or fails."""
 
-from collections.abc import Iterator
 from typing import cast
 from uuid import UUID, uuid4
 
@@ -62,24 +61,6 @@ def test_a_missing_schema_fails_before_the_first_statement(acme: Tenant) -> None
 def test_an_empty_session_in_a_missing_schema_fails(acme: Tenant) -> None:
     with pytest.raises(IsolationError), tenant_session(TenantRef(uuid4())):
         pass
-
-
-@pytest.fixture
-def swapped_schemas(acme: Tenant, globex: Tenant, db_snapshot: SnapshotChecker) -> Iterator[None]:
-    """Swap the names of the schemas of Acme and Globex."""
-
-    def swap() -> None:
-        acme_schema, globex_schema = acme.ref.schema, globex.ref.schema
-        for old, new in (
-            (acme_schema, "aside"),
-            (globex_schema, acme_schema),
-            ("aside", globex_schema),
-        ):
-            db_snapshot.rows(f'ALTER SCHEMA "{old}" RENAME TO "{new}"')
-
-    swap()
-    yield
-    swap()
 
 
 @pytest.mark.usefixtures("swapped_schemas")

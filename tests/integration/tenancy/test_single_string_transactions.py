@@ -1,6 +1,5 @@
 """Transactions that are sent as one string: each runs in its tenant, as a whole or not at all."""
 
-from collections.abc import Iterator
 from uuid import uuid4
 
 import psycopg2
@@ -92,25 +91,7 @@ def test_a_missing_schema_is_an_isolation_error(database: Database, acme: Tenant
     assert run_in_tenant(acme.ref, "SELECT 1", {}, database=database) == [(1,)]
 
 
-@pytest.fixture
-def _swapped_schemas(acme: Tenant, globex: Tenant, db_snapshot: SnapshotChecker) -> Iterator[None]:
-    """Swap the names of the schemas of Acme and Globex."""
-
-    def swap() -> None:
-        acme_schema, globex_schema = acme.ref.schema, globex.ref.schema
-        for old, new in (
-            (acme_schema, "aside"),
-            (globex_schema, acme_schema),
-            ("aside", globex_schema),
-        ):
-            db_snapshot.rows(f'ALTER SCHEMA "{old}" RENAME TO "{new}"')
-
-    swap()
-    yield
-    swap()
-
-
-@pytest.mark.usefixtures("_swapped_schemas")
+@pytest.mark.usefixtures("swapped_schemas")
 def test_a_schema_of_another_tenant_is_an_isolation_error_and_nothing_is_executed(
     acme: Tenant, database: Database, db_snapshot: SnapshotChecker
 ) -> None:

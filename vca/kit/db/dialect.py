@@ -70,7 +70,7 @@ class _Connection(psycopg2.extensions.connection):  # type: ignore[misc] # no st
         self.next_begin_sql, self.deferred_sql, self.begins = None, [], False
 
     def take_unsent_sql(self, other: "_Connection") -> None:
-        """Continue a transaction of which the `other` connection has sent nothing yet."""
+        """Take over the SQL that the `other` connection has not sent yet."""
         self.next_begin_sql, self.deferred_sql = other.next_begin_sql, other.deferred_sql
         self.begins = other.begins
 
