@@ -48,6 +48,12 @@ def slow_model(monkeypatch: pytest.MonkeyPatch) -> Iterator[Event]:
     model_may_answer.set()
 
 
+def _let_model_answer(model_may_answer: Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the model answer; the next poll waits for that, also on a busy machine."""
+    monkeypatch.setattr(polled_turn, "RESPOND_AFTER_S", 10)
+    model_may_answer.set()
+
+
 def _store_utterance(state: str, text: str) -> None:
     """Store an utterance without an answer, as a process does that dies after it."""
     ref = current_services().verify_state(state).ref
@@ -137,10 +143,14 @@ def test_a_concurrently_repeated_utterance_creates_one_turn(
 
 
 def test_a_caller_hears_a_filler_first_and_the_remaining_answer_on_a_poll(
-    carrier_client: CarrierClient, call_record: CallRecord, slow_model: Event, state: str
+    carrier_client: CarrierClient,
+    call_record: CallRecord,
+    slow_model: Event,
+    state: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     first = carrier_client.say("call-1", state, "When?")
-    slow_model.set()
+    _let_model_answer(slow_model, monkeypatch)
     remaining, repeated = (
         carrier_client.send_event("more", "call-1", first["state"]) for _ in range(2)
     )
@@ -166,8 +176,7 @@ def test_the_carrier_polls_until_there_is_an_answer(
 
     first_poll = carrier_client.say("call-1", state, "When?")
     second_poll = carrier_client.send_event("more", "call-1", first_poll["state"])
-    model_may_answer.set()
-    monkeypatch.setattr(polled_turn, "RESPOND_AFTER_S", 10)
+    _let_model_answer(model_may_answer, monkeypatch)
     remaining = carrier_client.send_event("more", "call-1", second_poll["state"])
 
     assert action_types(first_poll) == action_types(second_poll) == ["come_back"]
@@ -273,7 +282,7 @@ def test_a_poll_returns_the_failure_of_a_turn_after_its_first_response(
     )
 
     first = carrier_client.say("call-1", state, "When?")
-    model_may_answer.set()
+    _let_model_answer(model_may_answer, monkeypatch)
     remaining = carrier_client.send_event("more", "call-1", first["state"])
 
     assert spoken_text(first) == FILLER
@@ -359,7 +368,11 @@ def test_the_estimated_tokens_of_a_cancelled_answer_are_added_to_its_call(
 
 
 def test_a_hang_up_does_not_end_the_turn_of_another_call(
-    carrier_client: CarrierClient, acme: Tenant, state: str, slow_model: Event
+    carrier_client: CarrierClient,
+    acme: Tenant,
+    state: str,
+    slow_model: Event,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     other_state = carrier_client.ring(acme.get("/phone-numbers").json[0]["did_number"], "call-2")[
         "state"
@@ -367,7 +380,7 @@ def test_a_hang_up_does_not_end_the_turn_of_another_call(
     first = carrier_client.say("call-1", state, "When?")
 
     carrier_client.send_status("call-2", "completed", state=other_state)
-    slow_model.set()
+    _let_model_answer(slow_model, monkeypatch)
 
     remaining = carrier_client.send_event("more", "call-1", first["state"])
     assert spoken_text(remaining) == "We open at nine. We close at five."
