@@ -30,7 +30,8 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 # release.
 _UNDEFINED_STATES = ("42P01", "42883", "42703", "42704", "3F000")
 
-_MAX_ERROR_CHARS = 2_000
+_MAX_ERROR_LINES = 50
+_MAX_LINE_CHARS = 2_000
 # C0 and C1 control characters, and the line separators of Unicode.
 _CONTROL_CHARS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -106,10 +107,19 @@ class Group(AppGroup):
 
 
 def fail(message: str) -> NoReturn:
-    """End the command with one sentence on stderr. Very long values are cut."""
-    if len(message) > _MAX_ERROR_CHARS:
-        message = f"{message[:_MAX_ERROR_CHARS]}…"
-    raise click.ClickException(message)
+    """End the command with one sentence on stderr.
+
+    Lines with very long values are cut. The last lines of a log can follow the sentence.
+    """
+    lines = message.splitlines()
+    shown_lines = [_shorten_line(line) for line in lines[:_MAX_ERROR_LINES]]
+    if len(lines) > _MAX_ERROR_LINES:
+        shown_lines.append("…")
+    raise click.ClickException("\n".join(shown_lines))
+
+
+def _shorten_line(line: str) -> str:
+    return line if len(line) <= _MAX_LINE_CHARS else f"{line[:_MAX_LINE_CHARS]}…"
 
 
 def format_error(error: DomainError) -> str:

@@ -25,3 +25,21 @@ def test_an_error_with_a_very_long_value_is_cut() -> None:
 
     assert 1_000 < len(raised.value.message) < 3_000
     assert raised.value.message.endswith("0…")
+
+
+def test_an_error_with_very_many_lines_is_cut() -> None:
+    with pytest.raises(click.ClickException) as raised:
+        cli.fail("Not a valid value:\n" + "0\n" * 1_000_000)
+
+    assert len(raised.value.message) < 3_000
+    assert raised.value.message.endswith("0\n…")
+
+
+def test_the_last_lines_of_a_log_stay_in_an_error() -> None:
+    log_lines = [f"  {number} {'x' * 1_000}" for number in range(15)]
+    message = "\n".join(["gunicorn ended by itself; its log ends with:", *log_lines])
+
+    with pytest.raises(click.ClickException) as raised:
+        cli.fail(message)
+
+    assert raised.value.message == message
