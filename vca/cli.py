@@ -112,10 +112,10 @@ def fail(message: str) -> NoReturn:
     Lines with very long values are cut. The last lines of a log can follow the sentence.
     """
     lines = message.splitlines()
-    shown_lines = [_shorten_line(line) for line in lines[:_MAX_ERROR_LINES]]
+    shortened_lines = [_shorten_line(line) for line in lines[:_MAX_ERROR_LINES]]
     if len(lines) > _MAX_ERROR_LINES:
-        shown_lines.append("…")
-    raise click.ClickException("\n".join(shown_lines))
+        shortened_lines.append("…")
+    raise click.ClickException("\n".join(shortened_lines))
 
 
 def _shorten_line(line: str) -> str:
