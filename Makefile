@@ -111,6 +111,8 @@ make_venv() {
 	mkdir .venv
 	: >$unfinished
 	$python -m venv .venv
+	# Python 3.11 adds an old setuptools, which nothing needs.
+	.venv/bin/python -m pip uninstall -qq --yes setuptools 2>/dev/null || :
 }
 
 install() {

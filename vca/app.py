@@ -300,7 +300,8 @@ def mailer(config: Settings) -> Mailer | None:
 
 
 def _register_routes(app: Flask) -> None:
-    requests.install(app)
+    base_url: str = app.extensions["settings"].public_base_url
+    requests.install(app, uses_https=base_url.startswith("https://"))
     idempotency.install(app)
     streams.install(app)
     api = openapi.Api(app)

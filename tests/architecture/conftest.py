@@ -21,6 +21,7 @@ UNREACHABLE_SETTINGS = {
     "DEBUG": "false",
     "SECRET_KEY": "a-secret-of-the-house-tests-and-no-other",
     "LOG_LEVEL": "info",
+    "PUBLIC_BASE_URL": "https://vca.example",
 }
 
 

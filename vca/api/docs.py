@@ -17,7 +17,7 @@ _START_SCRIPT = (
 _START_SCRIPT_HASH = b64encode(hashlib.sha256(_START_SCRIPT.encode()).digest()).decode()
 _CONTENT_SECURITY_POLICY = (
     "default-src 'none'; connect-src 'self'; img-src 'self' data:;"
-    " style-src 'self' 'unsafe-inline';"
+    " style-src 'self';"
     f" script-src 'self' 'sha256-{_START_SCRIPT_HASH}'; frame-ancestors 'none'"
 )
 _PAGE_TEMPLATE = """<!doctype html>

@@ -4,7 +4,7 @@ import re
 from time import perf_counter
 from uuid import uuid4
 
-from flask import Flask, Request, Response, g, request
+from flask import Flask, Request, Response, current_app, g, request
 from flask.sessions import SessionInterface
 from structlog.contextvars import bind_contextvars, clear_contextvars
 from typing_extensions import override
@@ -19,6 +19,9 @@ _SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
 }
+# Browsers ignore it on plain HTTP, and the base URL of production is always https. It holds for
+# this host only, because its other subdomains are not VCA's.
+_HSTS = "max-age=31536000"
 # The token in the path of a voice WebSocket opens it.
 _RELAY_TOKEN = re.compile(r"(?<=/relay/).+")
 _JSON_TYPES = ("application/json", "application/problem+json")
@@ -32,8 +35,15 @@ class NoSessions(SessionInterface):
         return None
 
 
-def install(app: Flask) -> None:
-    """Install the hooks for every request of the app, including errors and unknown paths."""
+def install(app: Flask, *, uses_https: bool) -> None:
+    """Install the hooks for every request of the app, including errors and unknown paths.
+
+    With `uses_https`, responses instruct browsers to use nothing else for this host.
+    """
+    app.config["SECURITY_HEADERS"] = {
+        **_SECURITY_HEADERS,
+        **({"Strict-Transport-Security": _HSTS} if uses_https else {}),
+    }
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.url_map.merge_slashes = False  # it redirects to the host in the Host header
     app.session_interface = NoSessions()
@@ -52,10 +62,11 @@ def _before_request() -> None:
 def _after_request(response: Response) -> Response:
     finished_request: Request = request._get_current_object()  # type: ignore[attr-defined] # the proxy's own
     response.headers["X-Request-Id"] = g.request_id
+    security_headers: dict[str, str] = current_app.config["SECURITY_HEADERS"]
     if response.mimetype in _JSON_TYPES:
-        response.headers.extend(_SECURITY_HEADERS)
+        response.headers.extend(security_headers)
     else:  # a page or a file may have set some itself
-        for name, value in _SECURITY_HEADERS.items():
+        for name, value in security_headers.items():
             response.headers.setdefault(name, value)
     duration_s = perf_counter() - g.began
     if (
