@@ -23,6 +23,9 @@ from one that sends too many requests; see `benchmarks.limits`.
 `python -m benchmarks deliveries` measures how a webhook receiver that never answers affects the
 others; see `benchmarks.deliveries`.
 
+`python -m benchmarks neighbours` measures a quiet tenant beside busy tenants and hostile strangers;
+see `benchmarks.neighbours`.
+
 `python -m benchmarks schemas` measures the CPU time that the most expensive JSON Schemas of tenants
 take when they are saved and when they are applied; see `benchmarks.schema_cost`.
 

@@ -8,6 +8,7 @@ from benchmarks import erasure, request_cost, schema_cost
 from benchmarks.deliveries import command as deliveries
 from benchmarks.fleet import command as fleet
 from benchmarks.limits import command as limits
+from benchmarks.neighbours import command as neighbours
 from benchmarks.relay import command as relay
 from benchmarks.turns import command as turns
 from vca.observability import log
@@ -25,6 +26,7 @@ def main(context: click.Context) -> None:
         context.invoke(relay.command)
         context.invoke(limits.command)
         context.invoke(deliveries.command)
+        context.invoke(neighbours.command)
         context.invoke(erasure.command)
         context.invoke(fleet.command)
 
@@ -35,6 +37,7 @@ main.add_command(turns.command)
 main.add_command(relay.command)
 main.add_command(limits.command)
 main.add_command(deliveries.command)
+main.add_command(neighbours.command)
 main.add_command(erasure.command)
 main.add_command(fleet.command)
 

@@ -9,7 +9,18 @@ from pathlib import Path
 
 import click
 
-from benchmarks import load, postgres, report, requests, round_runner, tenant_data, web
+from benchmarks import (
+    builds,
+    load,
+    postgres,
+    report,
+    request_comparison,
+    requests,
+    round_runner,
+    tenant_data,
+    web,
+)
+from benchmarks.builds import UnknownRevision
 from benchmarks.cpu import ProcessNotLocal
 from benchmarks.equivalence import AppPair, AppsDiffer
 from benchmarks.load import LoadPlan, LoadResult, Requests
@@ -105,11 +116,26 @@ class RequestBenchmark:
 @click.option(
     "--only", multiple=True, type=click.Choice(list(_TARGETS)), help="Measure only these targets."
 )
+@click.option("--against", metavar="REV", help="Compare with another revision instead.")
 @click.option(
     "--keep/--no-keep", default=True, help="Write to benchmarks/results.", show_default=True
 )
-def command(rounds: int, seconds: float, tenants: int, only: Sequence[str], keep: bool) -> None:
-    """Measure CPU per request under gunicorn with two workers, compared with hand-written code."""
+def command(
+    rounds: int,
+    seconds: float,
+    tenants: int,
+    only: Sequence[str],
+    against: str | None,
+    keep: bool,
+) -> None:
+    """Measure CPU per request under gunicorn with two workers, compared with hand-written code.
+
+    With --against, compare instead a GET and a POST of this checkout with those of another
+    revision.
+    """
+    if against is not None:
+        _compare_revisions(against, rounds, seconds, keep=keep)
+        return
     targets = [
         Target(name, title, baseline)
         for name, (_, title, baseline) in _TARGETS.items()
@@ -127,6 +153,27 @@ def command(rounds: int, seconds: float, tenants: int, only: Sequence[str], keep
         click.echo(f"Written: {report.write_results(targets, facts)}")
     errors = sum(measured.errors for target in targets for measured in target.rounds)
     if errors:
+        raise click.ClickException(f"{errors} requests failed; the results are invalid")
+
+
+def _compare_revisions(revision: str, rounds: int, seconds: float, *, keep: bool) -> None:
+    try:
+        commit = builds.commit_of(revision)
+        comparisons = request_comparison.compare_with(
+            commit, ENVIRON, rounds=rounds, seconds=seconds
+        )
+    except (BenchmarkRunning, ProcessNotLocal, ServerNotStarted, UnknownRevision) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"\n{request_comparison.format_comparisons(comparisons)}\n")
+    if keep:
+        facts = report.run_facts(
+            revision=commit,
+            run=f"{rounds} rounds of {seconds:g} s of each, alternately, after a warm-up",
+            tenants=f"{request_comparison.TENANTS} in rotation",
+            connections=load.CONNECTIONS,
+        )
+        click.echo(f"Written: {request_comparison.write_comparisons(comparisons, facts)}")
+    if errors := sum(compared.errors for compared in comparisons):
         raise click.ClickException(f"{errors} requests failed; the results are invalid")
 
 

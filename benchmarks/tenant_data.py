@@ -1,6 +1,7 @@
 """The tenants of a run: each with ten numbers, a profile, and a key for each of the two apps."""
 
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from benchmarks.postgres import BenchmarkDatabase
@@ -45,13 +46,16 @@ class BenchmarkTenant:
 
 
 def create_tenants(
-    settings: Settings, postgres: BenchmarkDatabase, count: int
+    settings: Settings,
+    postgres: BenchmarkDatabase,
+    count: int,
+    **tenant_settings: Any,
 ) -> list[BenchmarkTenant]:
-    """Create `count` tenants through the product's own services."""
+    """Create `count` tenants with these settings through the product's own services."""
     create_app(settings)  # connects the packages whose services are used here
     database = db.set_current_database(Database(postgres.web_dsn, pool_size=1))
     with db.statement_timeout_scope(60):
-        new_tenants = [_create_tenant(settings, index) for index in range(count)]
+        new_tenants = [_create_tenant(settings, index, tenant_settings) for index in range(count)]
     database.close()
     postgres.execute(_DISABLE_AUTOVACUUM)
     postgres.execute("ANALYZE")
@@ -67,14 +71,18 @@ def mark_keys_used(postgres: BenchmarkDatabase) -> None:
     postgres.execute(_MARK_KEYS_USED)
 
 
-def _create_tenant(settings: Settings, index: int) -> BenchmarkTenant:
+def _create_tenant(
+    settings: Settings, index: int, tenant_settings: dict[str, Any]
+) -> BenchmarkTenant:
     with public_session() as session:
         tenant_id = tenants.create(session, name=f"Tenant {index}").id
         keys = {app: _create_key(settings, session, tenant_id) for app in ("vca", "by_hand")}
     first_number = _FIRST_NUMBER + index * NUMBERS_PER_TENANT
     with tenant_session(TenantRef(tenant_id)) as session:
         # The benchmark never hangs up its calls.
-        settings_of_tenant.change(session, limits={"concurrent_calls": 1_000_000})
+        settings_of_tenant.change(
+            session, limits={"concurrent_calls": 1_000_000}, **tenant_settings
+        )
         ai_profiles.create(
             session,
             name="Reception",

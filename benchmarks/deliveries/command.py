@@ -1,10 +1,6 @@
 """`python -m benchmarks deliveries`: how an unresponsive receiver affects the others."""
 
 import base64
-import os
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -13,11 +9,11 @@ from pathlib import Path
 
 import click
 
-from benchmarks import postgres, request_cost, tenant_data
+from benchmarks import postgres, request_cost, tenant_data, worker
 from benchmarks.cpu import ProcessNotLocal
 from benchmarks.deliveries import backlog, claim_latency, event_latency, receivers, report
 from benchmarks.deliveries.report import LatencyFigure
-from benchmarks.postgres import ROOT, BenchmarkDatabase, BenchmarkRunning
+from benchmarks.postgres import BenchmarkDatabase, BenchmarkRunning
 from benchmarks.progress import print_progress
 from benchmarks.report import run_facts
 from benchmarks.web import ServerNotStarted
@@ -27,8 +23,6 @@ from vca.settings import Settings, read_settings
 
 TENANTS, CLAIMS = 10, 300
 CLAIM_MS, FIRST_MS = 25.0, 2_000.0
-_STOP_S = 30
-_RUNNING_JOBS = "SELECT id FROM jobs.procrastinate_jobs WHERE status = 'doing'"
 _EXTRA_ENVIRON = {
     "WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8",
     "WEBHOOK_ALLOW_HTTP": "true",
@@ -77,7 +71,7 @@ def _measure(
     backlog.reset_queue(database, *tenant_endpoints[:2])
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     print_progress(f"running a worker, {event_latency.EVENTS_PER_S} events/s for {seconds:g} s")
-    with _run_worker(database, environ, folder):
+    with worker.run_worker(database, environ, folder):
         first_attempts_s = event_latency.measure_first_attempts(
             tenant_endpoints, receiver_pair, seconds=seconds
         )
@@ -140,39 +134,6 @@ def _process_resources(settings: Settings) -> Iterator[None]:
         yield
     finally:
         database.close()
-
-
-@contextmanager
-def _run_worker(
-    database: BenchmarkDatabase, environ: dict[str, str], folder: Path
-) -> Iterator[None]:
-    """Run `flask worker` until the block ends; enter the block once its first job runs."""
-    inherited_environ = {
-        name: value for name, value in os.environ.items() if not name.startswith("PYTHON")
-    }
-    log = folder / "worker.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "flask", "--app", "wsgi", "worker"],
-            cwd=ROOT,
-            env={**inherited_environ, **environ},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        while process.poll() is None and not database.execute(_RUNNING_JOBS):
-            time.sleep(0.1)
-        yield
-        if process.poll() is not None:
-            raise ServerNotStarted(f"the worker ended; its log:\n{log.read_text()[-2_000:]}")
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def _run_facts(

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import click
 
-from benchmarks import postgres, request_cost, tenant_data, web
+from benchmarks import builds, postgres, request_cost, tenant_data, web
+from benchmarks.builds import UnknownRevision
 from benchmarks.cpu import ProcessNotLocal
 from benchmarks.postgres import BenchmarkDatabase, BenchmarkRunning
 from benchmarks.progress import print_progress
 from benchmarks.report import run_facts
-from benchmarks.turns import builds, callers, comparison, fake_model, report
-from benchmarks.turns.builds import UnknownRevision
+from benchmarks.turns import callers, comparison, fake_model, report
 from benchmarks.turns.callers import TurnLoadPlan, TurnLoadResult
 from benchmarks.turns.report import TurnsResult
 from benchmarks.web import ServerNotStarted

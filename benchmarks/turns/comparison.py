@@ -11,13 +11,13 @@ from pathlib import Path
 from statistics import median
 from typing import Literal, TypeAlias
 
-from benchmarks import postgres, request_cost, web
+from benchmarks import builds, postgres, request_cost, web
+from benchmarks.builds import NUMBERS, Build
 from benchmarks.postgres import ROOT
 from benchmarks.progress import print_progress
 from benchmarks.relay import callers as relay_callers
 from benchmarks.relay.callers import RelayLoadPlan
-from benchmarks.turns import builds, callers, fake_model
-from benchmarks.turns.builds import NUMBERS, Build
+from benchmarks.turns import callers, fake_model
 from benchmarks.turns.callers import TurnLoadPlan
 from benchmarks.turns.fake_model import AnswerShape, FakeModel
 from benchmarks.web import WebServer

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,14 @@ class Build:
     name: str
     source: Path
     environ: dict[str, str]
+
+
+@dataclass(frozen=True)
+class BuildTenant:
+    """A tenant of a build, with an API key."""
+
+    id: str
+    api_key: str
 
 
 class UnknownRevision(Exception):
@@ -85,27 +93,31 @@ def run_command(build: Build, *arguments: str) -> str:
     return completed.stdout
 
 
-def create_tenants(build: Build, port: int) -> None:
-    """Create the tenants over the REST API, so that the build's own code creates them."""
+def create_tenants(build: Build, port: int, numbers: Sequence[str] = NUMBERS) -> list[BuildTenant]:
+    """Create a tenant for each number over the REST API, so that the build's own code does it."""
     key = json.loads(
         run_command(build, "api-keys", "create", "--platform", "--name", "bench", "--json")
     )["key"]
-    for index, number in enumerate(NUMBERS):
-        tenant_id = _post(port, key, "/api/tenants", name=f"Tenant {index}")["id"]
-        path = f"/api/tenants/{tenant_id}"
-        limits = {"concurrent_calls": 1_000}
-        _post(port, key, f"{path}/settings", method="PATCH", limits=limits)
-        _post(
-            port,
-            key,
-            f"{path}/ai-profiles",
-            name="Reception",
-            role="receptionist",
-            system_prompt="You answer the telephone of a small firm. Be brief and kind.",
-            greeting=f"Hello, you have reached tenant {index}. How can I help you?",
-            language="en-GB",
-        )
-        _post(port, key, f"{path}/phone-numbers", did_number=number)
+    return [_create_tenant(port, key, index, number) for index, number in enumerate(numbers)]
+
+
+def _create_tenant(port: int, key: str, index: int, number: str) -> BuildTenant:
+    tenant_id = _post(port, key, "/api/tenants", name=f"Tenant {index}")["id"]
+    path = f"/api/tenants/{tenant_id}"
+    limits = {"concurrent_calls": 1_000}
+    _post(port, key, f"{path}/settings", method="PATCH", limits=limits)
+    _post(
+        port,
+        key,
+        f"{path}/ai-profiles",
+        name="Reception",
+        role="receptionist",
+        system_prompt="You answer the telephone of a small firm. Be brief and kind.",
+        greeting=f"Hello, you have reached tenant {index}. How can I help you?",
+        language="en-GB",
+    )
+    _post(port, key, f"{path}/phone-numbers", did_number=number)
+    return BuildTenant(tenant_id, _post(port, key, f"{path}/api-keys", name="bench")["key"])
 
 
 def _post(port: int, key: str, path: str, *, method: str = "POST", **body: object) -> Any:
