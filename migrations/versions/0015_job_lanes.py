@@ -29,8 +29,9 @@ CREATE INDEX procrastinate_jobs_ready_idx ON jobs.procrastinate_jobs (
 ) WHERE status = 'todo' AND scheduled_at IS NULL;
 CREATE INDEX procrastinate_jobs_scheduled_idx ON jobs.procrastinate_jobs (queue_name, scheduled_at)
     WHERE status = 'todo' AND scheduled_at IS NOT NULL;
-CREATE INDEX procrastinate_jobs_running_idx ON jobs.procrastinate_jobs (queue_name)
-    WHERE status = 'doing';
+CREATE INDEX procrastinate_jobs_running_idx ON jobs.procrastinate_jobs (
+    queue_name, (coalesce(args->>'tenant_id', 'platform') COLLATE "C")
+) WHERE status = 'doing';
 """
 
 # The same function as before, with the lane. It returns null if the lock is taken: no second job is
@@ -90,45 +91,53 @@ AS $$
 $$;
 """
 
-# Moves due jobs of earlier releases into the lane of their task; an unknown task's into `batch`.
-ADOPT = """
-CREATE FUNCTION jobs.adopt(p_lanes jsonb)
-RETURNS void
-LANGUAGE sql
-SET search_path = jobs, pg_temp
+# Statistics are often old for a queue, and a plan that reads or sorts all jobs of a lane would take
+# seconds. With these settings each query has one plan: it reads its index in the order that it
+# needs.
+ONE_PLAN = """
 SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_sort = off
+SET enable_incremental_sort = off
+SET enable_hashagg = off
+SET plan_cache_mode = force_generic_plan
+"""
+
+# Moves due jobs of earlier releases into the lane of their task; an unknown task's into `batch`.
+ADOPT = f"""
+CREATE FUNCTION jobs.adopt(p_lanes jsonb, p_limit integer)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = jobs, pg_temp {ONE_PLAN}
 AS $$
+BEGIN
     UPDATE procrastinate_jobs
     SET queue_name = coalesce(p_lanes->>task_name, 'batch'), scheduled_at = NULL,
         due_at = coalesce(scheduled_at, due_at)
     WHERE id = ANY (ARRAY(
-        (SELECT j.id FROM procrastinate_jobs j
-         WHERE j.queue_name = 'default' AND j.status = 'todo' AND j.scheduled_at IS NULL
-         LIMIT 50 FOR UPDATE SKIP LOCKED)
+        SELECT j.id FROM procrastinate_jobs j
+        WHERE j.queue_name = 'default' AND j.status = 'todo' AND j.scheduled_at IS NULL
+        ORDER BY coalesce(j.args->>'tenant_id', 'platform') COLLATE "C"
+        LIMIT p_limit FOR UPDATE SKIP LOCKED
     ) || ARRAY(
-        (SELECT j.id FROM procrastinate_jobs j
-         WHERE j.queue_name = 'default' AND j.status = 'todo' AND j.scheduled_at <= now()
-         ORDER BY j.scheduled_at LIMIT 50 FOR UPDATE SKIP LOCKED)
+        SELECT j.id FROM procrastinate_jobs j
+        WHERE j.queue_name = 'default' AND j.status = 'todo' AND j.scheduled_at <= now()
+        ORDER BY j.scheduled_at
+        LIMIT p_limit FOR UPDATE SKIP LOCKED
     ));
-$$;
+END $$;
 """
 
 # Takes the next job of a lane. Tenants take turns, in the order of their ids; one with p_cap
 # running jobs in the lane has no turn. Jobs of the platform count as those of one tenant.
 #
 # The lock makes the cap exact: a later statement sees what the holder before has taken. Jobs become
-# ready in batches, so that a take never reads the jobs that are due later. The planner's settings
-# keep it from sorting all jobs of a lane if statistics are old, which they often are for a queue.
-TAKE = """
+# ready in batches, so that a take never reads the jobs that are due later.
+TAKE = f"""
 CREATE FUNCTION jobs.take(p_lane text, p_worker bigint, p_cap integer)
 RETURNS jobs.procrastinate_jobs
 LANGUAGE plpgsql
-SET search_path = jobs, pg_temp
-SET enable_seqscan = off
-SET enable_bitmapscan = off
-SET enable_sort = off
-SET enable_incremental_sort = off
-SET plan_cache_mode = force_generic_plan
+SET search_path = jobs, pg_temp {ONE_PLAN}
 AS $$
 DECLARE
     v_job procrastinate_jobs;
@@ -139,7 +148,7 @@ DECLARE
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('vca.lanes'), hashtext(p_lane));
     IF p_lane = 'batch' THEN
-        PERFORM adopt('{}');
+        PERFORM adopt(jsonb_build_object(), 50);
     END IF;
     UPDATE procrastinate_jobs SET due_at = scheduled_at, scheduled_at = NULL
     WHERE id = ANY (ARRAY(
@@ -148,7 +157,7 @@ BEGIN
         ORDER BY j.scheduled_at LIMIT 50 FOR UPDATE SKIP LOCKED
     ));
     v_full := ARRAY(
-        SELECT coalesce(j.args->>'tenant_id', 'platform') FROM procrastinate_jobs j
+        SELECT coalesce(j.args->>'tenant_id', 'platform') COLLATE "C" FROM procrastinate_jobs j
         WHERE j.queue_name = p_lane AND j.status = 'doing'
         GROUP BY 1 HAVING count(*) >= p_cap
     );

@@ -48,7 +48,8 @@ _TAKE = (
     "SELECT id, status, task_name, priority, lock, queueing_lock, args, scheduled_at, queue_name,"
     " attempts, worker_id FROM jobs.take(%(lane)s, %(worker_id)s, %(cap)s)"
 )
-_ADOPT = "SELECT jobs.adopt(%(lanes)s)"
+_ADOPT = "SELECT jobs.adopt(%(lanes)s, %(limit)s)"
+_ADOPTED_AT_ONCE = 500
 
 
 class LaneJobManager(JobManager):
@@ -92,7 +93,9 @@ class LaneJobManager(JobManager):
 
     async def _take_job(self, worker_id: int) -> Job | None:
         if self._adopted_tasks is not None:
-            await self.connector.execute_query_async(_ADOPT, lanes=dict(self._adopted_tasks))
+            await self.connector.execute_query_async(
+                _ADOPT, lanes=dict(self._adopted_tasks), limit=_ADOPTED_AT_ONCE
+            )
         row = await self.connector.execute_query_one_async(
             _TAKE, lane=self.lane.name, worker_id=worker_id, cap=self.lane.cap
         )

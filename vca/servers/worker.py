@@ -2,11 +2,9 @@
 
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import click
 from flask import current_app
-from typing_extensions import override
 
 from vca import cli
 from vca.jobs import lanes, queue, worker_loop
@@ -21,27 +19,21 @@ from vca.tenancy.session import public_session
 from vca.tenant.calls.core import call_services
 
 
-class _LaneNames(click.ParamType):
-    """A list of lanes with commas."""
-
-    name = "lanes"
-
-    @override
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, ...]:
-        names = tuple(name.strip() for name in str(value).split(","))
-        if unknown := [name for name in names if name not in lanes.NAMES]:
-            known = ", ".join(lanes.NAMES)
-            self.fail(f"{', '.join(map(repr, unknown))}: the lanes are {known}.", param, ctx)
-        return names
+def _parse_lane_names(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
+    """Return the names of a list with commas; fail for one that is no lane."""
+    names = tuple(name.strip() for name in value.split(","))
+    if unknown := [name for name in names if name not in lanes.NAMES]:
+        raise click.BadParameter(
+            f"{', '.join(map(repr, unknown))}: the lanes are {', '.join(lanes.NAMES)}."
+        )
+    return names
 
 
 @click.command("worker")
 @click.option(
     "--lanes",
     "names",
-    type=_LaneNames(),
+    callback=_parse_lane_names,
     default=",".join(lanes.NAMES),
     show_default=True,
     help="Lanes to run, with the slots of WORKER_LANES.",
