@@ -104,12 +104,15 @@ SET plan_cache_mode = force_generic_plan
 """
 
 # Moves due jobs of earlier releases into the lane of their task; an unknown task's into `batch`.
+# Returns their number.
 ADOPT = f"""
 CREATE FUNCTION jobs.adopt(p_lanes jsonb, p_limit integer)
-RETURNS void
+RETURNS bigint
 LANGUAGE plpgsql
 SET search_path = jobs, pg_temp {ONE_PLAN}
 AS $$
+DECLARE
+    v_adopted bigint;
 BEGIN
     UPDATE procrastinate_jobs
     SET queue_name = coalesce(p_lanes->>task_name, 'batch'), scheduled_at = NULL,
@@ -125,6 +128,8 @@ BEGIN
         ORDER BY j.scheduled_at
         LIMIT p_limit FOR UPDATE SKIP LOCKED
     ));
+    GET DIAGNOSTICS v_adopted = ROW_COUNT;
+    RETURN v_adopted;
 END $$;
 """
 

@@ -48,7 +48,7 @@ _TAKE = (
     "SELECT id, status, task_name, priority, lock, queueing_lock, args, scheduled_at, queue_name,"
     " attempts, worker_id FROM jobs.take(%(lane)s, %(worker_id)s, %(cap)s)"
 )
-_ADOPT = "SELECT jobs.adopt(%(lanes)s, %(limit)s)"
+_ADOPT = "SELECT jobs.adopt(%(lanes)s, %(limit)s) AS adopted"
 _ADOPTED_AT_ONCE = 500
 
 
@@ -58,7 +58,7 @@ class LaneJobManager(JobManager):
     While there is no job to take, `fetch_job` waits: the end of a running job may give its tenant
     another turn. It reports that there is none after POLL_S, or if it `drains` the lane, when no
     job of this worker is running. `adopted_tasks` names the lane of each task whose jobs it moves
-    out of the queue of earlier releases.
+    out of the queue of earlier releases. `work_count` is the number of jobs taken and moved.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class LaneJobManager(JobManager):
     ) -> None:
         super().__init__(connector)
         self.lane = lane
-        self.taken_count = 0
+        self.work_count = 0
         self._drains = drains
         self._adopted_tasks = adopted_tasks
         self._running_ids: set[int | None] = set()
@@ -93,9 +93,10 @@ class LaneJobManager(JobManager):
 
     async def _take_job(self, worker_id: int) -> Job | None:
         if self._adopted_tasks is not None:
-            await self.connector.execute_query_async(
+            row = await self.connector.execute_query_one_async(
                 _ADOPT, lanes=dict(self._adopted_tasks), limit=_ADOPTED_AT_ONCE
             )
+            self.work_count += row["adopted"]
         row = await self.connector.execute_query_one_async(
             _TAKE, lane=self.lane.name, worker_id=worker_id, cap=self.lane.cap
         )
@@ -103,7 +104,7 @@ class LaneJobManager(JobManager):
             return None
         job = Job.from_row(row)
         self._running_ids.add(job.id)
-        self.taken_count += job.task_name != RESCUE_JOB
+        self.work_count += job.task_name != RESCUE_JOB
         return job
 
     @override
@@ -196,7 +197,7 @@ def run_worker(
         ]
         stopped = asyncio.run(_run_lanes(workers))
         # A job may have enqueued another one in a lane that had no more jobs.
-        if wait or stopped or not any(worker.taken_count for worker in workers):
+        if wait or stopped or not any(worker.work_count for worker in workers):
             return
 
 
@@ -242,7 +243,7 @@ class LaneWorker:
         database: Database | None = None,
         adopted_tasks: Mapping[str, str] | None = None,
     ) -> None:
-        self.taken_count = 0
+        self.work_count = 0
         self._lane = lane
         self._wait = wait
         self._create_app = partial(
@@ -316,7 +317,7 @@ class LaneWorker:
                 await worker_task
         finally:
             if isinstance(app.job_manager, LaneJobManager):
-                self.taken_count += app.job_manager.taken_count
+                self.work_count += app.job_manager.work_count
             await app.close_async()
 
 
