@@ -1,6 +1,9 @@
 """`jobs.take` gives each tenant its share of a lane, in turns, whatever others have enqueued."""
 
+from collections import Counter
 from collections.abc import Iterator
+from functools import partial
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -126,12 +129,11 @@ def test_the_cap_is_exact_when_many_workers_take_at_the_same_moment(jobs: Queue)
         jobs.add(tenant, 30)
     workers = [Queue() for _ in range(8)]
 
-    taken = run_concurrently([lambda queue=queue: queue.take_all(cap=5) for queue in workers])
+    tenants_by_worker = run_concurrently([partial(queue.take_all, cap=5) for queue in workers])
 
     for queue in workers:
         queue.close()
-    counts = {tenant: sum(tenants.count(tenant) for tenants in taken) for tenant in (A, B, C)}
-    assert counts == {A: 5, B: 5, C: 5}
+    assert Counter(chain.from_iterable(tenants_by_worker)) == {A: 5, B: 5, C: 5}
     assert jobs.execute("SELECT count(*) FROM jobs.procrastinate_jobs WHERE status = 'doing'") == [
         (15,)
     ]
@@ -229,9 +231,9 @@ def test_workers_of_the_release_before_take_jobs_of_every_lane(jobs: Queue) -> N
     ids = {lane: jobs.add(A, lane=lane)[0] for lane in ("calls", "deliveries", "batch")}
 
     fetch = "SELECT id FROM jobs.procrastinate_fetch_job_v2(NULL, %s)"
-    taken = [jobs.execute(fetch, [jobs.worker])[0][0] for _ in range(3)]
+    fetched_ids = [jobs.execute(fetch, [jobs.worker])[0][0] for _ in range(3)]
 
-    assert taken == list(ids.values())
+    assert fetched_ids == list(ids.values())
 
 
 @pytest.mark.parametrize("analyzed_when", ["empty", "full"])

@@ -320,21 +320,25 @@ def test_each_lane_has_connections_and_threads_of_its_own(
     direct_database: Database, plant_task: Callable[..., None], acme: Tenant
 ) -> None:
     _clear_queue()
-    seen: dict[str, tuple[Database, str]] = {}
-    own = {lane.name: direct_database.with_dsn(direct_database.dsn, pool_size=1) for lane in LANES}
+    usage: dict[str, tuple[Database, str]] = {}
+    pools = {
+        lane.name: direct_database.with_dsn(direct_database.dsn, pool_size=1) for lane in LANES
+    }
+        lane.name: direct_database.with_dsn(direct_database.dsn, pool_size=1) for lane in LANES
+    }
     for lane in LANES:
 
         def note(tenant_id: str, name: str = lane.name) -> None:
-            seen[name] = db.current_database(), threading.current_thread().name
+            usage[name] = db.current_database(), threading.current_thread().name
 
         plant_task(note, lane=lane.name, name=f"planted.{lane.name}")
         _enqueue(acme, 1, name=f"planted.{lane.name}")
 
-    worker_loop.run_worker(admin_db.database_url(), worker_lanes=LANES, databases=own, wait=False)
+    worker_loop.run_worker(admin_db.database_url(), worker_lanes=LANES, databases=pools, wait=False)
 
     for lane in LANES:
-        database, thread = seen[lane.name]
-        assert database is own[lane.name]
+        database, thread = usage[lane.name]
+        assert database is pools[lane.name]
         assert thread.startswith(lane.name)
         database.close()
     assert db.current_database() is direct_database

@@ -219,11 +219,11 @@ def test_the_slots_of_each_lane_can_be_set_and_others_keep_their_default() -> No
 def test_every_fault_of_the_lanes_is_in_one_error() -> None:
     value = "calls:0,mail:3,batch,batch:2,batch:2,deliveries:x,deliveries:-1,deliveries:513,"
 
-    with pytest.raises(SettingsError) as caught:
+    with pytest.raises(SettingsError) as error_info:
         read_settings({**VALID, "WORKER_LANES": value})
 
-    [problem] = caught.value.problems
-    assert caught.value.code == 78
+    [problem] = error_info.value.problems
+    assert error_info.value.code == 78
     assert problem == (
         "WORKER_LANES is invalid: 'calls:0' must be an integer from 1 to 512;"
         " 'mail:3' has a name other than calls, deliveries, batch;"
