@@ -324,8 +324,6 @@ def test_each_lane_has_connections_and_threads_of_its_own(
     pools = {
         lane.name: direct_database.with_dsn(direct_database.dsn, pool_size=1) for lane in LANES
     }
-        lane.name: direct_database.with_dsn(direct_database.dsn, pool_size=1) for lane in LANES
-    }
     for lane in LANES:
 
         def note(tenant_id: str, name: str = lane.name) -> None:
