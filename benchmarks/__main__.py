@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from benchmarks import erasure, request_cost, schema_cost
+from benchmarks import erasure, lane_cost, request_cost, schema_cost
 from benchmarks.deliveries import command as deliveries
 from benchmarks.fleet import command as fleet
 from benchmarks.limits import command as limits
@@ -21,6 +21,7 @@ def main(context: click.Context) -> None:
     log.configure("warning", stream=sys.stderr)
     if context.invoked_subcommand is None:
         context.invoke(schema_cost.command)
+        context.invoke(lane_cost.command)
         context.invoke(request_cost.command)
         context.invoke(turns.command)
         context.invoke(relay.command)
@@ -32,6 +33,7 @@ def main(context: click.Context) -> None:
 
 
 main.add_command(schema_cost.command)
+main.add_command(lane_cost.command)
 main.add_command(request_cost.command)
 main.add_command(turns.command)
 main.add_command(relay.command)

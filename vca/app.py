@@ -130,6 +130,7 @@ COMMANDS = {
     "usage": "vca.tenant.usage.commands:usage",
     "privacy": "vca.tenant.privacy.commands:privacy",
     "telnyx": "vca.telephony.providers.telnyx.commands:telnyx",
+    "jobs": "vca.registry.job_lanes.commands:jobs",
     "worker": "vca.servers.worker:worker",
     "demo": "vca.devtools.demo_data:demo",
     "up": "vca.devtools.dev_server:up",

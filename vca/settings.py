@@ -20,6 +20,9 @@ from vca.kit.parsers import PLACEHOLDER
 
 ROOT = Path(__file__).resolve().parents[1]
 EX_CONFIG = 78  # sysexits.h: something was found in an unconfigured or misconfigured state
+# The lanes of jobs, with the default number of jobs that a worker runs at the same time in each.
+JOB_LANES = (("calls", 4), ("deliveries", 64), ("batch", 2))
+_MAX_SLOTS = 512
 
 
 class SettingsError(SystemExit):
@@ -75,6 +78,9 @@ class Settings:
     rate_limit_threads: int = setting(parsers.integer(0, 256), 8)
     database_pool_size: int = setting(parsers.integer(1, 200), 20)
     tenants_per_connection: int = setting(parsers.integer(1, 100_000), 130)
+    worker_lanes: tuple[tuple[str, int], ...] = setting(
+        parsers.counts_by_name(JOB_LANES, _MAX_SLOTS), JOB_LANES
+    )
     did_claims: str = setting(parsers.enum("assigned", "open"), "")
     diallable_prefixes: tuple[NumberRange, ...] = setting(parse_ranges, ())
     telephony_provider: str = setting(parsers.string, "")

@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.architecture.conftest import UNREACHABLE_SETTINGS
 from tests.support.ast_index import ROOT
+from vca.jobs import lanes
 from vca.observability import metrics, prometheus
 from vca.observability.metrics import Gauge
 from vca.observability.prometheus import Histogram
@@ -29,6 +30,8 @@ METRICS_BY_SERIES = {
     for metric in prometheus.BaseMetric.instances
     for suffix in (("_bucket", "_sum", "_count") if isinstance(metric, Histogram) else ("",))
 }
+# The values of those labels of gauges that a rule may select by.
+_GAUGE_LABELS = {"lane": lanes.NAMES}
 Series = tuple[str, frozenset[tuple[str, str]]]
 
 # The expression of a rule that fires after one event.
@@ -103,7 +106,7 @@ def test_every_metric_in_an_alert_exists() -> None:
 def test_every_label_value_in_an_alert_exists() -> None:
     for rule in _rules():
         for name, matchers in _selectors(rule["expr"]):
-            labels = METRICS_BY_SERIES[name].labels if name in METRICS_BY_SERIES else {}
+            labels = METRICS_BY_SERIES[name].labels if name in METRICS_BY_SERIES else _GAUGE_LABELS
             for label, values in matchers.items():
                 assert set(values) <= set(labels.get(label, ())), (rule["alert"], label)
 

@@ -29,6 +29,7 @@ _SUFFIXES = (
     "_tenants",
     "_mails",
     "_ready",
+    "_jobs",
 )
 
 

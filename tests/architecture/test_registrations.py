@@ -7,6 +7,7 @@ import click
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from flask import Flask
 
 from tests.support.ast_index import (
     ROOT,
@@ -18,6 +19,7 @@ from tests.support.ast_index import (
 )
 from vca import app, cli
 from vca.conversation.llm import MODEL_CLIENTS
+from vca.jobs import lanes, queue
 from vca.telephony.providers import ADAPTERS
 
 MIGRATION_TREES = ("migrations", "tenant_migrations")
@@ -140,6 +142,48 @@ def _possible_strings(
 def test_every_enqueued_job_has_a_task_and_every_task_is_enqueued() -> None:
     assert set(_enqueued_jobs()) == set(_tasks())
     assert _tasks()
+
+
+# Lanes: `calls` if a caller waits; `deliveries` if the job waits for a server that is not ours;
+# `batch` for work with our own database and store.
+TASKS_BY_LANE = {
+    "calls": {"calls.check", "calls.dial"},
+    "deliveries": {
+        "calls.analyse",
+        "messages.mail",
+        "phone_numbers.check",
+        "phone_numbers.leave",
+        "phone_numbers.register",
+        "phone_numbers.unregister",
+        "recordings.fetch",
+        "webhooks.deliver",
+        "webhooks.deliver_to_operator",
+        "webhooks.tell",
+    },
+    "batch": {
+        "calls.forget",
+        "calls.forget_payloads",
+        "calls.forget_simulated",
+        "idempotency.sweep",
+        "phone_numbers.count",
+        "privacy.erase",
+        "privacy.expire",
+        "privacy.export",
+        "privacy.reapply",
+        "recordings.count",
+        "recordings.sweep",
+        "webhooks.forget",
+    },
+}
+
+
+def test_every_task_is_in_the_lane_of_what_its_jobs_wait_for(bare_app: Flask) -> None:
+    tasks_by_lane: dict[str, set[str]] = {name: set() for name in lanes.NAMES}
+    for name, lane in queue.LANES_OF_TASKS.items():
+        tasks_by_lane[lane].add(name)
+
+    assert tasks_by_lane == TASKS_BY_LANE
+    assert set(queue.LANES_OF_TASKS) == set(queue.TASKS)
 
 
 def test_jobs_have_dotted_names() -> None:

@@ -48,7 +48,7 @@ def _fork_worker() -> int:
         return pid
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with app.app_context():
-        sys.exit(worker.main(["--concurrency", "2"], standalone_mode=False))
+        sys.exit(worker.main([], standalone_mode=False))
 
 
 if __name__ == "__main__":

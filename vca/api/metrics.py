@@ -1,6 +1,6 @@
 """`GET /metrics`: the counters of all processes, and gauges from the database."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from flask import Response, current_app, request
@@ -19,6 +19,7 @@ from vca.observability import log, metrics, prometheus
 from vca.observability.metrics import Gauge
 from vca.registry import gauges
 from vca.registry.gauges import DeploymentGauges
+from vca.registry.job_lanes.service import LaneState
 from vca.registry.model_checks import service as model_checks
 from vca.registry.model_checks.service import ModelState
 from vca.registry.tenants.models import STATUSES
@@ -100,6 +101,7 @@ class _GaugeCollector(Collector):
         snapshot = self._snapshot.deployment
         yield _gauge_family(metrics.LIVE_CALLS, snapshot.live_calls)
         yield _gauge_family(metrics.OLDEST_DUE_JOB_SECONDS, snapshot.oldest_due_job_s)
+        yield from _lane_families(snapshot.lanes)
         yield _gauge_family(metrics.PENDING_MAILS, snapshot.pending_mails)
         yield _gauge_family(metrics.FAILED_REGISTRATIONS, snapshot.failed_registrations)
         yield _gauge_family(metrics.TENANTS_BEHIND_HEAD, snapshot.tenants_behind_head)
@@ -115,6 +117,19 @@ class _GaugeCollector(Collector):
         for state in self._snapshot.models:
             ready.add_metric([state.model], int(state.is_ready))
         yield ready
+
+
+def _lane_families(lanes: Sequence[LaneState]) -> Iterator[GaugeMetricFamily]:
+    values: tuple[tuple[Gauge, Callable[[LaneState], float]], ...] = (
+        (metrics.LANE_DUE_JOBS, lambda lane: lane.due),
+        (metrics.LANE_RUNNING_JOBS, lambda lane: lane.running),
+        (metrics.LANE_OLDEST_DUE_JOB_SECONDS, lambda lane: lane.unserved_s),
+    )
+    for definition, value_of in values:
+        family = GaugeMetricFamily(definition.name, definition.help, labels=definition.labels)
+        for lane in lanes:
+            family.add_metric([lane.name], value_of(lane))
+        yield family
 
 
 def _gauge_family(definition: Gauge, value: float) -> GaugeMetricFamily:

@@ -1,6 +1,7 @@
 """Durable jobs: enqueued in the caller's transaction, executed by `vca.jobs.worker_loop`.
 
 A task is a plain function with a dotted name. It may run more than once, so it must be idempotent.
+Each task declares the lane in which its jobs run; see `vca.jobs.lanes`.
 """
 
 from collections.abc import Callable
@@ -10,23 +11,27 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from vca.jobs import lanes
 from vca.kit import db, json
 
 Task = TypeVar("Task", bound=Callable[..., None])
 
 TASKS: dict[str, Callable[..., None]] = {}
+LANES_OF_TASKS: dict[str, str] = {}
 _admission_check: Callable[[UUID], None] | None = None
-_ENQUEUE = "SELECT jobs.enqueue(%(task)s, %(args)s::jsonb, %(run_at)s, %(lock)s)"
+_ENQUEUE = "SELECT jobs.enqueue(%(lane)s, %(task)s, %(args)s::jsonb, %(run_at)s, %(lock)s)"
 _WITHDRAW = "SELECT jobs.withdraw(%(lock)s)"
 
 
-def task(name: str) -> Callable[[Task], Task]:
-    """Register the function that executes the jobs called `name`."""
+def task(name: str, *, lane: str) -> Callable[[Task], Task]:
+    """Register the function that executes the jobs called `name`, and the lane of these jobs."""
+    if lane not in lanes.NAMES:
+        raise ValueError(f"{lane} is not one of the lanes {', '.join(lanes.NAMES)}")
 
     def register(function: Task) -> Task:
         if name in TASKS:
             raise ValueError(f"two tasks are called {name}")
-        TASKS[name] = function
+        TASKS[name], LANES_OF_TASKS[name] = function, lane
         return function
 
     return register
@@ -52,13 +57,19 @@ def enqueue(
     lock: str | None = None,
     **args: Any,
 ) -> None:
-    """Enqueue the job `name`, to run after the session's commit and not before `run_at`.
+    """Enqueue the job `name` in its lane, to run after the commit and not before `run_at`.
 
     It is sent with the session's next statement and costs no round trip of its own. In a tenant's
     transaction, the tenant id is added to the arguments. While a job with the same `lock` is
     waiting, no second one is created; locks are separate for each tenant.
     """
-    parameters = {"task": name, "args": json.dumps(args).decode(), "run_at": run_at, "lock": lock}
+    parameters = {
+        "lane": LANES_OF_TASKS.get(name, lanes.BATCH),
+        "task": name,
+        "args": json.dumps(args).decode(),
+        "run_at": run_at,
+        "lock": lock,
+    }
     db.defer_statement(session.connection(), _ENQUEUE, parameters)
 
 

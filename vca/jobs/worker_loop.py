@@ -1,119 +1,332 @@
-"""The worker loop of `flask worker`: executes the jobs of `vca.jobs.queue`.
+"""The worker loop of `flask worker`: executes the jobs of `vca.jobs.queue`, lane by lane.
 
-The queue is procrastinate, in the schema `jobs`. This module is separate from `vca.jobs.queue`, so
+The queue is procrastinate, in the schema `jobs`. Each lane is a procrastinate worker in a thread of
+its own, with an event loop, an executor and connections of its own. Jobs are taken by our function
+`jobs.take`, which bounds and orders the tenants. This module is separate from `vca.jobs.queue`, so
 that web servers and commands, which only enqueue, need not load procrastinate.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 import psycopg
 from procrastinate import App, PsycopgConnector, RetryStrategy, signals
+from procrastinate.connector import BaseConnector
 from procrastinate.exceptions import ConnectorException, UniqueViolation
-from procrastinate.jobs import Status
+from procrastinate.jobs import Job, Status
+from procrastinate.manager import JobManager
+from typing_extensions import override
 
-from vca.jobs import queue
-from vca.kit import deadline
-from vca.kit.db import DatabaseUnavailable
+from vca.jobs import lanes, queue
+from vca.jobs.lanes import Lane
+from vca.kit import db, deadline
+from vca.kit.db import Database, DatabaseUnavailable
 from vca.observability import log, metrics
+from vca.settings import JOB_LANES
 
 POLL_S = 0.25
 HEARTBEAT_S = 2
 SHUTDOWN_S = 20
 # A worker that is shutting down sends no heartbeats while it finishes its jobs.
 STALLED_AFTER_S = SHUTDOWN_S + 2 * HEARTBEAT_S
+RESCUE_JOB = "jobs.rescue"
 RESCUE_CRON = "* * * * * */5"  # the sixth field is seconds
 JOB_BUDGET_S = 300
 CONNECT_TIMEOUT_S = 3
 RECONNECT_PAUSE_S = 1.0
+DEFAULT_LANES = tuple(Lane(name, slots) for name, slots in JOB_LANES)
+# The event loop looks up host names in its executor. It must not wait for a job for that.
+_EXTRA_THREADS = 1
+_TAKE = (
+    "SELECT id, status, task_name, priority, lock, queueing_lock, args, scheduled_at, queue_name,"
+    " attempts, worker_id FROM jobs.take(%(lane)s, %(worker_id)s, %(cap)s)"
+)
+_ADOPT = "SELECT jobs.adopt(%(lanes)s, %(limit)s) AS adopted"
+_ADOPTED_AT_ONCE = 500
 
 
-def create_worker_app(dsn: str) -> App:
-    """Create a procrastinate app with every registered task, for a separate process."""
+class LaneJobManager(JobManager):
+    """Takes the jobs of one lane, from one tenant after the other.
+
+    While there is no job to take, `fetch_job` waits: the end of a running job may give its tenant
+    another turn. It reports that there is none after POLL_S, or if it `drains` the lane, when no
+    job of this worker is running. `adopted_tasks` names the lane of each task whose jobs it moves
+    out of the queue of earlier releases. `work_count` is the number of jobs taken and moved.
+    """
+
+    def __init__(
+        self,
+        connector: BaseConnector,
+        lane: Lane,
+        *,
+        drains: bool = False,
+        adopted_tasks: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(connector)
+        self.lane = lane
+        self.work_count = 0
+        self._drains = drains
+        self._adopted_tasks = adopted_tasks
+        self._running_ids: set[int | None] = set()
+        self._job_ended = asyncio.Event()
+
+    @override
+    async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Job | None:
+        while True:
+            self._job_ended.clear()
+            job = await self._take_job(worker_id)
+            if job is not None or (self._drains and not self._running_ids):
+                return job
+            try:
+                await asyncio.wait_for(
+                    self._job_ended.wait(), timeout=None if self._drains else POLL_S
+                )
+            except TimeoutError:
+                return None
+
+    async def _take_job(self, worker_id: int) -> Job | None:
+        if self._adopted_tasks is not None:
+            row = await self.connector.execute_query_one_async(
+                _ADOPT, lanes=dict(self._adopted_tasks), limit=_ADOPTED_AT_ONCE
+            )
+            self.work_count += row["adopted"]
+        row = await self.connector.execute_query_one_async(
+            _TAKE, lane=self.lane.name, worker_id=worker_id, cap=self.lane.cap
+        )
+        if row["id"] is None:
+            return None
+        job = Job.from_row(row)
+        self._running_ids.add(job.id)
+        self.work_count += job.task_name != RESCUE_JOB
+        return job
+
+    @override
+    async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:
+        await super().finish_job(job, status, delete_job)
+        self._end_job(job)
+
+    @override
+    async def retry_job(
+        self,
+        job: Job,
+        retry_at: datetime | None = None,
+        priority: int | None = None,
+        queue: str | None = None,
+        lock: str | None = None,
+    ) -> None:
+        await super().retry_job(job, retry_at, priority, queue, lock)
+        self._end_job(job)
+
+    def _end_job(self, job: Job) -> None:
+        self._running_ids.discard(job.id)
+        self._job_ended.set()
+
+
+def create_worker_app(
+    dsn: str,
+    lane: Lane = DEFAULT_LANES[0],
+    *,
+    database: Database | None = None,
+    drains: bool = False,
+    adopted_tasks: Mapping[str, str] | None = None,
+) -> App:
+    """Create the procrastinate app of a lane, with every registered task.
+
+    Jobs use connections of `database`, or of the process's database if there is none.
+    """
     connector = PsycopgConnector(
         conninfo=dsn,
         timeout=CONNECT_TIMEOUT_S,
         min_size=1,
-        max_size=4,
+        max_size=lanes.QUEUE_CONNECTIONS,
         kwargs={
             "options": "-c search_path=jobs -c timezone=UTC",
             "connect_timeout": CONNECT_TIMEOUT_S,
+            # A commit of its own would hold the lane's lock until a busy process sends it.
+            "autocommit": True,
         },
     )
     app = App(connector=connector)
+    app.job_manager = LaneJobManager(connector, lane, drains=drains, adopted_tasks=adopted_tasks)
     retry = RetryStrategy(max_attempts=8, exponential_wait=4)
     for name, function in queue.TASKS.items():
-        app.task(name=name, queue="default", retry=retry)(_with_budget(name, function))
-    rescue = app.task(name="jobs.rescue", queue="default")(_make_rescue_job(app))
-    app.periodic(cron=RESCUE_CRON)(rescue)
+        run_job = _with_budget(name, function, database=database)
+        app.task(name=name, queue=lane.name, retry=retry)(run_job)
+    # Each lane rescues its own jobs. The lock keeps rescues from piling up while the lane is full.
+    lock = f"{RESCUE_JOB}:{lane.name}"
+    rescue = app.task(name=RESCUE_JOB, queue=lane.name, queueing_lock=lock)(
+        _make_rescue_job(app, lane)
+    )
+    app.periodic(cron=RESCUE_CRON, periodic_id=lane.name)(rescue)
     return app
 
 
-def run_worker(dsn: str, *, concurrency: int = 4, wait: bool = True) -> None:
+def run_worker(
+    dsn: str,
+    *,
+    worker_lanes: Sequence[Lane] = DEFAULT_LANES,
+    databases: Mapping[str, Database] | None = None,
+    wait: bool = True,
+) -> None:
     """Execute jobs until SIGTERM or Ctrl-C; with `wait=False`, until none is due.
 
-    With `wait`, the worker survives a database outage: it reconnects until the database is back.
-    Without `wait`, it raises DatabaseUnavailable.
+    The jobs of a lane use connections of its database in `databases`, if it has one there. With
+    `wait`, the worker survives a database outage: it reconnects until the database is back. Without
+    `wait`, it raises DatabaseUnavailable.
     """
     logging.getLogger("procrastinate").setLevel(logging.WARNING)
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # logs every connection attempt
-    asyncio.run(_run_until_stopped(dsn, concurrency=concurrency, wait=wait))
+    names = [lane.name for lane in worker_lanes]
+    while True:
+        workers = [
+            LaneWorker(
+                dsn,
+                lane,
+                wait=wait,
+                database=(databases or {}).get(lane.name),
+                adopted_tasks=_adopted_tasks(names) if lane.name == lanes.BATCH else None,
+            )
+            for lane in worker_lanes
+        ]
+        stopped = asyncio.run(_run_lanes(workers))
+        # A job may have enqueued another one in a lane that had no more jobs.
+        if wait or stopped or not any(worker.work_count for worker in workers):
+            return
 
 
-async def _run_until_stopped(dsn: str, *, concurrency: int, wait: bool) -> None:
-    """Run procrastinate's worker; start another one when a database outage has ended it."""
-    stop = asyncio.Event()
-    with signals.on_stop(stop.set):
-        while not stop.is_set():
+def _adopted_tasks(names: Sequence[str]) -> dict[str, str]:
+    """Return the lane of each task, without those that this worker does not run."""
+    return {task: lane for task, lane in queue.LANES_OF_TASKS.items() if lane in names}
+
+
+async def _run_lanes(workers: Sequence["LaneWorker"]) -> bool:
+    """Run each lane in a thread until all have ended; return whether a signal stopped them.
+
+    If one of them raises an error, stop the others and raise it.
+    """
+    stopped = False
+
+    def stop_all() -> None:
+        nonlocal stopped
+        stopped = True
+        for worker in workers:
+            worker.stop()
+
+    loop = asyncio.get_running_loop()
+    with signals.on_stop(stop_all), ThreadPoolExecutor(len(workers)) as threads:
+        runs = [loop.run_in_executor(threads, worker.run) for worker in workers]
+        try:
+            await asyncio.gather(*runs)
+        finally:
+            for worker in workers:
+                worker.stop()
+            await asyncio.wait(runs)
+    return stopped
+
+
+class LaneWorker:
+    """Runs the jobs of one lane; `run` blocks its thread, and `stop` may be called from any."""
+
+    def __init__(
+        self,
+        dsn: str,
+        lane: Lane,
+        *,
+        wait: bool,
+        database: Database | None = None,
+        adopted_tasks: Mapping[str, str] | None = None,
+    ) -> None:
+        self.work_count = 0
+        self._lane = lane
+        self._wait = wait
+        self._create_app = partial(
+            create_worker_app,
+            dsn,
+            lane,
+            database=database,
+            drains=not wait,
+            adopted_tasks=adopted_tasks,
+        )
+        self._is_stopped = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop_event = asyncio.Event()
+
+    def run(self) -> None:
+        """Run jobs until `stop` is called, or without `wait` until none is due."""
+        asyncio.run(self._run())
+
+    def stop(self) -> None:
+        """Let the running jobs finish, and start no more."""
+        self._is_stopped = True
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._stop_event.set)
+
+    async def _run(self) -> None:
+        """Run procrastinate's worker; start another one when a database outage has ended it."""
+        self._loop = asyncio.get_running_loop()
+        self._loop.set_default_executor(
+            ThreadPoolExecutor(self._lane.slots + _EXTRA_THREADS, self._lane.name)
+        )
+        while not self._is_stopped and not self._stop_event.is_set():
+            app = self._create_app()
             try:
-                await _run_worker_app(
-                    create_worker_app(dsn), stop, concurrency=concurrency, wait=wait
-                )
+                await self._run_app(app)
             except (ConnectorException, psycopg.OperationalError, TimeoutError) as error:
-                if not wait:
+                if not self._wait:
                     raise DatabaseUnavailable from error
-                log.get_logger().warning("worker.database_away", exc_info=error)
+                log.get_logger().warning(
+                    "worker.database_away", lane=self._lane.name, exc_info=error
+                )
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), RECONNECT_PAUSE_S)
-            if not wait:
+                    await asyncio.wait_for(self._stop_event.wait(), RECONNECT_PAUSE_S)
+            if not self._wait:
                 return
 
-
-async def _run_worker_app(app: App, stop: asyncio.Event, *, concurrency: int, wait: bool) -> None:
-    try:
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            await app.open_async()
-        worker_task = asyncio.create_task(
-            app.run_worker_async(
-                concurrency=concurrency,
-                wait=wait,
-                listen_notify=False,
-                fetch_job_polling_interval=POLL_S,
-                delete_jobs="successful",
-                shutdown_graceful_timeout=SHUTDOWN_S,
-                update_heartbeat_interval=HEARTBEAT_S,
-                stalled_worker_timeout=STALLED_AFTER_S,
-                install_signal_handlers=False,
+    async def _run_app(self, app: App) -> None:
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await app.open_async()
+            worker_task = asyncio.create_task(
+                app.run_worker_async(
+                    queues=[self._lane.name],
+                    name=self._lane.name,
+                    concurrency=self._lane.slots,
+                    wait=self._wait,
+                    listen_notify=False,
+                    fetch_job_polling_interval=0,  # the manager waits
+                    delete_jobs="successful",
+                    shutdown_graceful_timeout=SHUTDOWN_S,
+                    update_heartbeat_interval=HEARTBEAT_S,
+                    stalled_worker_timeout=STALLED_AFTER_S,
+                    install_signal_handlers=False,
+                )
             )
-        )
-        stop_task = asyncio.create_task(stop.wait())
-        await asyncio.wait((worker_task, stop_task), return_when=asyncio.FIRST_COMPLETED)
-        stop_task.cancel()
-        worker_task.cancel()  # lets the running jobs finish first
-        with suppress(asyncio.CancelledError):
-            await worker_task
-    finally:
-        await app.close_async()
+            stop_task = asyncio.create_task(self._stop_event.wait())
+            await asyncio.wait((worker_task, stop_task), return_when=asyncio.FIRST_COMPLETED)
+            stop_task.cancel()
+            worker_task.cancel()  # lets the running jobs finish first
+            with suppress(asyncio.CancelledError):
+                await worker_task
+        finally:
+            if isinstance(app.job_manager, LaneJobManager):
+                self.work_count += app.job_manager.work_count
+            await app.close_async()
 
 
-def _with_budget(name: str, function: Callable[..., None]) -> Callable[..., None]:
+def _with_budget(
+    name: str, function: Callable[..., None], *, database: Database | None = None
+) -> Callable[..., None]:
     def run_job(**args: Any) -> None:
         try:
-            with deadline.within(JOB_BUDGET_S):
+            with deadline.within(JOB_BUDGET_S), db.database_scope(database):
                 if "tenant_id" in args:
                     queue.check_admission(UUID(args["tenant_id"]))
                 function(**args)
@@ -128,17 +341,21 @@ def _with_budget(name: str, function: Callable[..., None]) -> Callable[..., None
     return run_job
 
 
-def _make_rescue_job(app: App) -> Callable[..., Any]:
+def _make_rescue_job(app: App, lane: Lane) -> Callable[..., Any]:
     """Return the job that retries jobs of killed workers, which procrastinate leaves as `doing`."""
+    queues = [lane.name, *([lanes.EARLIER_QUEUE] if lane.name == lanes.BATCH else [])]
 
     async def rescue(timestamp: int) -> None:
-        stalled = await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_AFTER_S)
-        for job in stalled:
-            metrics.JOBS.inc(task=job.task_name, outcome="rescued")
-            log.get_logger().warning("jobs.rescued", job_id=job.id, task=job.task_name)
-            try:
-                await app.job_manager.retry_job(job)
-            except UniqueViolation:  # the killed job had already enqueued its successor
-                await app.job_manager.finish_job(job, status=Status.SUCCEEDED, delete_job=True)
+        for queue_name in queues:
+            stalled = await app.job_manager.get_stalled_jobs(
+                queue=queue_name, seconds_since_heartbeat=STALLED_AFTER_S
+            )
+            for job in stalled:
+                metrics.JOBS.inc(task=job.task_name, outcome="rescued")
+                log.get_logger().warning("jobs.rescued", job_id=job.id, task=job.task_name)
+                try:
+                    await app.job_manager.retry_job(job)
+                except UniqueViolation:  # the killed job had already enqueued its successor
+                    await app.job_manager.finish_job(job, status=Status.SUCCEEDED, delete_job=True)
 
     return rescue

@@ -13,6 +13,7 @@ _ROLE_PREFIX = re.compile(r"[a-z][a-z0-9_]{0,19}", re.ASCII)
 _BUCKET = re.compile(r"//[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_./-]{0,200})?", re.ASCII)
 # URL schemes of mail servers and their default ports.
 SMTP_PORTS = {"smtp": 25, "smtps": 465, "smtp+starttls": 587}
+Counts = tuple[tuple[str, int], ...]  # names with their counts
 
 
 def string(raw: str) -> str:
@@ -175,6 +176,34 @@ def seconds_by_name(low: int, high: int) -> Callable[[str], SecondsByName]:
             parse_seconds(default_text),
             tuple((name.strip(), parse_seconds(seconds.strip())) for name, _, seconds in pairs),
         )
+
+    return parse
+
+
+def counts_by_name(defaults: Counts, high: int) -> Callable[[str], Counts]:
+    """Return a parser of `name:count` pairs with these names; a missing name has its default.
+
+    The error names every fault: unknown and repeated names, and counts that are not 1 to `high`.
+    """
+    parse_count, names = integer(1, high), dict(defaults)
+
+    def parse(raw: str) -> Counts:
+        counts, faults = dict[str, int](), list[str]()
+        for item in (part.strip() for part in raw.split(",")):
+            name, separator, count = (text.strip() for text in item.partition(":"))
+            try:
+                if not separator:
+                    raise ValueError("is no pair name:number")
+                if name not in names:
+                    raise ValueError(f"has a name other than {', '.join(names)}")
+                if name in counts:
+                    raise ValueError("repeats a name")
+                counts[name] = parse_count(count)
+            except ValueError as error:
+                faults.append(f"{item!r} {error}")
+        if faults:
+            raise ValueError(f"is invalid: {'; '.join(faults)}")
+        return tuple({**names, **counts}.items())
 
     return parse
 

@@ -235,7 +235,15 @@ class Gauge:
 DATABASE_UP = Gauge("vca_database_up", "1 if the database responds, otherwise 0.")
 LIVE_CALLS = Gauge("vca_live_calls", "Live calls, counted by the jobs that monitor them.")
 OLDEST_DUE_JOB_SECONDS = Gauge(
-    "vca_oldest_due_job_seconds", "Time that the oldest due job has waited for a worker."
+    "vca_oldest_due_job_seconds",
+    "Time that the oldest due job has waited, of tenants without a running job in its lane.",
+)
+LANE_DUE_JOBS = Gauge("vca_lane_due_jobs", "Due jobs that wait for a slot, by lane.", ("lane",))
+LANE_RUNNING_JOBS = Gauge("vca_lane_running_jobs", "Running jobs by lane.", ("lane",))
+LANE_OLDEST_DUE_JOB_SECONDS = Gauge(
+    "vca_lane_oldest_due_job_seconds",
+    "Time that the oldest due job of a lane has waited, of tenants without a running job there.",
+    ("lane",),
 )
 PENDING_MAILS = Gauge("vca_pending_mails", "Mails about messages that were not accepted yet.")
 FAILED_REGISTRATIONS = Gauge(

@@ -1,19 +1,20 @@
-"""Gauges of the whole deployment for `/metrics`, read in one query without visiting tenants."""
+"""Gauges of the whole deployment for `/metrics`, read without visiting tenants."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from vca.registry.job_lanes import service as job_lanes
+from vca.registry.job_lanes.service import LaneState
 from vca.tenancy import schema
 
 _READ_GAUGES = text(
     """
     SELECT (SELECT coalesce(sum(jobs), 0) FROM jobs.tenants_awaiting(:watching)) AS live_calls,
            (SELECT coalesce(sum(jobs), 0) FROM jobs.tenants_awaiting(:mailing)) AS pending_mails,
-           jobs.oldest_due_s() AS oldest_due_job_s,
            (SELECT count(*) FROM public.dids WHERE registration_status = 'failed')
                AS failed_registrations,
            ARRAY(SELECT json_build_array(status, schema_revision, count(*))
@@ -28,10 +29,15 @@ class DeploymentGauges:
 
     live_calls: int
     pending_mails: int
-    oldest_due_job_s: float
     failed_registrations: int
     tenants_behind_head: int
     tenants: Mapping[str, int]
+    lanes: Sequence[LaneState]
+
+    @property
+    def oldest_due_job_s(self) -> float:
+        """The longest time for which a tenant without a running job in a lane has waited there."""
+        return max(lane.unserved_s for lane in self.lanes)
 
 
 def read_gauges(session: Session, *, watch_job: str, mail_job: str) -> DeploymentGauges:
@@ -50,8 +56,8 @@ def read_gauges(session: Session, *, watch_job: str, mail_job: str) -> Deploymen
     return DeploymentGauges(
         int(row.live_calls),
         int(row.pending_mails),
-        float(row.oldest_due_job_s),
         row.failed_registrations,
         behind_count,
         by_status,
+        job_lanes.read_lanes(session),
     )

@@ -11,6 +11,7 @@ from typing import Literal
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from vca.jobs import lanes
 from vca.kit import postgres_errors
 from vca.kit.db import Database, DatabaseFailure
 from vca.registry import deployment, schema
@@ -27,6 +28,7 @@ TABLES_PER_TENANT = 19
 _FSYNC_S_PER_TENANT = 41.9 / 10_000
 _MAX_START_DELAY_S = 10
 _TENANT_SAMPLE_SIZE = 20
+_CONNECTIONS_OF_COMMANDS = 5
 
 _ROLE_ATTRIBUTES = text(
     "SELECT rolsuper, rolcreaterole, rolcreatedb, rolbypassrls FROM pg_roles"
@@ -180,7 +182,11 @@ def _check_capacity(session: Session, _: str, settings: Settings) -> Iterator[Ch
     else:
         yield CheckResult("recovery_init_sync_method", "ok", method)
 
-    needed_connections = settings.web_workers * settings.database_pool_size + 10
+    needed_connections = (
+        settings.web_workers * settings.database_pool_size
+        + lanes.count_connections(lanes.from_settings(settings))
+        + _CONNECTIONS_OF_COMMANDS
+    )
     detail = f"{clients}; the web server's pools and a worker use up to {needed_connections}"
     verdict: CheckVerdict = "ok" if needed_connections <= clients else "warning"
     yield CheckResult("max_connections", verdict, detail)

@@ -43,7 +43,8 @@ _TENANT_FUNCTIONS = (
     "public.hold_usage(date)",
     "public.keep_usage(date, bigint, jsonb, jsonb)",
     "public.tell_operators(uuid, text, jsonb, timestamptz, timestamptz)",
-    "jobs.enqueue(text, jsonb, timestamptz, text)",
+    "jobs.enqueue(text, jsonb, timestamptz, text)",  # of the release before
+    "jobs.enqueue(text, text, jsonb, timestamptz, text)",
     "jobs.withdraw(text)",
     "public.forget_told(uuid[])",
     "jobs.forget_finished(text)",
@@ -68,6 +69,7 @@ _PLATFORM_FUNCTIONS = (
     "public.finish_model_check(text, text, jsonb, text)",
     "jobs.tenants_awaiting(text)",
     "jobs.oldest_due_s()",
+    "jobs.tenant_jobs()",
 )
 _TENANTS_WITHOUT_ROLE = text(
     """

@@ -311,6 +311,44 @@ def test_outdated_tenants_and_overdue_jobs_are_reported(
         session.execute(set_revision, {"revision": schema.head(), "id": acme.id})
 
 
+def test_the_jobs_of_each_lane_are_counted_and_one_tenants_backlog_is_no_wait(
+    read_value: ReadValue, scrape: Callable[[], ApiResponse], acme: Tenant, globex: Tenant
+) -> None:
+    add_jobs = text(
+        "INSERT INTO jobs.procrastinate_jobs (queue_name, task_name, args, status, scheduled_at)"
+        " SELECT 'calls', 'calls.dial', jsonb_build_object('tenant_id', :id),"
+        " s.status::jobs.procrastinate_job_status, now() + make_interval(secs => s.secs)"
+        " FROM (VALUES ('todo', -2e9), ('todo', -1e9), ('todo', 1e9), (:status, -1e9))"
+        " AS s (status, secs)"
+    )
+    names = ("vca_lane_due_jobs", "vca_lane_running_jobs", "vca_lane_oldest_due_job_seconds")
+
+    def read_calls() -> list[float]:
+        return [read_value(name, lane="calls") for name in names]
+
+    exported = scrape().text
+    for name in names:
+        for lane in ("calls", "deliveries", "batch"):
+            assert f'{name}{{lane="{lane}"}}' in exported
+    due, running, _ = read_calls()
+    with admin_db.public_session() as session:
+        session.execute(add_jobs, {"id": acme.id, "status": "doing"})
+
+    due_with_running, running_with_running, wait_with_running = read_calls()
+    with admin_db.public_session() as session:
+        session.execute(add_jobs, {"id": globex.id, "status": "todo"})
+    due_unserved, running_unserved, wait_unserved = read_calls()
+
+    assert (due_with_running, running_with_running) == (due + 2, running + 1)
+    assert wait_with_running < 1e9
+    assert (due_unserved, running_unserved) == (due + 5, running + 1)
+    assert 2e9 <= wait_unserved < 3e9
+    assert read_value("vca_oldest_due_job_seconds") == pytest.approx(wait_unserved, abs=60)
+    with admin_db.public_session() as session:
+        delete = "DELETE FROM jobs.procrastinate_jobs WHERE args->>'tenant_id' IN (:acme, :globex)"
+        session.execute(text(delete), {"acme": acme.id, "globex": globex.id})
+
+
 def test_metrics_of_the_process_need_no_database(
     read_value: ReadValue, database_unreachable: None
 ) -> None:

@@ -188,4 +188,5 @@ def test_a_killed_job_with_a_waiting_successor_blocks_no_other_rescue(
 async def _rescue_jobs() -> None:
     app = worker_loop.create_worker_app(admin_db.database_url())
     async with app.open_async():
-        await worker_loop._make_rescue_job(app)(0)
+        for lane in worker_loop.DEFAULT_LANES:
+            await worker_loop._make_rescue_job(app, lane)(0)

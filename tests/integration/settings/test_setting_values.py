@@ -208,6 +208,34 @@ def test_the_wait_for_the_first_words_is_part_of_the_time_for_the_answer(value: 
     assert read_settings({**VALID, "LLM_FIRST_TOKEN_S": value, "LLM_TIMEOUT_S": "20"})
 
 
+def test_the_slots_of_each_lane_can_be_set_and_others_keep_their_default() -> None:
+    assert dict(read_settings(VALID).worker_lanes) == {"calls": 4, "deliveries": 64, "batch": 2}
+
+    worker_lanes = read_settings({**VALID, "WORKER_LANES": "batch:1, calls: 512"}).worker_lanes
+
+    assert dict(worker_lanes) == {"calls": 512, "deliveries": 64, "batch": 1}
+
+
+def test_every_fault_of_the_lanes_is_in_one_error() -> None:
+    value = "calls:0,mail:3,batch,batch:2,batch:2,deliveries:x,deliveries:-1,deliveries:513,"
+
+    with pytest.raises(SettingsError) as error_info:
+        read_settings({**VALID, "WORKER_LANES": value})
+
+    [problem] = error_info.value.problems
+    assert error_info.value.code == 78
+    assert problem == (
+        "WORKER_LANES is invalid: 'calls:0' must be an integer from 1 to 512;"
+        " 'mail:3' has a name other than calls, deliveries, batch;"
+        " 'batch' is no pair name:number;"
+        " 'batch:2' repeats a name;"
+        " 'deliveries:x' must be an integer from 1 to 512;"
+        " 'deliveries:-1' must be an integer from 1 to 512;"
+        " 'deliveries:513' must be an integer from 1 to 512;"
+        " '' is no pair name:number"
+    )
+
+
 def test_a_fallback_model_requires_a_first_model() -> None:
     [problem] = _problems({**VALID, **FALLBACK})
 

@@ -7,7 +7,7 @@ Without such a string, each statement is its own transaction.
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import Context
+from contextvars import Context, ContextVar
 from time import perf_counter
 from typing import Any
 
@@ -48,6 +48,7 @@ __all__ = [
     "DatabaseUnavailable",
     "constraint_name",
     "current_database",
+    "database_scope",
     "defer_statement",
     "execute_script",
     "failure_for",
@@ -249,6 +250,7 @@ def _ignore(observed: object) -> None:
 _pool_wait_observer: Callable[[float], None] = _ignore
 _busy_observer: Callable[[str], None] = _ignore
 _current_database: Database | None = None
+_scoped_database: ContextVar[Database | None] = ContextVar("scoped_database", default=None)
 
 
 def set_current_database(database: Database) -> Database:
@@ -258,8 +260,22 @@ def set_current_database(database: Database) -> Database:
     return database
 
 
+@contextmanager
+def database_scope(database: Database | None) -> Iterator[None]:
+    """Use another database than the process in this block and thread; None changes nothing."""
+    if database is None:
+        yield
+        return
+    token = _scoped_database.set(database)
+    try:
+        yield
+    finally:
+        _scoped_database.reset(token)
+
+
 def current_database() -> Database:
-    """Return the database of this process; raises RuntimeError if none was set."""
-    if _current_database is None:
+    """Return the database of this block or process; raises RuntimeError if none was set."""
+    database = _scoped_database.get() or _current_database
+    if database is None:
         raise RuntimeError("no database is configured in this process")
-    return _current_database
+    return database

@@ -2,13 +2,13 @@
 
 from uuid import UUID
 
-from vca.jobs import queue
+from vca.jobs import lanes, queue
 from vca.kit import http
 from vca.registry.webhooks import delivery_worker
 from vca.registry.webhooks.platform_scope import DELIVER_JOB, PLATFORM_SCOPE
 
 
-@queue.task(DELIVER_JOB)
+@queue.task(DELIVER_JOB, lane=lanes.DELIVERIES)
 def deliver(webhook_id: str) -> None:
     """Send due deliveries to one of the platform's webhooks."""
     delivery_worker.deliver_due(

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from vca.jobs import queue
+from vca.jobs import lanes, queue
 from vca.kit import clock
 from vca.tenancy.schema import TenantRef
 from vca.tenant.calls.control import outbound_calls, reconciliation
@@ -23,37 +23,37 @@ def _ref(tenant_id: str, call_id: str) -> CallRef:
     return CallRef(TenantRef(UUID(tenant_id)), UUID(call_id))
 
 
-@queue.task(DIAL_JOB)
+@queue.task(DIAL_JOB, lane=lanes.CALLS)
 def dial(*, tenant_id: str, call_id: str) -> None:
     """Place an outbound call at the carrier, exactly once."""
     outbound_calls.dial(_ref(tenant_id, call_id))
 
 
-@queue.task(CHECK_JOB)
+@queue.task(CHECK_JOB, lane=lanes.CALLS)
 def check(*, tenant_id: str, call_id: str) -> None:
     """Ask the carrier about a call without activity."""
     reconciliation.check_call(_ref(tenant_id, call_id))
 
 
-@queue.task(PURGE_TRANSCRIPTS)
+@queue.task(PURGE_TRANSCRIPTS, lane=lanes.BATCH)
 def forget(*, tenant_id: str) -> None:
     """Delete the transcripts of calls whose retention period has ended."""
     retention.purge_transcripts(TenantRef(UUID(tenant_id)), now=clock.now())
 
 
-@queue.task(PURGE_PAYLOADS)
+@queue.task(PURGE_PAYLOADS, lane=lanes.BATCH)
 def forget_payloads(*, tenant_id: str) -> None:
     """Delete carriers' event details of calls whose retention period has ended."""
     retention.purge_payloads(TenantRef(UUID(tenant_id)), now=clock.now())
 
 
-@queue.task(PURGE_SIMULATIONS)
+@queue.task(PURGE_SIMULATIONS, lane=lanes.BATCH)
 def forget_simulated(*, tenant_id: str) -> None:
     """Delete simulated calls whose retention period has ended."""
     retention.purge_simulations(TenantRef(UUID(tenant_id)), now=clock.now())
 
 
-@queue.task(ANALYSE_JOB)
+@queue.task(ANALYSE_JOB, lane=lanes.DELIVERIES)
 def analyse(*, tenant_id: str, call_id: str, attempt: int = 1) -> None:
     """Analyse a finished call with a model."""
     post_call_analysis.analyse_call(_ref(tenant_id, call_id), attempt=attempt)

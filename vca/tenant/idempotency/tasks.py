@@ -4,7 +4,7 @@ from uuid import UUID
 
 from sqlalchemy import Table
 
-from vca.jobs import queue
+from vca.jobs import lanes, queue
 from vca.kit import clock
 from vca.registry.idempotency import service
 from vca.registry.idempotency.models import IdempotencyKey as PlatformIdempotencyKey
@@ -17,7 +17,7 @@ PLATFORM_TABLE: Table = PlatformIdempotencyKey.__table__  # type: ignore[assignm
 TENANT_TABLE: Table = IdempotencyKey.__table__  # type: ignore[assignment]
 
 
-@queue.task(CLEANUP_JOB)
+@queue.task(CLEANUP_JOB, lane=lanes.BATCH)
 def sweep(tenant_id: str | None = None) -> None:
     """Delete the expired keys of a tenant, or of the platform if `tenant_id` is None."""
     if tenant_id is None:

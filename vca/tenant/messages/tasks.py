@@ -2,13 +2,13 @@
 
 from uuid import UUID
 
-from vca.jobs import queue
+from vca.jobs import lanes, queue
 from vca.tenancy.schema import TenantRef
 from vca.tenant.messages import email_notifications
 from vca.tenant.messages.email_notifications import MAIL_JOB
 
 
-@queue.task(MAIL_JOB)
+@queue.task(MAIL_JOB, lane=lanes.DELIVERIES)
 def send(tenant_id: str, message_id: str, attempt: int = 0) -> None:
     """Mail a message to its tenant."""
     email_notifications.send(

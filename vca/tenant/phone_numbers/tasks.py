@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from vca.jobs import queue
+from vca.jobs import lanes, queue
 from vca.kit import clock
 from vca.registry.usage import periods
 from vca.telephony.adapter import TelephonyAdapter, TelephonyError
@@ -17,32 +17,32 @@ from vca.tenant.phone_numbers.registration import REGISTER_JOB, UNREGISTER_JOB, 
 from vca.tenant.telephony_accounts import adapter_lookup
 
 
-@queue.task(REGISTER_JOB)
+@queue.task(REGISTER_JOB, lane=lanes.DELIVERIES)
 def register(tenant_id: str, **arguments: Any) -> None:
     """Register a number at its carrier."""
     _run_registration_job(tenant_id, _job_from_arguments(**arguments), register=True)
 
 
-@queue.task(UNREGISTER_JOB)
+@queue.task(UNREGISTER_JOB, lane=lanes.DELIVERIES)
 def unregister(tenant_id: str, **arguments: Any) -> None:
     """Unregister a number at its carrier."""
     _run_registration_job(tenant_id, _job_from_arguments(**arguments), register=False)
 
 
-@queue.task(CHECK_JOB)
+@queue.task(CHECK_JOB, lane=lanes.DELIVERIES)
 def check(tenant_id: str, phone_number_id: str) -> None:
     """Compare a number's settings at its carrier with its registration."""
     drift.check_drift(TenantRef(UUID(tenant_id)), phone_number_id=UUID(phone_number_id))
 
 
-@queue.task(LEAVE_JOB)
+@queue.task(LEAVE_JOB, lane=lanes.DELIVERIES)
 def leave(tenant_id: str, phone_number_id: str) -> None:
     """Release a number at the carrier that it has moved from."""
     number_id = UUID(phone_number_id)
     porting.release_if_due(TenantRef(UUID(tenant_id)), phone_number_id=number_id, now=clock.now())
 
 
-@queue.task(COUNT_JOB)
+@queue.task(COUNT_JOB, lane=lanes.BATCH)
 def count(tenant_id: str, period: str) -> None:
     """Record the days for which numbers were held in a month."""
     number_metering.record_month(TenantRef(UUID(tenant_id)), period=periods.parse_month(period))

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from vca.jobs import queue
+from vca.jobs import lanes, queue
 from vca.registry.tenants.registry_import import REAPPLY_JOB
 from vca.tenancy.schema import TenantRef
 from vca.tenant.privacy import data_export, erasure, re_erasure
@@ -10,25 +10,25 @@ from vca.tenant.privacy.data_export import EXPIRE_JOB
 from vca.tenant.privacy.requests import ERASE_JOB, EXPORT_JOB
 
 
-@queue.task(EXPORT_JOB)
+@queue.task(EXPORT_JOB, lane=lanes.BATCH)
 def export(tenant_id: str, request_id: str) -> None:
     """Write all data of a person to one file."""
     data_export.run_export(TenantRef(UUID(tenant_id)), request_id=UUID(request_id))
 
 
-@queue.task(EXPIRE_JOB)
+@queue.task(EXPIRE_JOB, lane=lanes.BATCH)
 def expire(tenant_id: str, request_id: str) -> None:
     """Delete an export's file after its day."""
     data_export.delete_expired(TenantRef(UUID(tenant_id)), request_id=UUID(request_id))
 
 
-@queue.task(ERASE_JOB)
+@queue.task(ERASE_JOB, lane=lanes.BATCH)
 def erase(tenant_id: str, request_id: str) -> None:
     """Erase all data of a person."""
     erasure.run_erasure(TenantRef(UUID(tenant_id)), request_id=UUID(request_id))
 
 
-@queue.task(REAPPLY_JOB)
+@queue.task(REAPPLY_JOB, lane=lanes.BATCH)
 def reapply(tenant_id: str, archived: str) -> None:
     """Repeat the erasures that an imported archive has undone."""
     re_erasure.reapply_erasures(TenantRef(UUID(tenant_id)), archived_tenant_id=UUID(archived))

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from vca.jobs import queue
+from vca.jobs import lanes, queue
 from vca.kit import clock
 from vca.registry.usage import periods
 from vca.tenancy.schema import TenantRef
@@ -12,7 +12,7 @@ from vca.tenant.recordings.retention import SWEEP_JOB
 from vca.tenant.recordings.storage_metering import COUNT_JOB
 
 
-@queue.task(FETCH_JOB)
+@queue.task(FETCH_JOB, lane=lanes.DELIVERIES)
 def fetch(tenant_id: str, recording_id: str, attempt: int = 0) -> None:
     """Fetch a recording from its carrier."""
     carrier_fetch.fetch_recording(
@@ -20,13 +20,13 @@ def fetch(tenant_id: str, recording_id: str, attempt: int = 0) -> None:
     )
 
 
-@queue.task(SWEEP_JOB)
+@queue.task(SWEEP_JOB, lane=lanes.BATCH)
 def sweep(tenant_id: str, attempt: int = 0) -> None:
     """Delete the tenant's recordings that are due."""
     retention.sweep(TenantRef(UUID(tenant_id)), now=clock.now(), attempt=attempt)
 
 
-@queue.task(COUNT_JOB)
+@queue.task(COUNT_JOB, lane=lanes.BATCH)
 def count(tenant_id: str, period: str) -> None:
     """Record how much audio was stored in a month, and for how long."""
     storage_metering.record_month(TenantRef(UUID(tenant_id)), period=periods.parse_month(period))

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from vca.jobs import queue
+from vca.jobs import lanes, queue
 from vca.kit import clock, http
 from vca.registry.webhooks import delivery_worker, retention
 from vca.registry.webhooks.models import PlatformDelivery
@@ -18,14 +18,14 @@ from vca.tenant.webhooks.events import DELIVER_JOB
 from vca.tenant.webhooks.models import Delivery, WebhookEvent
 
 
-@queue.task(DELIVER_JOB)
+@queue.task(DELIVER_JOB, lane=lanes.DELIVERIES)
 def deliver(tenant_id: str, webhook_id: str) -> None:
     """Send the due deliveries of a tenant's webhook."""
     scope = tenant_scope.for_tenant(TenantRef(UUID(tenant_id)))
     delivery_worker.deliver_due(scope, webhook_id=UUID(webhook_id), client=http.current_client())
 
 
-@queue.task(EMIT_JOB)
+@queue.task(EMIT_JOB, lane=lanes.DELIVERIES)
 def emit(tenant_id: str, type: str, event_id: str, at: str, data: dict[str, Any]) -> None:
     """Emit an event of a tenant that originates outside its schema."""
     event = events.Event(type, data, id=UUID(event_id))
@@ -33,7 +33,7 @@ def emit(tenant_id: str, type: str, event_id: str, at: str, data: dict[str, Any]
         events.emit(session, event, now=datetime.fromisoformat(at))
 
 
-@queue.task(PURGE_JOB)
+@queue.task(PURGE_JOB, lane=lanes.BATCH)
 def purge(tenant_id: str | None = None) -> None:
     """Delete events and deliveries of a tenant, or of the platform, after 30 days.
 
