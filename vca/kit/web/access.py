@@ -4,6 +4,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
+from flask import g, has_request_context
+
 from vca.kit.errors import DomainError, FieldError
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -130,6 +132,11 @@ def declared_access(view: Callable[..., Any]) -> Access | None:
     """Return the access declaration of a view, also through decorators."""
     declaration: Access | None = getattr(view, _ACCESS_ATTRIBUTE, None)
     return declaration
+
+
+def caller_has_scope(scope: str) -> bool:
+    """Return whether the key of the current request has a scope; commands have every scope."""
+    return not has_request_context() or scope in g.caller.scopes
 
 
 def require_field_scopes(
