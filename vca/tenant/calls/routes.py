@@ -236,8 +236,8 @@ def simulate_call(body: dict[str, Any], tenant_id: UUID) -> Any:
     AI profile, model and call record. The call is marked `simulated` and dials nobody. Returns 404
     for a called number that is not the tenant's, and 409 if the number or the tenant is not in
     service, or if the tenant's simulated tokens of the day are used up (`limit-reached`,
-    `simulated_tokens_per_day`). A simulation without a turn for some minutes ends as `abandoned`. Simulated calls are deleted after 30 days, or the tenant's shorter
-    retention.
+    `simulated_tokens_per_day`). A simulation without a turn for some minutes ends as `abandoned`.
+    Simulated calls are deleted after 30 days, or the tenant's shorter retention.
     """
     return simulated_calls.start_simulation(
         g.tenant,

@@ -172,9 +172,8 @@ def set_decision_webhook(body: dict[str, Any], tenant_id: UUID, phone_number_id:
     handled as without a decision webhook, and the call's `route` has the reason.
 
     The scope `content` is needed because your URL receives callers' numbers. The response has the
-    `secret`, which is not shown again. Repeating this request sets a new URL
-    and a new secret. For 24 hours each request then bears two signatures, one of them made with the
-    previous secret.
+    `secret`, which is not shown again. Repeating this request sets a new URL and a new secret. For
+    24 hours each request then bears two signatures, one of them made with the previous secret.
     """
     endpoints.check_url(body["url"], client=http.current_client())
     with tenant_session(g.tenant) as tenant_tx:
