@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from tests.support.ast_index import ROOT
 from vca.registry.caps import CAPS, LIMIT_NAMES, UNCAPPED
 
 
@@ -16,6 +17,13 @@ def test_every_post_operation_has_a_cap_or_a_reason(openapi_document: Any) -> No
 
     assert not capped & UNCAPPED.keys()
     assert capped | UNCAPPED.keys() == _post_operations(openapi_document).keys()
+
+
+def test_the_readme_names_every_limit() -> None:
+    readme = (ROOT / "README.md").read_text()
+    table = readme.partition("### What each tenant may use")[2].partition("### What VCA dials")[0]
+
+    assert [name for name in LIMIT_NAMES if f"`{name}`" not in table] == []
 
 
 def test_every_reason_is_a_sentence() -> None:
