@@ -51,12 +51,15 @@ def has_tokens_left(session: Session, *, now: datetime) -> bool:
     limit = limits.simulated_tokens(tenant_settings.limits)
     local_now = now.astimezone(ZoneInfo(tenant_settings.time_zone))
     midnight = local_now.replace(hour=0, minute=0, second=0, microsecond=0)
-    used_today, used_recently = _used_tokens(session, midnight), _used_tokens(session, now - _DAY)
+    used_today, used_recently = _used_tokens(session, midnight, now - _DAY)
     return used_today < limit and used_recently < 2 * limit
 
 
-def _used_tokens(session: Session, since: datetime) -> int:
-    total = select(func.coalesce(func.sum(UsageFact.quantity), 0)).where(
-        UsageFact.kind == KIND, UsageFact.occurred_at >= since
-    )
-    return int(session.scalar(total) or 0)
+def _used_tokens(session: Session, *starts: datetime) -> list[int]:
+    """Return the tokens that were used since each of the times, in one query."""
+    sums = [
+        func.coalesce(func.sum(UsageFact.quantity).filter(UsageFact.occurred_at >= start), 0)
+        for start in starts
+    ]
+    conditions = UsageFact.kind == KIND, UsageFact.occurred_at >= min(starts)
+    return [int(total) for total in session.execute(select(*sums).where(*conditions)).one()]
