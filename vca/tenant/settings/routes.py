@@ -6,17 +6,15 @@ from uuid import UUID
 from flask import g
 
 from vca.kit.web import Blueprint, access
-from vca.kit.web.access import PlatformKeyNeeded, ScopedField, require_field_scopes
+from vca.kit.web.access import PlatformKeyNeeded
 from vca.kit.web.context import request_session
-from vca.tenant.settings import service
+from vca.tenant.settings import destinations, service
 from vca.tenant.settings.schemas import SettingsSchema
 
 blp = Blueprint(
     "settings", __name__, description="Settings that apply to all phone numbers of a tenant."
 )
 
-# Messages are mailed to the address. Whoever removes it sends them nowhere.
-SCOPED_FIELDS = (ScopedField("/notification_email", "content", lambda old, new: new is not None),)
 URL = "/api/tenants/<uuid:tenant_id>/settings"
 
 
@@ -42,7 +40,7 @@ def change_settings(body: dict[str, Any], tenant_id: UUID) -> Any:
     if "limits" in body and not g.caller.is_platform:
         raise PlatformKeyNeeded("Changing limits requires a platform key.")
     session = request_session()
-    old = service.settings_to_dict(session, service.get(session, for_update=True))
-    new = service.settings_to_dict(session, service.change(session, **body))
-    require_field_scopes(SCOPED_FIELDS, scopes=g.caller.scopes, old=old, new=new)
-    return new
+    destinations_before = destinations.read_destinations(service.get(session, for_update=True))
+    settings = service.change(session, **body)
+    destinations.require_scope(destinations_before, settings, scopes=g.caller.scopes)
+    return service.settings_to_dict(session, settings)
