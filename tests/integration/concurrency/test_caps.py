@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.fakes.http_receiver import HttpReceiver
+from tests.support.accounts import create_account
 from tests.support.caps import set_cap
 from tests.support.concurrency import run_concurrently
 from tests.support.factories import SYSTEM_PROMPT, Factory, Platform, Tenant, fresh_number
@@ -55,6 +56,30 @@ def test_webhooks_of_a_tenant(
     bodies = [{"url": receiver_url(endpoint)}] * REQUEST_COUNT
 
     created = _created(world, acme.url("/webhooks"), acme.key, bodies, cap_name="webhooks")
+
+    assert created == 1
+
+
+def test_telephony_accounts(world: Factory, acme: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_cap(monkeypatch, "telephony_accounts", 2)
+    create_account(acme)
+    fields = {"account_id": "acme", "secret": "secret-of-acme-which-is-long"}
+    bodies = [{"provider_type": "fake", "fields": fields}] * REQUEST_COUNT
+    url = acme.url("/telephony-accounts")
+
+    created = _created(world, url, acme.key, bodies, cap_name="telephony_accounts")
+
+    assert created == 1
+
+
+def test_open_simulations(world: Factory, acme: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_cap(monkeypatch, "simulations", 2)
+    profile_id, number = acme.profile()["id"], acme.number()["did_number"]
+    acme.simulate(number)
+    bodies = [{"to": number}, {"ai_profile_id": profile_id}] * (REQUEST_COUNT // 2)
+    url = acme.url("/simulations")
+
+    created = _created(world, url, acme.key, bodies, cap_name="simulations")
 
     assert created == 1
 

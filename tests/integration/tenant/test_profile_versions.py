@@ -67,6 +67,23 @@ def test_a_change_is_never_refused_and_the_numbering_continues(
     assert _stored_versions(globex, foreign_id) == [1, 2, 3]
 
 
+def test_a_change_deletes_a_bounded_number_of_versions(
+    acme: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile_id = acme.profile()["id"]
+    monkeypatch.setattr(versions, "MAX_VERSIONS", 100)
+    _change(acme, profile_id, times=9)  # as before an upgrade
+    monkeypatch.setattr(versions, "MAX_VERSIONS", 3)
+    monkeypatch.setattr(versions, "MAX_DELETIONS", 5)
+
+    _change(acme, profile_id, times=1)
+    after_first_change = _stored_versions(acme, profile_id)
+    _change(acme, profile_id, times=1)
+
+    assert len(after_first_change) == 11 - 5
+    assert _stored_versions(acme, profile_id) == [10, 11, 12]
+
+
 def test_a_version_that_a_call_names_stays_and_can_be_replayed_and_simulated(acme: Tenant) -> None:
     profile_id = acme.profile(greeting="The first.")["id"]
     call_id = _simulate(acme, profile_id)

@@ -14,6 +14,8 @@ from vca.tenant.ai_profiles.models import AiProfile, AiProfileVersion
 
 # Of a profile, and of all deleted profiles together.
 MAX_VERSIONS = 500
+# In one change, which must not take long; the next change deletes the others.
+MAX_DELETIONS = 1_000
 _IS_DELETED = ~exists().where(AiProfile.id == AiProfileVersion.ai_profile_id)
 _KEY = (AiProfileVersion.ai_profile_id, AiProfileVersion.version)
 # Returns the condition that a call names a version. It is registered from above, because calls are
@@ -54,7 +56,7 @@ def _prune(
     deletable = select(*_KEY).where(tuple_(*_KEY).in_(surplus), is_unnamed)
     # A call that is being inserted locks the version that it names. This query skips it; if the
     # call is committed meanwhile, the next one sees it.
-    locked = deletable.with_for_update(skip_locked=True)
+    locked = deletable.limit(MAX_DELETIONS).with_for_update(skip_locked=True)
     keys = [tuple(row) for row in session.execute(locked)]
     if keys:
         deletion = delete(AiProfileVersion).where(tuple_(*_KEY).in_(keys), is_unnamed)
