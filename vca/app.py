@@ -52,6 +52,7 @@ from vca.tenant import encrypted_columns
 from vca.tenant.ai_profiles import extract_schema, profile_check
 from vca.tenant.ai_profiles import routes as ai_profiles
 from vca.tenant.ai_profiles import service as ai_profile_service
+from vca.tenant.ai_profiles import versions as profile_versions
 from vca.tenant.audit import routes as audit
 from vca.tenant.calls import routes as calls
 from vca.tenant.calls.core import (
@@ -59,6 +60,7 @@ from vca.tenant.calls.core import (
     analysis_state,
     call_services,
     live_usage,
+    named_versions,
     watchdog,
 )
 from vca.tenant.calls.core.call_services import CallServices
@@ -72,6 +74,7 @@ from vca.tenant.privacy import erasure_ledger
 from vca.tenant.privacy import routes as privacy
 from vca.tenant.recordings import retention
 from vca.tenant.recordings import routes as recordings
+from vca.tenant.settings import limits as limits_of_tenants
 from vca.tenant.settings import routes as settings
 from vca.tenant.settings import service as settings_service
 from vca.tenant.telephony_accounts import routes as telephony_accounts
@@ -253,9 +256,11 @@ def _connect_features(config: Settings) -> None:
     settings_service.set_number_lister(number_samples.list_all)
     ai_profile_service.set_answered_number_lister(number_samples.list_answered)
     cap.set_live_call_counter(live_usage.live_usage)
+    profile_versions.set_named_version_finder(named_versions.is_named)
     profile_check.set_current_check(provider_compatibility.check_numbers_of_profile)
     accounts.set_account_use_finder(account_usage.describe_account_usage)
     watchdog.set_silence_limit(timedelta(seconds=config.call_silence_s))
+    limits_of_tenants.set_simulated_tokens_per_day(config.simulated_tokens_per_day)
     watchdog.set_simulation_idle_limit(timedelta(seconds=config.simulation_idle_s))
     stream_limit.set_max_streams(config.simulation_streams)
 

@@ -111,6 +111,7 @@ class Settings:
     call_token_limit: int = setting(parsers.integer(0, 10_000_000), 0)
     call_silence_s: int = setting(parsers.integer(1, 3600), 120)
     simulation_streams: int = setting(parsers.integer(1, 64), 4)
+    simulated_tokens_per_day: int = setting(parsers.integer(0, 1_000_000_000), 200_000)
     simulation_idle_s: int = setting(parsers.integer(1, 86_400), 300)
     recording_store: str = setting(parsers.store_url, "folder:.vca/recordings")
     s3_endpoint_url: str = setting(parsers.base_url, "")

@@ -13,6 +13,7 @@ from flask import Flask
 from vca.api import idempotency, limits
 from vca.kit.web.access import Access, declared_access
 from vca.observability.metrics import RATE_LIMITS
+from vca.registry.caps import CAPS, LIMIT_NAMES, LimitReached
 
 VERSION = "3.0.3"
 _METHODS = ("get", "post", "put", "patch", "delete")
@@ -71,8 +72,9 @@ _PROBLEM = {
         "limit": {
             "type": "string",
             "description": "For `rate-limited`: the exceeded limit, which is "
-            f"{', '.join(f'`{name}`' for name in RATE_LIMITS)}. For `limit-reached`: the resource "
-            "whose maximum number the tenant has reached.",
+            f"{', '.join(f'`{name}`' for name in RATE_LIMITS)}. For `limit-reached`, "
+            "`too-many-webhooks` and `too-many-accounts`: the resource whose maximum the tenant, "
+            f"or the platform, has reached: {', '.join(f'`{name}`' for name in LIMIT_NAMES)}.",
             "example": RATE_LIMITS[0],
         },
         "possible": {
@@ -208,6 +210,7 @@ def _finalise_operation(
     if access.idempotency != "none":
         operation["parameters"] = [*operation.get("parameters", ()), _IDEMPOTENCY_KEY_PARAMETER]
     operation["responses"] = _responses(operation, access, path)
+    _describe_caps(operation)
     for media_type in _media_types(operation):
         if "schema" in media_type and "example" not in media_type:
             media_type["example"] = sample(
@@ -215,6 +218,19 @@ def _finalise_operation(
                 media_type["schema"],
                 is_response=media_type is not _request_media_type(operation),
             )
+
+
+def _describe_caps(operation: dict[str, Any]) -> None:
+    """Add the maximum of what the operation creates to its description."""
+    notes = [
+        f"At most {cap.maximum:,} {cap.description}; then 409 "
+        f"`{cap.code or LimitReached.code}` with `limit`: `{cap.name}`."
+        for cap in CAPS.values()
+        if operation["operationId"] in cap.operations
+    ]
+    if notes:
+        text = operation.get("description", "")
+        operation["description"] = "\n\n".join(filter(None, ("\n".join(notes), text)))
 
 
 def _responses(operation: dict[str, Any], access: Access, path: str) -> dict[str, Any]:

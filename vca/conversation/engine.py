@@ -9,6 +9,7 @@ from time import monotonic
 
 from vca.conversation import (
     localised_phrases,
+    model_fallback,
     phrase_matching,
     prompt,
     response_builder,
@@ -19,7 +20,7 @@ from vca.conversation import (
 from vca.conversation.llm import ModelRequest
 from vca.conversation.llm.models import Models
 from vca.conversation.transcript import Turn
-from vca.conversation.types import CallFacts, EndReason, HangUp, Limits, Profile, Reply
+from vca.conversation.types import CallFacts, EndReason, HangUp, Limits, Profile, Reply, Tokens
 
 NO_LIMITS = Limits()
 
@@ -118,6 +119,27 @@ def generate_reply(
         except StopIteration as end:
             result: Reply = end.value
             return result
+
+
+def estimate_tokens(
+    text: str,
+    profile: Profile,
+    turns: Sequence[Turn],
+    utterance: str,
+    *,
+    facts: CallFacts,
+    now: datetime,
+    limits: Limits = NO_LIMITS,
+) -> Tokens:
+    """Estimate the tokens of a reply that was interrupted after `text`; see `stream_reply`.
+
+    A reply without a model used none.
+    """
+    ends_call = find_end_reason(profile, turns, utterance, facts=facts, now=now, limits=limits)
+    if ends_call is not None or not speech_text.clean_text(utterance):
+        return Tokens()
+    request = build_request(profile, turns, utterance, facts=facts, now=now)
+    return model_fallback.estimate_tokens(request, text)
 
 
 def find_end_reason(

@@ -10,20 +10,19 @@ from sqlalchemy import make_url
 from tests.support import database_templates
 from tests.support.accounts import WebRtcCarrier
 from tests.support.api import ResponseValidator, validator_of
+from tests.support.caps import lift_caps
 from tests.support.database_templates import DatabaseTemplates
 from tests.support.db_snapshot import SnapshotChecker, Statements
 from tests.support.factories import Factory
 from tests.support.operations import Operation, operations
 from tests.support.populated_tenant import PopulatedTenant, SignedCarrierClient
 from vca.kit import storage
-from vca.registry.webhooks import endpoints
 from vca.settings import Settings
 from vca.telephony import providers
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.tenant.calls.routing import decision_request
 from vca.tenant.calls.routing.routing_rules import WebhookDecision
 from vca.tenant.privacy import data_export
-from vca.tenant.telephony_accounts import service as accounts
 
 
 @pytest.fixture(scope="session")
@@ -106,12 +105,10 @@ def populated_acme(
 ) -> PopulatedTenant:
     """Return the populated tenant Acme.
 
-    Raise the limits on webhooks and telephony accounts, so that tests with a table of requests
-    never exceed them. Skip decision webhooks, so that no call waits for an endpoint that does not
-    exist. Store the file of Acme's export.
+    Lift the caps, so that tests with a table of requests never exceed them. Skip decision webhooks,
+    so that no call waits for an endpoint that does not exist. Store the file of Acme's export.
     """
-    monkeypatch.setattr(endpoints, "MAX_WEBHOOKS", 10_000)
-    monkeypatch.setattr(accounts, "MAX_ACCOUNTS", 10_000)
+    lift_caps(monkeypatch)
     no_decision = WebhookDecision("decision webhooks are disabled in this test")
     monkeypatch.setattr(decision_request, "request_decision", lambda question: no_decision)
     acme, _ = _two_populated_tenants

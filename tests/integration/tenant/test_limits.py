@@ -19,15 +19,25 @@ def test_limits_come_from_the_plan_unless_they_are_set(
     with tenant_session(world.tenant(plan=plan).ref) as session:
         plan_limits = tenant_status.get_tenant_status(session).plan_limits
 
-    assert effective_limits(plan_limits, {}) == Limits(calls, None, None)
-    limits = {"concurrent_calls": 7, "numbers": 0, "tokens_per_day": 9}
-    assert effective_limits(plan_limits, limits) == Limits(7, 0, 9)
+    assert effective_limits(plan_limits, {}) == Limits(calls, 1_000, None, 200_000)
+    limits = {
+        "concurrent_calls": 7,
+        "numbers": 0,
+        "tokens_per_day": 9,
+        "simulated_tokens_per_day": 0,
+    }
+    assert effective_limits(plan_limits, limits) == Limits(7, 0, 9, 0)
 
 
 def test_the_platform_changes_the_limits_that_a_tenant_sees(
     acme: Tenant, globex: Tenant, platform: Platform
 ) -> None:
-    plan_limits = {"concurrent_calls": 2, "numbers": None, "tokens_per_day": None}
+    plan_limits = {
+        "concurrent_calls": 2,
+        "numbers": 1_000,
+        "tokens_per_day": None,
+        "simulated_tokens_per_day": 200_000,
+    }
     assert acme.get("/settings").json["limits"] == plan_limits
 
     url = acme.url("/settings")

@@ -13,12 +13,13 @@ from tests.support.accounts import OwnAccount, create_account
 from tests.support.factories import Factory, Tenant
 from vca.kit import clock, encryption
 from vca.kit.encryption import DecryptionError, Keyring
+from vca.registry.caps import CAPS
 from vca.settings import Settings
 from vca.telephony import providers
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.telephony.types import ProviderAccountRef
 from vca.tenancy.session import tenant_session
-from vca.tenant.telephony_accounts import adapter_lookup, credentials, service
+from vca.tenant.telephony_accounts import adapter_lookup, credentials
 from vca.tenant.telephony_accounts.models import TelephonyAccount
 
 VALID_FIELDS = {"account_id": "acme", "secret": "a-secret-of-sixteen"}
@@ -170,7 +171,7 @@ def test_a_number_and_its_account_must_have_the_same_carrier(acme: Tenant) -> No
 
 
 def test_a_tenant_can_have_at_most_twenty_accounts(acme: Tenant) -> None:
-    for _ in range(service.MAX_ACCOUNTS):
+    for _ in range(CAPS["telephony_accounts"].maximum):
         create_account(acme)
 
     response = acme.post("/telephony-accounts", {"provider_type": "fake", "fields": VALID_FIELDS})

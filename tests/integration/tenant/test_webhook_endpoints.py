@@ -20,7 +20,7 @@ from tests.support.webhooks import (
 )
 from vca.kit import encryption, http
 from vca.kit.http import OutgoingClient, UrlPolicy
-from vca.registry.webhooks import endpoints
+from vca.registry.caps import CAPS
 from vca.tenancy.session import tenant_session
 from vca.tenant.webhooks.models import Webhook
 
@@ -130,7 +130,7 @@ def test_a_deleted_webhook_has_and_receives_no_deliveries(
 
 
 def test_a_tenant_can_have_at_most_twenty_webhooks(acme: Tenant, endpoint: HttpReceiver) -> None:
-    for _ in range(endpoints.MAX_WEBHOOKS):
+    for _ in range(CAPS["webhooks"].maximum):
         register_webhook(acme, endpoint)
 
     response = acme.post("/webhooks", {"url": receiver_url(endpoint)})

@@ -1,11 +1,13 @@
 """Tests of redelivered webhook events, test events and the retention of deliveries."""
 
+import pytest
 from sqlalchemy import select
 
 from tests.fakes.http_receiver import HttpReceiver
 from tests.integration.tenant.webhook_deliveries import list_deliveries
 from tests.support.factories import Factory, Tenant
 from tests.support.webhooks import emit_event, received_requests, received_types, register_webhook
+from vca.registry.webhooks import delivery_worker
 from vca.tenancy.session import tenant_session
 from vca.tenant.webhooks import events
 from vca.tenant.webhooks.events import Event
@@ -129,3 +131,24 @@ def test_events_and_deliveries_are_deleted_after_thirty_days(
     assert len(list_deliveries(acme, webhook)) == 1
     with tenant_session(acme.ref) as session:
         assert len(session.scalars(select(WebhookEvent)).all()) == 1
+
+
+def test_the_last_attempts_of_a_delivery_are_kept(
+    acme: Tenant, world: Factory, endpoint: HttpReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery_worker, "MAX_STORED_ATTEMPTS", 3)
+    webhook = register_webhook(acme, endpoint)
+    emit_event(acme)
+    delivery = list_deliveries(acme, webhook)[0]
+    world.run_jobs(acme)
+
+    for _ in range(4):
+        acme.post(f"/webhooks/{webhook['id']}/deliveries/{delivery['id']}/replay")
+        world.run_jobs(acme)
+
+    assert len(endpoint.requests) == 5
+    [delivery] = list_deliveries(acme, webhook)
+    times = [attempt["at"] for attempt in delivery["attempts"]]
+    assert len(times) == 3
+    assert times == sorted(times)
+    assert times[-1] >= delivery["created_at"]

@@ -4,16 +4,17 @@ import re
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, func, or_, select
 from sqlalchemy.orm import Session
 
 from vca.kit import crypto, db
 from vca.kit.errors import DomainError, NotFound
 from vca.kit.paging import Listing, Page, PageRequest
+from vca.registry import caps
 from vca.registry.api_keys.models import SCOPES, ApiKey
 
 # vca_, 8 characters to look the key up by, 32 of base 62 (190 bits) and 6 of checksum. The checksum
@@ -153,13 +154,15 @@ def create(
     """Create a key of a tenant, or a platform key if `tenant_id` is None; return (row, key).
 
     The key's text is available only here. Without `scopes` the key gets all scopes of `granted_by`,
-    or all scopes that exist if it is created from the command line. Raises ScopeExceeded.
+    or all scopes that exist if it is created from the command line, where no caps apply. Raises
+    ScopeExceeded and LimitReached.
     """
     granted_scopes = (
         set(scopes) if scopes is not None else set(granted_by.scopes if granted_by else SCOPES)
     )
     if granted_by is not None:
         expires_at = _check_grant(granted_by, granted_scopes, expires_at)
+        _check_caps(session, tenant_id)
     key = _new_key()
     row = ApiKey(
         id=uuid4(),
@@ -196,6 +199,19 @@ def revoke(session: Session, *, tenant_id: UUID | None, key_id: UUID, now: datet
     row.revoked_at = row.revoked_at or now
     session.flush()
     return row
+
+
+def _check_caps(session: Session, tenant_id: UUID | None) -> None:
+    """Raise LimitReached for too many keys of the owner.
+
+    Revoked keys stay on record, so the keys of a day are limited too.
+    """
+    keys, owner = select(ApiKey.id).where(ApiKey.tenant_id == tenant_id), str(tenant_id)
+    is_unexpired = or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now())
+    active_keys = keys.where(ApiKey.revoked_at.is_(None), is_unexpired)
+    caps.require_capacity(session, "api_keys", active_keys, owner=owner)
+    keys_of_day = keys.where(ApiKey.created_at > func.now() - timedelta(days=1))
+    caps.require_capacity(session, "api_keys_per_day", keys_of_day, owner=owner)
 
 
 def _check_grant(

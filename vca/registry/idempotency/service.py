@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
-from sqlalchemy import Table, delete, func, select, update
+from sqlalchemy import ScalarSelect, Table, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
@@ -16,12 +16,16 @@ from sqlalchemy.orm import Session
 from vca.jobs import queue
 from vca.kit import db
 from vca.kit.errors import Conflict
+from vca.registry import caps
+from vca.tenancy.session import SESSION_TENANT
 
 CLEANUP_JOB = "idempotency.sweep"
 RETENTION = timedelta(hours=24)
 # No request takes longer than this: a process that still holds the key has died.
 ABANDONED_AFTER = timedelta(seconds=120)
 RETRY_AFTER_S = 2
+# One in 1,024 of a tenant's keys is counted to estimate their number.
+SAMPLE_BITS = 10
 _LOCK_NOT_AVAILABLE = "55P03"
 
 
@@ -68,7 +72,7 @@ def claim(session: Session, *, table: Table, request: IdempotentRequest) -> UUID
     """Claim the key and return the claim's id, or return the stored response.
 
     Waits while another transaction holds the key. Raises InProgress if the wait times out or
-    another claim is unfinished, and KeyReused.
+    another claim is unfinished, KeyReused, and LimitReached for too many keys of a tenant.
     """
     claim_id = uuid4()
     insertion = insert(table).values(
@@ -76,16 +80,32 @@ def claim(session: Session, *, table: Table, request: IdempotentRequest) -> UUID
     )
     insertion = insertion.on_conflict_do_nothing(index_elements=["api_key", "key"])
     try:
-        inserted_id = session.scalar(insertion.returning(table.c.id))
+        inserted = session.execute(
+            insertion.returning(_count_sample(table, claim_id).label("sample_size"))
+        ).one_or_none()
     except DBAPIError as error:
         if db.sqlstate(error) == _LOCK_NOT_AVAILABLE:
             raise InProgress from error
         raise
-    return (
-        claim_id
-        if inserted_id is not None
-        else _resolve_existing_claim(session, table, request, claim_id)
-    )
+    if inserted is None:
+        return _resolve_existing_claim(session, table, request, claim_id)
+    limit = caps.CAPS["idempotency_keys"].maximum
+    if SESSION_TENANT in session.info and inserted.sample_size << SAMPLE_BITS >= limit:
+        raise caps.LimitReached("idempotency_keys", limit)
+    return claim_id
+
+
+def _count_sample(table: Table, claim_id: UUID) -> ScalarSelect[int]:
+    """Return the number of rows whose random id begins with the same bits as the claim's.
+
+    Counting all rows would take tens of milliseconds near the cap. The estimate is a tenth too
+    large or too small.
+    """
+    other_bits = 128 - SAMPLE_BITS
+    low = claim_id.int >> other_bits << other_bits
+    high = low + (1 << other_bits) - 1
+    is_sample = table.c.id.between(UUID(int=low), UUID(int=high))
+    return select(func.count()).select_from(table).where(is_sample).scalar_subquery()
 
 
 def _resolve_existing_claim(

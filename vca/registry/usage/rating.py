@@ -12,6 +12,7 @@ KINDS = (
     "call_seconds",
     "model_input_tokens",
     "model_output_tokens",
+    "simulated_tokens",
     "speech_seconds",
     "speech_characters",
     "recording_byte_days",

@@ -1,15 +1,16 @@
 """List deliveries, redeliver events, and send test events."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import func, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from vca.kit.errors import Conflict, NotFound
 from vca.kit.paging import Listing, Page, PageRequest
+from vca.registry import caps
 from vca.registry.webhooks import endpoints, payloads
 from vca.registry.webhooks.delivery_worker import DELIVERY_LIFETIME
 from vca.registry.webhooks.event_types import TEST_EVENT
@@ -85,8 +86,15 @@ def redeliver_range(
 def send_test_event(
     session: Session, scope: WebhookScope, *, webhook_id: UUID, now: datetime
 ) -> DeliveryMixin:
-    """Send a `webhook.test` event. Raises NotFound and WebhookDisabled."""
+    """Send a `webhook.test` event. Raises NotFound, WebhookDisabled and LimitReached."""
     _require_active(endpoints.get(session, scope, webhook_id=webhook_id, for_update=True))
+    table = scope.deliveries
+    tests_of_day = select(table.id).where(
+        table.webhook_id == webhook_id,
+        table.type == TEST_EVENT,
+        table.created_at > now - timedelta(days=1),
+    )
+    caps.require_capacity(session, "test_events", tests_of_day, owner=webhook_id.hex)
     data = {"webhook_id": str(webhook_id)}
     if scope.tenant_id is not None:
         data["tenant_id"] = str(scope.tenant_id)

@@ -29,6 +29,8 @@ from vca.registry.webhooks.scope import WebhookScope
 # Ten attempts over three days, as Standard Webhooks proposes.
 RETRY_DELAYS_S = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
 MAX_ATTEMPTS = len(RETRY_DELAYS_S) + 1
+# Of a delivery that is redelivered again and again, the last attempts are stored.
+MAX_STORED_ATTEMPTS = 5 * MAX_ATTEMPTS
 JITTER = 0.2
 # The last attempt is due after 75.6 hours, or up to a fifth later. Deliveries of an endpoint that
 # is down may be late, so the lifetime is longer.
@@ -224,7 +226,7 @@ def _record_attempt(
 
 
 def _update_delivery(delivery: DeliveryMixin, attempt: Attempt, *, now: datetime) -> None:
-    delivery.attempts = [*delivery.attempts, attempt.as_dict()]
+    delivery.attempts = [*delivery.attempts, attempt.as_dict()][-MAX_STORED_ATTEMPTS:]
     delivery.tries += 1
     delivery.updated_at = now
     if attempt.succeeded:

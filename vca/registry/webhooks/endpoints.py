@@ -5,33 +5,24 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from vca.kit import encryption, standard_webhooks
 from vca.kit.encryption import DecryptionError
-from vca.kit.errors import Conflict, InvalidInput, NotFound
+from vca.kit.errors import InvalidInput, NotFound
 from vca.kit.http import OutgoingClient, RequestForbidden, Unreachable
 from vca.kit.paging import Listing, Page, PageRequest
+from vca.registry import caps
 from vca.registry.webhooks.mixins import EndpointMixin
 from vca.registry.webhooks.scope import WebhookScope
 
-MAX_WEBHOOKS = 20
 # Both secrets sign during this time, because receivers are not updated at the same moment.
 SECRET_OVERLAP = timedelta(hours=24)
 CHECK_TIMEOUT_S = 5.0
 # Emitting an event references the endpoint's row. With this lock mode it does not wait for a
 # transaction that updates the endpoint or sends to it.
 ROW_LOCK = {"key_share": True}
-
-
-class TooManyWebhooks(Conflict):
-    """The maximum number of webhooks exists."""
-
-    code = "too-many-webhooks"
-
-    def __init__(self) -> None:
-        super().__init__(f"The maximum of {MAX_WEBHOOKS} webhooks is reached. Delete one first.")
 
 
 def check_url(url: str, *, client: OutgoingClient) -> None:
@@ -43,12 +34,11 @@ def check_url(url: str, *, client: OutgoingClient) -> None:
 
 
 def create(session: Session, scope: WebhookScope, **fields: Any) -> tuple[EndpointMixin, str]:
-    """Create a webhook; return (row, secret). Raises TooManyWebhooks.
+    """Create a webhook; return (row, secret). Raises LimitReached.
 
     The secret is available in plain text only here.
     """
-    if (session.scalar(select(func.count()).select_from(scope.endpoints)) or 0) >= MAX_WEBHOOKS:
-        raise TooManyWebhooks
+    caps.require_capacity(session, "webhooks", select(scope.endpoints.id))
     webhook_id, secret = uuid4(), standard_webhooks.new_secret()
     encrypted = encryption.current_keyring().encrypt(
         secret, scope.encryption_context(webhook_id, "secret")

@@ -95,5 +95,11 @@ def delivery_constraints() -> tuple[UniqueConstraint | CheckConstraint | Index, 
         CheckConstraint("status IN ('pending', 'delivered', 'failed')", name="status"),
         Index(None, *due_order, postgresql_where=is_pending),
         Index(None, "webhook_id", "created_at", "id"),
+        Index(
+            "webhook_deliveries_test_idx",
+            "webhook_id",
+            "created_at",
+            postgresql_where=text("type = 'webhook.test'"),
+        ),
         Index(None, "created_at"),
     )

@@ -15,7 +15,8 @@ from vca.kit import db
 from vca.kit.errors import Conflict, FieldError, InvalidInput, NotFound
 from vca.kit.json import escape_pointer_step
 from vca.kit.paging import Listing, Page, PageRequest
-from vca.tenant.ai_profiles import profile_check
+from vca.registry import caps
+from vca.tenant.ai_profiles import profile_check, versions
 from vca.tenant.ai_profiles.models import VERSIONED_FIELDS, AiProfile, AiProfileVersion
 from vca.tenant.settings import service as settings
 from vca.tenant.settings.dialling import DialDecision
@@ -73,9 +74,11 @@ def create(session: Session, *, is_default: bool = False, **content: Any) -> AiP
 
     The tenant's first profile becomes the default even if `is_default` is false. Raise InvalidInput
     for a transfer target that a number which the profile answers could not dial or a transfer tool
-    without any target, HomeCountryNeeded, and Conflict if no carrier can do what the profile needs.
+    without any target, HomeCountryNeeded, LimitReached, and Conflict if no carrier can do what the
+    profile needs.
     """
     _lock_settings(session)
+    caps.require_capacity(session, "ai_profiles", select(AiProfile.id))
     _check_transfer_tool(content)
     is_first = not session.scalar(select(exists().where(AiProfile.id.is_not(None))))
     numbers = _answered_numbers(session, None, is_default=is_first or is_default)
@@ -136,6 +139,8 @@ def change(
             setattr(profile, name, value)
         profile.version += 1
         _store_version(session, profile)
+        session.flush()
+        versions.prune_profile(session, ai_profile_id=profile.id)
     changed_fields = set(changes)
     if becomes_default:
         _make_default(session, profile)
@@ -148,9 +153,10 @@ def change(
 
 
 def delete(session: Session, *, ai_profile_id: UUID) -> None:
-    """Delete a profile; its versions stay because calls refer to them.
+    """Delete a profile; its versions stay, because calls refer to them and replays may use them.
 
-    Raise NotFound, DefaultProfileNeeded while other profiles exist and this one is the default, and
+    Of all deleted profiles together, the newest versions and those that calls name stay. Raise
+    NotFound, DefaultProfileNeeded while other profiles exist and this one is the default, and
     ProfileInUse while a phone number uses it.
     """
     _lock_settings(session)
@@ -165,6 +171,7 @@ def delete(session: Session, *, ai_profile_id: UUID) -> None:
         if db.constraint_name(error) == "phone_numbers_ai_profile_id_fkey":
             raise ProfileInUse("A phone number uses this profile.") from None
         raise
+    versions.prune_deleted_profiles(session)
 
 
 def check_reachable(
@@ -183,6 +190,16 @@ def list_versions(session: Session, *, ai_profile_id: UUID, page: PageRequest) -
     """Return a page of a profile's versions, newest first. Raise NotFound."""
     get(session, ai_profile_id=ai_profile_id)
     return _VERSIONS.page(session, page, {"ai_profile_id": ai_profile_id})
+
+
+def lock_version(session: Session, *, ai_profile_id: UUID, version: int) -> None:
+    """Keep a version from being deleted until the transaction ends, which makes a call name it.
+
+    Raise InvalidInput if it was deleted.
+    """
+    query = select(AiProfileVersion.version).filter_by(ai_profile_id=ai_profile_id, version=version)
+    if session.scalar(query.with_for_update(read=True, key_share=True)) is None:
+        raise InvalidInput.field("version", "The AI profile has no such version.")
 
 
 def version_to_dict(version: AiProfileVersion) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from vca.telephony import providers
 from vca.tenant.calls import service
 from vca.tenant.calls.control import call_control, outbound_calls
 from vca.tenant.calls.core import call_services
+from vca.tenant.calls.core.serializers import PlacedCall
 from vca.tenant.calls.schemas import (
     CallEventSchema,
     CallQuery,
@@ -70,7 +71,8 @@ TOO_MANY_STREAMS = (
 def list_calls(query: dict[str, Any], tenant_id: UUID) -> Any:
     """List calls
 
-    The newest calls come first.
+    The newest calls come first. Without the scope `content`, `summary`, `data` and `metadata` are
+    null, and `content_withheld` is true.
     """
     page = pagination.parse_page_request(query)
     return pagination.page_response(
@@ -91,11 +93,12 @@ def place_call(body: dict[str, Any], tenant_id: UUID) -> Any:
     `home-country-needed` if the dialling number belongs to no country and the settings do not say
     which countries it may dial. A profile that does not answer the dialling number is refused as
     when the number gets it: with `carrier-cannot` for what the carrier lacks, and with 400 for a
-    transfer target that the number may not dial.
+    transfer target that the number may not dial. The response shows the `metadata` that you sent;
+    later responses show it to keys with the scope `content` only.
     """
     call = outbound_calls.place_call(request_session(), **body)
     return accepted_response(
-        call, pagination.public_url(f"/api/tenants/{tenant_id}/calls/{call.id}")
+        PlacedCall(call), pagination.public_url(f"/api/tenants/{tenant_id}/calls/{call.id}")
     )
 
 
@@ -103,7 +106,11 @@ def place_call(body: dict[str, Any], tenant_id: UUID) -> Any:
 @blp.response(200, CallSchema)
 @access("tenant", "read", transaction="tenant")
 def get_call(tenant_id: UUID, call_id: UUID) -> Any:
-    """Get a call"""
+    """Get a call
+
+    Without the scope `content`, `summary`, `data` and `metadata` are null, and `content_withheld`
+    is true.
+    """
     return service.get_call_for_api(request_session(), call_id=call_id)
 
 
@@ -205,7 +212,9 @@ def replay_call(body: dict[str, Any], tenant_id: UUID, call_id: UUID) -> Any:
 
     Repeats the caller's utterances of a finished call to another AI profile or version, in a
     simulated call that is stored, dials nobody and leaves no message. Returns both calls side by
-    side. Transfers count as not answered. Returns 409 if the call has not ended.
+    side. Transfers count as not answered. Returns 409 if the call has not ended, or if the tenant's
+    simulated tokens of the day are used up (`limit-reached`, `simulated_tokens_per_day`). If they
+    are used up during the replay, it stops early.
     """
     return replay.replay_call(
         g.tenant,
@@ -226,9 +235,9 @@ def simulate_call(body: dict[str, Any], tenant_id: UUID) -> Any:
     Plays what a caller would get: an agent, a sentence, voicemail or a forward, with real routing,
     AI profile, model and call record. The call is marked `simulated` and dials nobody. Returns 404
     for a called number that is not the tenant's, and 409 if the number or the tenant is not in
-    service, or if 20 simulations are open (`limit-reached`). A simulation without a turn for some
-    minutes ends as `abandoned`. Simulated calls are deleted after 30 days, or the tenant's shorter
-    retention.
+    service, or if the tenant's simulated tokens of the day are used up (`limit-reached`,
+    `simulated_tokens_per_day`). A simulation without a turn for some minutes ends as `abandoned`.
+    Simulated calls are deleted after 30 days, or the tenant's shorter retention.
     """
     return simulated_calls.start_simulation(
         g.tenant,
@@ -255,7 +264,9 @@ def say_in_simulation(body: dict[str, Any], tenant_id: UUID, call_id: UUID) -> A
     """Create a simulation turn
 
     Says a text or presses keys in a simulated call and returns the agent's reply. Returns 409 if
-    the call has ended (`call-ended`) or is being transferred (`call-not-in-progress`). With
+    the call has ended (`call-ended`), is being transferred (`call-not-in-progress`), or if the
+    tenant's simulated tokens of the day are used up (`limit-reached`, `simulated_tokens_per_day`).
+    A turn that has begun is completed and counts. With
     `Accept: text/event-stream` the reply is streamed: one `clause` event per part of the reply,
     then a `reply` event with the whole reply. Errors before the first event are problem documents;
     later ones are `error` events that contain one.

@@ -3,10 +3,12 @@
 from typing import Any, get_args
 
 from marshmallow import fields, validate
+from typing_extensions import override
 
 from vca.conversation.analysis import CallOutcome
 from vca.conversation.types import ToolRefusal
 from vca.kit.web import PageQuery, Schema
+from vca.kit.web.access import caller_has_scope
 from vca.kit.web.schema import (
     DateTime,
     Pattern,
@@ -21,6 +23,7 @@ from vca.kit.web.schema import string as string
 from vca.telephony.types import LegOutcome
 from vca.tenant.calls.core import analysis_state
 from vca.tenant.calls.core.models import CALLER_IDS, DIRECTIONS, EVENT_TYPES
+from vca.tenant.calls.core.serializers import PlacedCall
 from vca.tenant.calls.core.state_machine import END_REASONS, STATUS_RANKS, TERMINAL
 from vca.tenant.calls.turns.transfers import OnFailure
 from vca.tenant.recordings.models import STATUSES
@@ -30,6 +33,7 @@ TRANSFER_STATUSES = ("dialling", "completed", "carrier_error", *get_args(LegOutc
 VARIABLE_NAME = Pattern(
     "^[a-z][a-z0-9_]{0,39}$", error="Not a variable name: a-z, then up to 39 of a-z, 0-9 and _."
 )
+_WITHHELD = dict.fromkeys(("summary", "data", "metadata"))
 DECISIONS = ("agent", "forward", "voicemail", "closed", "refused")
 
 
@@ -95,6 +99,14 @@ def _transfer(call: Any) -> dict[str, Any] | None:
     return {name: call.transfer.get(name) for name in TransferStateSchema().fields}
 
 
+def _is_content_withheld(call: Any) -> bool:
+    """Return whether the key of the request may not see the call's content.
+
+    A key sees the content that it has just sent itself.
+    """
+    return not isinstance(call, PlacedCall) and not caller_has_scope("content")
+
+
 class AnalysisSchema(Schema):
     """The state of a call's post-call analysis."""
 
@@ -114,7 +126,8 @@ class AnalysisSchema(Schema):
         one_of=analysis_state.REASONS,
         allow_none=True,
         metadata={
-            "description": "`no_model`: the agent is a script. `no_words`: the caller said "
+            "description": "`no_model`: the agent is a script, or the call is simulated and the "
+            "tenant's simulated tokens of the day were used up. `no_words`: the caller said "
             "nothing. `model_failed`: the model did not answer, also not in a later attempt. "
             "`bad_answer`: its answer could not be used. `forgotten`: the transcript was deleted; "
             "with `done`, the summary and the data too.",
@@ -128,6 +141,7 @@ class CallSchema(Schema):
 
     computed = {
         "analysis": analysis_state.read_state,
+        "content_withheld": _is_content_withheld,
         "duration_seconds": _duration_seconds,
         "recording": _recording,
         "transfer": _transfer,
@@ -176,7 +190,12 @@ class CallSchema(Schema):
         dump_only=True, allow_none=True, metadata={"description": "Seconds from answer to end."}
     )
     route = fields.Nested(RouteSchema, dump_only=True)
-    metadata = fields.Dict(dump_only=True, attribute="call_metadata")
+    metadata = fields.Dict(
+        dump_only=True,
+        allow_none=True,
+        attribute="call_metadata",
+        metadata={"description": "null: the API key lacks the scope `content`."},
+    )
     latency = fields.Dict(
         dump_only=True,
         allow_none=True,
@@ -190,7 +209,10 @@ class CallSchema(Schema):
     summary = fields.String(
         dump_only=True,
         allow_none=True,
-        metadata={"description": "By the analysis, in the profile's language."},
+        metadata={
+            "description": "By the analysis, in the profile's language. null: none, or the API key "
+            "lacks the scope `content`."
+        },
     )
     outcome = fields.String(
         dump_only=True,
@@ -200,9 +222,27 @@ class CallSchema(Schema):
     data = fields.Dict(
         dump_only=True,
         allow_none=True,
-        metadata={"description": "What the profile's `extract` asks for. null: not determined."},
+        metadata={
+            "description": "What the profile's `extract` asks for. null: not determined, or the "
+            "API key lacks the scope `content`."
+        },
     )
     analysis = fields.Nested(AnalysisSchema, dump_only=True)
+    content_withheld = fields.Boolean(
+        dump_only=True,
+        metadata={
+            "description": "Whether `summary`, `data` and `metadata` are null because the API key "
+            "lacks the scope `content`.",
+            "example": False,
+        },
+    )
+
+    @override
+    def _dump_item(self, item: Any) -> dict[str, Any]:
+        dumped = super()._dump_item(item)
+        if dumped["content_withheld"]:
+            dumped.update(_WITHHELD)
+        return dumped
 
 
 class CallEventSchema(Schema):

@@ -10,6 +10,7 @@ from vca.tenant.calls.core.models import DIRECTIONS
 from vca.tenant.calls.core.simulations import TransferOutcome
 from vca.tenant.calls.core.state_machine import END_REASONS, STATUS_RANKS
 from vca.tenant.calls.schemas import VARIABLE_NAME, RefusedToolSchema
+from vca.tenant.calls.simulation.comparison import StoppedEarly
 
 
 class SimulationOptionsSchema(Schema):
@@ -240,15 +241,21 @@ class ReplayedSchema(Schema):
 
     call_id = fields.UUID()
     replay_call_id = fields.UUID()
-    complete = fields.Boolean(metadata={"description": "false: the time limit was reached."})
+    complete = fields.Boolean(
+        metadata={
+            "description": "false: the time limit was reached, or the simulated tokens of the day "
+            "are used up."
+        }
+    )
     stopped_early = string(
         1,
         20,
-        one_of=("call_ended", "out_of_time"),
+        one_of=get_args(StoppedEarly),
         allow_none=True,
         metadata={
             "description": "Why not all utterances were repeated: the replay ended early (see its "
-            "`end_reason`), or the time limit was reached. null: all were repeated."
+            "`end_reason`), the time limit was reached, or the tenant's simulated tokens of the "
+            "day are used up. null: all were repeated."
         },
     )
     original = fields.Nested(ReplaySideSchema)

@@ -157,7 +157,7 @@ def release_previous_carrier(tenant_id: UUID, phone_number_id: UUID) -> None:
 @blp.route(f"{NUMBER_URL}/decision-webhook", methods=["POST"])
 @blp.arguments(DecisionWebhookSchema)
 @blp.response(200, ArmedDecisionWebhookSchema)
-@access("tenant", "admin")
+@access("tenant", "admin", additional_scope="content")
 def set_decision_webhook(body: dict[str, Any], tenant_id: UUID, phone_number_id: UUID) -> Any:
     """Set the decision webhook
 
@@ -171,9 +171,9 @@ def set_decision_webhook(body: dict[str, Any], tenant_id: UUID, phone_number_id:
     `{"decision": "forward", "forward_to": "+14155550199"}`. After any other response the call is
     handled as without a decision webhook, and the call's `route` has the reason.
 
-    The response has the `secret`, which is not shown again. Repeating this request sets a new URL
-    and a new secret. For 24 hours each request then bears two signatures, one of them made with the
-    previous secret.
+    The scope `content` is needed because your URL receives callers' numbers. The response has the
+    `secret`, which is not shown again. Repeating this request sets a new URL and a new secret. For
+    24 hours each request then bears two signatures, one of them made with the previous secret.
     """
     endpoints.check_url(body["url"], client=http.current_client())
     with tenant_session(g.tenant) as tenant_tx:

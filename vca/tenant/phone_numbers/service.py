@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from vca.kit import clock, db
 from vca.kit.errors import Conflict, InvalidInput, NotFound
 from vca.kit.paging import Listing, Page, PageRequest
+from vca.registry import caps
 from vca.registry.number_registry import service as dids
 from vca.registry.number_registry.service import ClaimPolicy
 from vca.telephony import providers
@@ -27,7 +28,6 @@ from vca.tenant.phone_numbers import (
 from vca.tenant.phone_numbers.models import PhoneNumber
 from vca.tenant.settings import hours
 from vca.tenant.settings import service as settings
-from vca.tenant.settings.limits import LimitReached
 
 _LISTING = Listing(PhoneNumber, (PhoneNumber.created_at, PhoneNumber.id))
 DEFAULT_FIELDS: dict[str, Any] = {
@@ -162,14 +162,11 @@ def _update_carriers(
 def _check_limit(session: Session) -> None:
     """Raise LimitReached if the tenant has its maximum of numbers.
 
-    The lock on the settings row serializes additions.
+    The lock on the settings row keeps changes of the limit and of profiles out.
     """
     tenant_settings = settings.get(session, for_update=True)
     limit = settings.effective_limits(session, tenant_settings).numbers
-    if limit is None:
-        return
-    if session.scalars(select(func.count()).select_from(PhoneNumber)).one() >= limit:
-        raise LimitReached("numbers", limit)
+    caps.require_capacity(session, "numbers", select(PhoneNumber.id), maximum=limit)
 
 
 def _validate(session: Session, number: PhoneNumber, *, changed_fields: Collection[str]) -> None:

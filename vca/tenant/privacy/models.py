@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, DateTime, LargeBinary, Text
+from sqlalchemy import CheckConstraint, DateTime, Index, LargeBinary, Text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -23,6 +23,7 @@ class PrivacyRequest(TenantBase):
 
     __tablename__ = "privacy_requests"
     __table_args__ = (
+        Index(None, "kind", "status"),
         CheckConstraint("kind IN ('export', 'erasure')", name="kind"),
         CheckConstraint("status IN ('pending', 'waiting', 'done', 'expired')", name="status"),
     )
@@ -35,3 +36,7 @@ class PrivacyRequest(TenantBase):
     result: Mapped[dict[str, Any]] = mapped_column(JSONB)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     finished_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+
+
+# An export whose file is not written yet, or an erasure that is not complete.
+IS_UNFINISHED = PrivacyRequest.status.in_(("pending", "waiting"))

@@ -10,11 +10,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from vca.kit.errors import Conflict, DomainError
+from vca.registry import caps
 from vca.tenancy.schema import TenantRef
 from vca.tenant.phone_numbers.models import PhoneNumber
 from vca.tenant.privacy import data_export, requests, text_search
 from vca.tenant.privacy.data_subject import MIN_ISOLATED_DIGITS, DataSubject
-from vca.tenant.privacy.models import PrivacyRequest
+from vca.tenant.privacy.models import IS_UNFINISHED, PrivacyRequest
 
 # What an erasure cannot reach: (place, detail).
 REMAINING_ELSEWHERE = (
@@ -57,7 +58,13 @@ class ExportFile:
 def request_export(
     session: Session, *, tenant: TenantRef, number: str, now: datetime
 ) -> dict[str, Any]:
-    """Create an export of all data of a number; return it as the API shows it."""
+    """Create an export of all data of a number; return it as the API shows it.
+
+    Raise LimitReached.
+    """
+    rows = select(PrivacyRequest.id).where(PrivacyRequest.kind == "export")
+    caps.require_capacity(session, "exports", rows.where(IS_UNFINISHED))
+    caps.require_capacity(session, "stored_exports", rows.where(PrivacyRequest.status == "done"))
     export_request = requests.create_request(session, tenant, kind="export", number=number, now=now)
     return export_to_dict(export_request)
 
@@ -67,8 +74,10 @@ def request_erasure(
 ) -> dict[str, Any]:
     """Create an erasure of all data of a number; return it as the API shows it.
 
-    Raise TenantOwnsNumber.
+    Raise TenantOwnsNumber and LimitReached.
     """
+    rows = select(PrivacyRequest.id).where(PrivacyRequest.kind == "erasure")
+    caps.require_capacity(session, "erasures", rows.where(IS_UNFINISHED))
     subject = DataSubject(number)
     is_own = PhoneNumber.did_number.in_(subject.numbers)
     if session.scalar(select(PhoneNumber.id).where(is_own).limit(1)) is not None:

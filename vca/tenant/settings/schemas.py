@@ -17,6 +17,7 @@ from vca.kit.web.schema import (
     not_blank,
     string,
 )
+from vca.registry.caps import CAPS
 from vca.tenant.settings import dialling, phrases
 from vca.tenant.settings.hours_schema import HoursSchema
 from vca.tenant.settings.service import MAX_VARIABLES
@@ -145,7 +146,11 @@ class LimitsSchema(Schema):
         0,
         100_000,
         allow_none=True,
-        metadata={"description": "Maximum of phone numbers. null means no limit.", "example": 50},
+        metadata={
+            "description": "Maximum of phone numbers. null selects the default of "
+            f"{CAPS['numbers'].maximum:,}.",
+            "example": 50,
+        },
     )
     tokens_per_day = integer(
         1,
@@ -154,6 +159,17 @@ class LimitsSchema(Schema):
         metadata={
             "description": "Maximum of tokens per day. null means no limit.",
             "example": 2_000_000,
+        },
+    )
+    simulated_tokens_per_day = integer(
+        0,
+        1_000_000_000,
+        allow_none=True,
+        metadata={
+            "description": "Maximum of the model tokens that simulations, replays and their "
+            "analyses use in a day of the tenant's time zone. null selects the deployment's "
+            "default.",
+            "example": 200_000,
         },
     )
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -15,6 +15,7 @@ from vca.kit.encryption import DecryptionError
 from vca.kit.errors import Conflict, FieldError, InvalidInput, NotFound
 from vca.kit.json import escape_pointer_step
 from vca.kit.paging import Listing, Page, PageRequest
+from vca.registry import caps
 from vca.telephony import providers
 from vca.telephony.types import AccountField
 from vca.tenancy.session import SESSION_TENANT
@@ -22,24 +23,12 @@ from vca.tenant.telephony_accounts import credentials
 from vca.tenant.telephony_accounts.credentials import Credentials
 from vca.tenant.telephony_accounts.models import TelephonyAccount
 
-MAX_ACCOUNTS = 20
 _LISTING = Listing(TelephonyAccount, (TelephonyAccount.created_at, TelephonyAccount.id))
 _NO_CREDENTIALS = Credentials({}, {})
 # Returns what uses an account. It is registered from above, because the features that use accounts
 # are higher packages.
 FindAccountUse = Callable[[Session, UUID], str | None]
 _find_account_use: FindAccountUse | None = None
-
-
-class TooManyAccounts(Conflict):
-    """The tenant has its maximum of accounts."""
-
-    code = "too-many-accounts"
-
-    def __init__(self) -> None:
-        super().__init__(
-            f"The tenant has {MAX_ACCOUNTS} accounts, which is the maximum. Delete one first."
-        )
 
 
 class AccountInUse(Conflict):
@@ -65,10 +54,9 @@ def create(
     label: str | None = None,
     now: datetime,
 ) -> TelephonyAccount:
-    """Create an account. Raise InvalidInput and TooManyAccounts."""
+    """Create an account. Raise InvalidInput and LimitReached."""
     _validate_fields(fields, _account_fields(provider_type))
-    if (session.scalar(select(func.count()).select_from(TelephonyAccount)) or 0) >= MAX_ACCOUNTS:
-        raise TooManyAccounts
+    caps.require_capacity(session, "telephony_accounts", select(TelephonyAccount.id))
     row = TelephonyAccount(id=uuid4(), provider_type=provider_type, label=label)
     row.tenant_id = session.info[SESSION_TENANT].id
     _store_credentials(row, credentials.new_credentials(fields, now=now))

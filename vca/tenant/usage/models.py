@@ -3,7 +3,7 @@
 from datetime import date, datetime
 from uuid import UUID
 
-from sqlalchemy import BigInteger, DateTime, Index, Text
+from sqlalchemy import BigInteger, DateTime, Index, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from vca.tenant.base import TenantBase
@@ -21,7 +21,15 @@ class UsageFact(TenantBase):
     """
 
     __tablename__ = "usage_facts"
-    __table_args__ = (Index(None, "occurred_at"),)
+    __table_args__ = (
+        Index(None, "occurred_at"),
+        Index(
+            "usage_facts_simulated_idx",
+            "occurred_at",
+            postgresql_include=["quantity"],
+            postgresql_where=text("kind = 'simulated_tokens'"),
+        ),
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(Text)

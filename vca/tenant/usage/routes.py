@@ -34,8 +34,9 @@ def get_usage(query: dict[str, Any], tenant_id: UUID) -> Any:
 
     Usage has seconds of each leg of a call, tokens of the model, characters that agents spoke, and
     recordings (byte-days) and phone numbers (days). Usage by the day is added when the month has
-    ended, or when the recording or number is deleted. Simulated calls use nothing. The CSV format
-    has one line for each item of `groups`.
+    ended, or when the recording or number is deleted. Simulated calls use `simulated_tokens` only,
+    which cost nothing unless the plan has a price for them. The CSV format has one line for each
+    item of `groups`.
     """
     now = clock.now()
     time_range = requested_range(query, now=now)

@@ -11,13 +11,14 @@ from sqlalchemy import text
 
 from tests.fakes.models import SequenceModel
 from tests.support import admin_db
+from tests.support.caps import set_cap
 from tests.support.carrier_client import CarrierClient
 from tests.support.concurrency import run_concurrently
 from tests.support.factories import Factory, Tenant, fresh_number
 from vca.conversation.llm import ToolCall
 from vca.kit import clock
 from vca.tenant.calls.control import reconciliation
-from vca.tenant.calls.core import retention, simulations
+from vca.tenant.calls.core import retention
 from vca.tenant.calls.core.call_types import CallRef
 
 _SELECT_PURGES = text(
@@ -79,7 +80,7 @@ def test_a_tenant_has_at_most_twenty_open_simulations(acme: Tenant, globex: Tena
 def test_simultaneous_simulations_do_not_exceed_the_limit(
     acme: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(simulations, "MAX_OPEN", 2)
+    set_cap(monkeypatch, "simulations", 2)
     profile_id = acme.profile()["id"]
     number = acme.number()["did_number"]
     bodies = [{"to": number}, {"ai_profile_id": profile_id}] * 3
@@ -97,7 +98,7 @@ def test_a_replay_is_not_refused_at_the_limit(
     call_id = acme.simulate(acme.number()["did_number"])["call_id"]
     acme.say(call_id, "Hello.")
     _end(acme, call_id)
-    monkeypatch.setattr(simulations, "MAX_OPEN", 0)
+    set_cap(monkeypatch, "simulations", 0)
 
     response = acme.post(f"/calls/{call_id}/replay", {"ai_profile_id": profile_id})
 

@@ -63,14 +63,16 @@ def test_a_started_second_counts_in_full_and_a_future_end_is_ignored(
     assert total_quantities(acme)["agent"] == 1
 
 
-def test_a_simulation_uses_nothing(acme: Tenant, number: str, script_model: ScriptModel) -> None:
+def test_a_simulation_uses_simulated_tokens_only(
+    acme: Tenant, number: str, script_model: ScriptModel
+) -> None:
     script_model(["At nine."], tokens=Tokens(40, 7))
     call = acme.simulate(number)
     acme.say(call["call_id"], "When do you open?")
 
     acme.post(f"/calls/{call['call_id']}/hangup")
 
-    assert usage_facts(acme) == []
+    assert total_quantities(acme) == {"simulated_tokens": 47}
 
 
 def test_a_call_that_no_agent_answers_uses_nothing(

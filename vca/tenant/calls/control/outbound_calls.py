@@ -18,6 +18,7 @@ from vca.jobs import queue
 from vca.kit import clock, failpoints
 from vca.kit.errors import Conflict, InvalidInput
 from vca.observability import log
+from vca.registry.caps import LimitReached
 from vca.registry.tenants import tenant_status
 from vca.telephony.adapter import TelephonyAdapter, TelephonyError
 from vca.telephony.types import CallEvent, OutboundCall
@@ -41,7 +42,6 @@ from vca.tenant.phone_numbers import provider_assignment, provider_compatibility
 from vca.tenant.phone_numbers.models import PhoneNumber
 from vca.tenant.settings import limits
 from vca.tenant.settings import service as settings
-from vca.tenant.settings.limits import LimitReached
 from vca.tenant.telephony_accounts import adapter_lookup
 from vca.tenant.usage import cap
 from vca.tenant.usage.cap import SpendCapReached

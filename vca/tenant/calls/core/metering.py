@@ -5,7 +5,8 @@ agent's answer until the call ends or is transferred.
 
 The key of a leg's fact contains its time interval. Events arrive late and in any order and may
 change an interval. Then the old fact is reversed and the new one recorded, so the facts of a call
-add up to the same for every order and repetition of its events. Simulated calls use nothing.
+add up to the same for every order and repetition of its events. Simulated calls use nothing of
+this; see `simulated_tokens`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -48,12 +49,11 @@ def meter_ended_call(session: Session, call: StoredCall, state: LifecycleState) 
 
 
 def meter_late_tokens(session: Session, call: StoredCall, tokens: Tokens) -> None:
-    """Record tokens that were used after the call had ended.
+    """Record tokens that were used after a real call had ended.
 
     They are the last ones in its total.
     """
-    if not call.simulated:
-        ledger.record_facts(session, *_token_facts(call, tokens, clock.now()))
+    ledger.record_facts(session, *_token_facts(call, tokens, clock.now()))
 
 
 def correct_after_event(

@@ -54,6 +54,7 @@ class Call(TenantBase):
         Index(None, "phone_number_id", "started_at"),
         Index(None, "caller_number", "started_at"),
         Index("calls_live_idx", "started_at", postgresql_where=text(LIVE_CONDITION)),
+        Index(None, "ai_profile_id", "ai_profile_version"),
         Index("calls_simulated_idx", "ended_at", postgresql_where=text("simulated")),
     )
 

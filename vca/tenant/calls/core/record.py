@@ -15,7 +15,13 @@ from vca.conversation.types import Tokens
 from vca.kit import db, json
 from vca.kit.errors import NotFound
 from vca.telephony.types import CallEvent, ProviderAccountRef
-from vca.tenant.calls.core import call_end, call_events, metering, state_machine
+from vca.tenant.calls.core import (
+    call_end,
+    call_events,
+    metering,
+    simulated_tokens,
+    state_machine,
+)
 from vca.tenant.calls.core.call_types import CallContext, NewCall, StoredCall, account_of
 from vca.tenant.calls.core.models import Call, TurnRecord
 from vca.tenant.calls.core.state_machine import LifecycleState
@@ -260,7 +266,9 @@ def add_tokens(session: Session, call_context: CallContext, tokens: Tokens) -> N
         "spent_on_output": tokens.output,
     }
     db.defer_statement(session.connection(), _ADD_TOKENS, parameters)
-    if call_context.status in state_machine.TERMINAL:
+    if call_context.simulated:
+        simulated_tokens.record_tokens(session, call_context, tokens)
+    elif call_context.status in state_machine.TERMINAL:
         metering.meter_late_tokens(session, lock_stored_call(session, call_context.id), tokens)
 
 

@@ -1,4 +1,4 @@
-"""Add the recording status to calls that the API returns."""
+"""What the API adds to the calls that it returns."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +16,16 @@ class CallWithRecording:
 
     call: Any
     recording: str
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.call, name)
+
+
+@dataclass(frozen=True)
+class PlacedCall:
+    """A call for the key that has just placed it, which sees the metadata that it sent."""
+
+    call: Any
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.call, name)

@@ -1,4 +1,4 @@
-"""How a simulated call differs from a real one, and the limit of open simulations.
+"""How a simulated call differs from a real one, and how many of them a tenant may have.
 
 The call's row stores what later requests need: the offset of its clock, and how its transfers end.
 All times that VCA stores are real ones. The clock of the call decides the route and appears in the
@@ -11,26 +11,20 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
 from uuid import UUID
 
-from sqlalchemy import func, select, text
+from sqlalchemy import or_, select, text
 from sqlalchemy.orm import Session
 
+from vca.registry import caps
 from vca.telephony.types import LegOutcome
+from vca.tenant.ai_profiles import service as ai_profiles
 from vca.tenant.calls.core.models import LIVE_CONDITION, Call
-from vca.tenant.settings.limits import LimitReached
 
-MAX_OPEN = 20
 TransferOutcome = Literal["answers", "busy", "no_answer"]
 LEG_OUTCOMES: Mapping[TransferOutcome, LegOutcome] = {
     "answers": "answered",
     "busy": "busy",
     "no_answer": "no_answer",
 }
-# Held until the transaction ends, so that simultaneous simulations are counted one by one.
-_LOCK = text(
-    "SELECT pg_advisory_xact_lock("
-    "hashtextextended('vca.simulations ' || current_setting('vca.tenant_id'), 0))"
-)
-_COUNT_OPEN = select(func.count()).where(text(LIVE_CONDITION), Call.simulated)
 
 
 @dataclass(frozen=True)
@@ -97,11 +91,21 @@ def is_replay(call: HasSimulation) -> bool:
     return "replay_of" in (call.simulation or {})
 
 
-def require_capacity(session: Session) -> None:
-    """Raise LimitReached if the tenant has its maximum of open simulations.
+def prepare_insertion(
+    session: Session, profile: RequestedProfile | None, *, stays_open: bool, now: datetime
+) -> None:
+    """Check that the tenant may have one more simulated call, which the transaction then inserts.
 
-    The lock lasts until the caller's transaction, which inserts the next one, has ended.
+    `stays_open`: it counts against the open simulations. The version of a requested profile is
+    locked, so that it is not deleted before the call names it. Raises LimitReached, and
+    InvalidInput if the version was deleted.
     """
-    session.execute(_LOCK)
-    if (session.scalar(_COUNT_OPEN) or 0) >= MAX_OPEN:
-        raise LimitReached("simulations", MAX_OPEN)
+    if profile is not None:
+        ai_profiles.lock_version(
+            session, ai_profile_id=profile.ai_profile_id, version=profile.version
+        )
+    is_of_day = or_(Call.ended_at.is_(None), Call.ended_at > now - timedelta(days=1))
+    simulated_calls = select(Call.id).where(Call.simulated)
+    caps.require_capacity(session, "simulations_per_day", simulated_calls.where(is_of_day))
+    if stays_open:
+        caps.require_capacity(session, "simulations", simulated_calls.where(text(LIVE_CONDITION)))

@@ -9,7 +9,7 @@ from vca.conversation import speech_text
 from vca.tenant.calls.core import latency
 from vca.tenant.calls.core.models import Call, Turn
 
-StoppedEarly = Literal["call_ended", "out_of_time"]
+StoppedEarly = Literal["call_ended", "out_of_time", "out_of_tokens"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def compare_calls(
     return {
         "call_id": original.call.id,
         "replay_call_id": replay.call.id,
-        "complete": stopped_early != "out_of_time",
+        "complete": stopped_early not in ("out_of_time", "out_of_tokens"),
         "stopped_early": stopped_early,
         "original": _summarise_call(original, original_exchanges[0]),
         "replay": _summarise_call(replay, replay_exchanges[0]),

@@ -26,19 +26,23 @@ def profile_route(requested: RequestedProfile, why: str) -> Route:
 
 
 def start_call(
-    ref: CallRef, simulator: TelephonyAdapter, new_call: NewCall, *, limited: bool = True
+    ref: CallRef,
+    simulator: TelephonyAdapter,
+    new_call: NewCall,
+    profile: RequestedProfile,
+    *,
+    limited: bool = True,
 ) -> TurnResult:
     """Record a simulated call that is answered at once, and return the greeting.
 
     The carrier's id of the call is its id. `limited`: it counts against the tenant's open
-    simulations. Raises LimitReached.
+    simulations. Raises LimitReached, and InvalidInput if the profile's version was deleted.
     """
     now = clock.now()
     events = [_first_event(ref, simulator, new_call)]
     state = state_machine.state_from_events(events)
     with tenant_session(ref.tenant) as session:
-        if limited:
-            simulations.require_capacity(session)
+        simulations.prepare_insertion(session, profile, stays_open=limited, now=now)
         record.insert_call(session, ref.call_id, new_call, events, state, greeting="")
         watchdog.start_watch(session, call_id=ref.call_id, now=now, simulated=True)
     metrics.CALLS_BEGUN.inc(

@@ -21,7 +21,14 @@ from vca.telephony.providers import Carriers
 from vca.telephony.types import CallEvent, LegOutcome, Listen, Transfer
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
-from vca.tenant.calls.core import call_types, record, simulations, state_machine, turn_records
+from vca.tenant.calls.core import (
+    call_types,
+    record,
+    simulated_tokens,
+    simulations,
+    state_machine,
+    turn_records,
+)
 from vca.tenant.calls.core.call_services import CallServices
 from vca.tenant.calls.core.call_types import CallRef, NewCall
 from vca.tenant.calls.core.simulations import RequestedProfile, Simulation, TransferOutcome
@@ -86,11 +93,13 @@ def replay_call(
 
     The version defaults to the profile's current one, `moment` to the real time, `variables` to
     those of the call, and the outcome of transfers to `no_answer`. With a deadline, the replay
-    stops before a turn that might not end in time. Raises NotFound, InvalidInput for a profile or
-    version that is not the tenant's, CallNotFinished, NothingToReplay and TooManyStreams.
+    stops before a turn that might not end in time, and when the tenant's simulated tokens are used
+    up. Raises NotFound, InvalidInput for a profile or version that is not the tenant's,
+    CallNotFinished, NothingToReplay, LimitReached and TooManyStreams.
     """
     with stream_limit.stream_slot():
         with tenant_session(tenant) as session:
+            simulated_tokens.require_tokens(session, now=clock.now())
             original = _load_transcript(session, call_id)
             profile = simulation_requests.load_profile_version(session, ai_profile_id, version)
         simulation = Simulation(
@@ -153,7 +162,7 @@ def _start_replay(
         },
         simulation=request.simulation.as_dict(),
     )
-    profile_calls.start_call(ref, simulator, new_call, limited=False)
+    profile_calls.start_call(ref, simulator, new_call, request.profile, limited=False)
     return ref
 
 
@@ -170,9 +179,16 @@ def _replay_utterances(
             and remaining_s < models.latency_policy.whole_s + _DATABASE_MARGIN_S
         ):
             return "out_of_time"
+        if not _has_tokens_left(ref):
+            return "out_of_tokens"
         if not _replay_utterance(ref, utterance, models, leg_outcome):
             return "call_ended" if count < len(utterances) else None
     return None
+
+
+def _has_tokens_left(ref: CallRef) -> bool:
+    with tenant_session(ref.tenant) as session:
+        return simulated_tokens.has_tokens_left(session, now=clock.now())
 
 
 def _replay_utterance(

@@ -23,7 +23,7 @@ from vca.telephony.types import Say
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public_connection, tenant_session
 from vca.tenant.calls.control.call_control import CallEnded, CallNotInProgress
-from vca.tenant.calls.core import record, simulations
+from vca.tenant.calls.core import record, simulated_tokens, simulations
 from vca.tenant.calls.core.call_services import CallServices
 from vca.tenant.calls.core.call_types import CallRef, NewCall
 from vca.tenant.calls.core.models import Call, Turn
@@ -94,6 +94,8 @@ def start_simulation(
     the tenant does not have, NotAnsweredByAgent or NumberNotUsable if the number or tenant is not
     in service, and LimitReached.
     """
+    with tenant_session(tenant) as session:
+        simulated_tokens.require_tokens(session, now=clock.now())
     resolved = simulation_requests.resolve_request(tenant, request)
     if request.direction == "outbound" or request.to is None:
         return _start_profile_call(tenant, carriers, request, resolved)
@@ -156,7 +158,7 @@ def _start_profile_call(
         call_metadata=simulation.variables,
         simulation=simulation.as_dict(),
     )
-    result = profile_calls.start_call(ref, carriers.simulator, new_call)
+    result = profile_calls.start_call(ref, carriers.simulator, new_call, simulation.profile)
     texts = (action.text for action in result.actions if isinstance(action, Say))
     return build_reply(ref, CallOutput(speech_text.join_chunks(texts)))
 
@@ -180,10 +182,12 @@ def stream_reply(
     """Say a text or press keys in a simulated call; yield the answer chunk by chunk.
 
     Returns the whole reply. To interrupt the agent, close the generator: the text so far is stored.
-    Raises NotFound, CallEnded, and CallNotInProgress during a transfer.
+    Raises NotFound, CallEnded, CallNotInProgress during a transfer, and LimitReached.
     """
     ref = CallRef(tenant, call_id)
     open_call = _require_open(ref)
+    with tenant_session(tenant) as session:
+        simulated_tokens.require_tokens(session, now=clock.now())
     if open_call.call.status != "in_progress":
         raise CallNotInProgress(open_call.call.status)
     phone = SimulatedPhone(carriers.simulator, services)

@@ -140,8 +140,13 @@ def _route_and_record(
         )
         events = routed_call.events
         state = state_machine.state_from_events(events)
-        if call.simulation is not None and state.status not in state_machine.TERMINAL:
-            simulations.require_capacity(session)
+        if call.simulation is not None:
+            simulations.prepare_insertion(
+                session,
+                call.simulation.profile,
+                stays_open=state.status not in state_machine.TERMINAL,
+                now=clock.now(),
+            )
         if not _insert_call(session, routed_call, events, state):
             raise CallAlreadyRecorded
         if state.ended_at is not None and call.simulated:

@@ -1,6 +1,6 @@
 """Convert stored profiles, turns and calls to the input of the conversation package."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -16,7 +16,7 @@ from vca.conversation.types import (
     Schedule,
 )
 from vca.kit import json
-from vca.tenant.calls.core import simulations
+from vca.tenant.calls.core import call_services, simulations
 from vca.tenant.calls.core.call_types import CallContext
 from vca.tenant.calls.core.models import TurnRecord
 from vca.tenant.settings import hours
@@ -113,3 +113,22 @@ def _opening_hours(
 
 def _to_spans(spans: Iterable[hours.Span]) -> tuple[MinuteSpan, ...]:
     return tuple(sorted((span.start, span.end) for span in spans))
+
+
+def to_engine_inputs(
+    call_context: CallContext,
+    previous_turns: Sequence[TurnRecord],
+    utterance: str,
+    *,
+    started_at: datetime,
+) -> dict[str, Any]:
+    """Return the arguments with which the engine replies to an utterance, except the models."""
+    now = simulations.call_time(call_context, started_at)
+    return {
+        "profile": to_conversation_profile(call_context.profile, call_context.phrases),
+        "turns": to_transcript(previous_turns),
+        "utterance": utterance,
+        "facts": to_call_facts(call_context, now=now),
+        "now": now.astimezone(ZoneInfo(call_context.time_zone)),
+        "limits": call_services.current_services().limits,
+    }

@@ -22,6 +22,7 @@ from vca.tenant.calls.core import (
     call_events,
     call_services,
     record,
+    simulated_tokens,
     state_machine,
     turn_records,
 )
@@ -99,7 +100,7 @@ def _load_inputs(ref: CallRef) -> _Inputs | None:
         transcript = conversation_inputs.to_transcript(
             turn_records.list_turns(session, ref.call_id)
         )
-        if not models.primary.for_real_callers:
+        if not models.primary.for_real_callers or _is_out_of_tokens(session, call_context):
             _end_analysis(session, ref, AnalysisState("none", "no_model"))
         elif not transcript and call_context.tokens:  # a model has answered, so there were turns
             _end_analysis(session, ref, AnalysisState("none", "forgotten"))
@@ -109,6 +110,11 @@ def _load_inputs(ref: CallRef) -> _Inputs | None:
         else:
             return _Inputs(spoken_language.in_main_language(call_context.profile), transcript)
     return None
+
+
+def _is_out_of_tokens(session: Session, call_context: CallContext) -> bool:
+    """Return whether the call is simulated and the tenant's simulated tokens are used up."""
+    return call_context.simulated and not simulated_tokens.has_tokens_left(session, now=clock.now())
 
 
 def _lock_call(session: Session, ref: CallRef) -> CallContext | None:

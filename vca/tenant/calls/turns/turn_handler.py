@@ -7,7 +7,6 @@ from datetime import datetime
 from time import monotonic
 from typing import Any
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from sqlalchemy.orm import Session
 
@@ -28,11 +27,9 @@ from vca.observability import log, metrics
 from vca.telephony.types import CallEvent, Forward, HangUp, Say
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core import (
-    call_services,
     latency,
     outbound_legs,
     record,
-    simulations,
     state_machine,
     turn_records,
 )
@@ -109,7 +106,7 @@ def handle_utterance(
         return pending.result
     texts: list[str] = []
     try:
-        with closing(_start_conversation(pending, models)) as reply_stream:
+        with closing(engine.stream_reply(**_engine_inputs(pending), models=models)) as reply_stream:
             reply = yield from _stream_reply(pending, reply_stream, texts)
     except cancellation.Cancelled as cancelled:  # the call has ended
         return _store_reply(pending, Reply("", tokens=cancelled.tokens))
@@ -117,7 +114,7 @@ def handle_utterance(
         return (yield from _reply_with_fallback(pending, error, texts))
     except GeneratorExit:
         if texts:
-            _store_reply(pending, Reply(speech_text.join_chunks(texts)))
+            _store_reply(pending, _interrupted_reply(pending, speech_text.join_chunks(texts)))
         raise
     latency_ms = latency.measure_turn(
         reply.latency_ms, database_s=database_s, total=clock.now() - pending.started_at
@@ -240,18 +237,22 @@ def ended_call_result(session: Session, ref: CallRef) -> TurnResult:
     return TurnResult(ref, (HangUp() if number is None else Forward(number),))
 
 
-def _start_conversation(pending: _PendingTurn, models: Models) -> Generator[str, None, Reply]:
-    call_context = pending.call_context
-    history = conversation_inputs.to_transcript(pending.previous_turns)
-    now = simulations.call_time(call_context, pending.started_at)
-    return engine.stream_reply(
-        conversation_inputs.to_conversation_profile(call_context.profile, call_context.phrases),
-        history,
+def _interrupted_reply(pending: _PendingTurn, text: str) -> Reply:
+    """Return the text so far as the reply, with its estimated tokens if the call is simulated.
+
+    A client could otherwise avoid the quota of simulated tokens by closing each stream early.
+    """
+    if not pending.call_context.simulated:
+        return Reply(text)
+    return Reply(text, tokens=engine.estimate_tokens(text, **_engine_inputs(pending)))
+
+
+def _engine_inputs(pending: _PendingTurn) -> dict[str, Any]:
+    return conversation_inputs.to_engine_inputs(
+        pending.call_context,
+        pending.previous_turns,
         pending.utterance,
-        models=models,
-        facts=conversation_inputs.to_call_facts(call_context, now=now),
-        now=now.astimezone(ZoneInfo(call_context.time_zone)),
-        limits=call_services.current_services().limits,
+        started_at=pending.started_at,
     )
 
 
@@ -290,7 +291,11 @@ def _store_reply(pending: _PendingTurn, reply: Reply, *, to_fallback: bool = Fal
     """Store the agent's turn and apply its actions, unless another process answered meanwhile."""
     failpoints.kill_if_armed("calls.turn.answered")
     # An actor's operation, such as a simulation, needs an audit entry.
-    is_plain = not reply.actions and context.current_context() is None
+    is_plain = (
+        not reply.actions
+        and context.current_context() is None
+        and not pending.call_context.simulated  # whose tokens are recorded at once
+    )
     result = (_store_plain_reply(pending, reply) if is_plain else None) or _store_and_apply(
         pending, reply, to_fallback=to_fallback
     )
