@@ -12,7 +12,7 @@ from structlog.contextvars import bind_contextvars
 from vca.api import audit, idempotency, limits
 from vca.kit import db, deadline, failpoints
 from vca.kit.errors import DomainError, NotFound
-from vca.kit.web.access import Access, PlatformKeyNeeded, declared_access
+from vca.kit.web.access import Access, PlatformKeyNeeded, ScopeMissing, declared_access
 from vca.registry.api_keys import service as api_keys
 from vca.registry.api_keys.service import AuthenticatedKey
 from vca.tenancy import schema
@@ -36,13 +36,6 @@ class Unauthorized(DomainError):
 
     def __init__(self) -> None:
         super().__init__("A valid API key is required: Authorization: Bearer vca_…")
-
-
-class ScopeMissing(DomainError):
-    """The API key lacks a scope."""
-
-    status = 403
-    code = "scope-missing"
 
 
 class TenantSuspended(DomainError):
@@ -175,7 +168,7 @@ def _authorize(access: Access, tenant_id: UUID | None) -> None:
         raise PlatformKeyNeeded
     for scope in (access.scope, access.additional_scope):
         if scope is not None and scope not in caller.scopes:
-            raise ScopeMissing(f"The API key does not have the scope {scope}.")
+            raise ScopeMissing(scope)
     if _is_suspended_write(access, caller):
         raise TenantSuspended
     if tenant_id is not None and access.needs_schema:

@@ -1,10 +1,10 @@
 """Access declarations: each operation declares who may use it, and the API layer enforces it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from vca.kit.errors import DomainError
+from vca.kit.errors import DomainError, FieldError
 
 View = TypeVar("View", bound=Callable[..., Any])
 Audience = Literal["anyone", "any_key", "platform", "tenant", "carrier"]
@@ -22,6 +22,30 @@ class PlatformKeyNeeded(DomainError):
 
     def __init__(self, detail: str = "This operation requires a platform key.") -> None:
         super().__init__(detail)
+
+
+class ScopeMissing(DomainError):
+    """The API key lacks a scope."""
+
+    status = 403
+    code = "scope-missing"
+
+    def __init__(self, scope: str, *, errors: Collection[FieldError] = ()) -> None:
+        purpose = " that these changes need" if errors else ""
+        super().__init__(f"The API key does not have the scope {scope}{purpose}.", errors=[*errors])
+
+
+@dataclass(frozen=True)
+class ScopedField:
+    """A field of a body that needs one more scope than its operation, if its value changes so.
+
+    `pointer` is the field's JSON pointer. `needs_scope` takes the old and the new value and returns
+    whether that change needs the scope; it is not called for equal values.
+    """
+
+    pointer: str
+    scope: str
+    needs_scope: Callable[[Any, Any], bool] = lambda old, new: True
 
 
 @dataclass(frozen=True)
@@ -106,3 +130,34 @@ def declared_access(view: Callable[..., Any]) -> Access | None:
     """Return the access declaration of a view, also through decorators."""
     declaration: Access | None = getattr(view, _ACCESS_ATTRIBUTE, None)
     return declaration
+
+
+def require_field_scopes(
+    fields: Iterable[ScopedField],
+    *,
+    scopes: Collection[str],
+    old: Mapping[str, Any],
+    new: Mapping[str, Any],
+) -> None:
+    """Check that a key with `scopes` may change the values of `old` to those of `new`.
+
+    Both are whole documents: a field that the request omits has its old value in `new`. Raises
+    ScopeMissing with a pointer per field; if several scopes are missing, for the first of them.
+    """
+    missing: dict[str, list[FieldError]] = {}
+    for field in fields:
+        values = _value_at(old, field.pointer), _value_at(new, field.pointer)
+        if field.scope in scopes or values[0] == values[1] or not field.needs_scope(*values):
+            continue
+        detail = f"This change needs the scope {field.scope}."
+        missing.setdefault(field.scope, []).append(FieldError(field.pointer, detail))
+    for scope, errors in missing.items():
+        raise ScopeMissing(scope, errors=errors)
+
+
+def _value_at(document: Mapping[str, Any], pointer: str) -> Any:
+    """Return the value at a JSON pointer, or None if a part of the path is missing."""
+    value: Any = document
+    for name in pointer.removeprefix("/").split("/"):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
