@@ -27,7 +27,12 @@ def test_limits_come_from_the_plan_unless_they_are_set(
 def test_the_platform_changes_the_limits_that_a_tenant_sees(
     acme: Tenant, globex: Tenant, platform: Platform
 ) -> None:
-    plan_limits = {"concurrent_calls": 2, "numbers": None, "tokens_per_day": None}
+    plan_limits = {
+        "concurrent_calls": 2,
+        "numbers": None,
+        "tokens_per_day": None,
+        "dialling": {"countries": None, "per_minute": None, "per_day": None},
+    }
     assert acme.get("/settings").json["limits"] == plan_limits
 
     url = acme.url("/settings")

@@ -35,23 +35,23 @@ def test_the_same_value_needs_no_scope() -> None:
 
 
 def test_every_field_that_needs_the_scope_is_named() -> None:
-    with pytest.raises(ScopeMissing) as caught:
+    with pytest.raises(ScopeMissing) as error_info:
         change({"write"}, spend_cap=None, dial_policy={"per_day": 1_000})
 
-    assert [error.pointer for error in caught.value.errors] == [
+    assert [error.pointer for error in error_info.value.errors] == [
         "/spend_cap",
         "/dial_policy/per_day",
     ]
-    assert "admin" in caught.value.detail
-    assert (caught.value.status, caught.value.problem_code) == (403, "scope-missing")
+    assert "admin" in error_info.value.detail
+    assert (error_info.value.status, error_info.value.problem_code) == (403, "scope-missing")
 
 
 def test_each_field_has_a_scope_of_its_own() -> None:
-    with pytest.raises(ScopeMissing) as caught:
+    with pytest.raises(ScopeMissing) as error_info:
         change({"write", "admin"}, spend_cap=None, notification_email=None)
 
-    assert [error.pointer for error in caught.value.errors] == ["/notification_email"]
-    assert "content" in caught.value.detail
+    assert [error.pointer for error in error_info.value.errors] == ["/notification_email"]
+    assert "content" in error_info.value.detail
 
 
 def test_a_missing_part_of_the_path_is_no_value() -> None:
