@@ -8,7 +8,7 @@ from flask import g
 from vca.kit.web import Blueprint, access
 from vca.kit.web.access import PlatformKeyNeeded
 from vca.kit.web.context import request_session
-from vca.tenant.settings import service
+from vca.tenant.settings import service, widening
 from vca.tenant.settings.schemas import SettingsSchema
 
 blp = Blueprint(
@@ -34,8 +34,14 @@ def change_settings(body: dict[str, Any], tenant_id: UUID) -> Any:
     """Update settings
 
     Omitted fields keep their value, also inside of a document. An entry that is set to null is
-    reset to its default. Changing `limits` requires a platform key.
+    reset to its default. Changing `limits` requires a platform key. Changes that allow more numbers
+    or countries to be dialled, or that raise or remove `spend_cap`, require the scope `admin`.
     """
     if "limits" in body and not g.caller.is_platform:
         raise PlatformKeyNeeded("Changing limits requires a platform key.")
-    return service.settings_to_dict(request_session(), service.change(request_session(), **body))
+    session = request_session()
+    before = widening.read_dialling(session, service.get(session, for_update=True))
+    settings = service.change(session, **body)
+    after = widening.read_dialling(session, settings)
+    widening.require_scope(session, settings, before, after, scopes=g.caller.scopes)
+    return service.settings_to_dict(session, settings)
