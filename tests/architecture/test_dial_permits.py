@@ -21,9 +21,9 @@ def _uses(tree: ast.AST) -> Iterator[ast.AST]:
     allowed: set[int] = set()
     for node in ast.walk(tree):
         annotations = [getattr(node, name, None) for name in ("annotation", "returns")]
-        is_type_check = isinstance(node, ast.Call) and ast.unparse(node.func) == "isinstance"
-        types_ = [*annotations, *(node.args[1:] if is_type_check else ())]
-        for annotation in filter(None, types_):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "isinstance":
+            annotations += node.args[1:]
+        for annotation in filter(None, annotations):
             allowed |= {id(inner) for inner in ast.walk(annotation)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and node.id == CLASS and id(node) not in allowed:

@@ -75,6 +75,10 @@ def _settings(**overrides: Any) -> Settings:
 
 class TestFakeTelephonyAdapter(TelephonyContract):
     adapter_class = FakeTelephonyAdapter
+
+    def browser_adapter(self) -> None:
+        return None
+
     signature_headers = ("x-fake-signature",)
     statuses: ClassVar[Mapping[str, tuple[str, str | None]]] = {
         "ringing": ("RINGING", None),

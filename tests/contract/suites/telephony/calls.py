@@ -9,6 +9,7 @@ from tests.contract.suites.telephony.base import ContractBase
 from tests.contract.suites.telephony.values import (
     CALLBACK,
     CALLER,
+    NUMBER,
     ODD_TEXTS,
     STATE,
     comparable,
@@ -220,3 +221,26 @@ class CallTests(ContractBase):
 
     def test_the_status_of_an_unknown_call_is_none(self, adapter: TelephonyAdapter) -> None:
         assert adapter.find_call_status(new_call_id()) is None
+
+    # create_webrtc_credential
+
+    def test_a_browser_credential_is_bound_to_its_number_at_the_carrier(self) -> None:
+        adapter = self.browser_adapter()
+        if adapter is None:
+            pytest.skip("no browser can use this carrier")
+        assert adapter.supports_webrtc
+
+        for number in (NUMBER, "+14155550188"):
+            credential = adapter.create_webrtc_credential(number, identity="jane", ttl_s=60)
+            assert self.bound_number(credential) == number
+
+    def test_an_adapter_without_browser_support_creates_no_credential(
+        self, adapter: TelephonyAdapter
+    ) -> None:
+        if adapter.supports_webrtc:
+            pytest.skip("browsers can use this account")
+
+        with pytest.raises(TelephonyError) as error_info:
+            adapter.create_webrtc_credential(NUMBER, identity="jane", ttl_s=60)
+
+        assert error_info.value.permanent
