@@ -61,6 +61,7 @@ from vca.tenant.calls.core import (
     call_services,
     live_usage,
     named_versions,
+    outbound_legs,
     watchdog,
 )
 from vca.tenant.calls.core.call_services import CallServices
@@ -68,7 +69,7 @@ from vca.tenant.calls.simulation import silent_callee, stream_limit
 from vca.tenant.messages import imported_mail
 from vca.tenant.messages import routes as messages
 from vca.tenant.models import metadata as tenant_tables
-from vca.tenant.phone_numbers import number_samples, ownership, provider_compatibility
+from vca.tenant.phone_numbers import number_samples, ownership, provider_compatibility, webrtc
 from vca.tenant.phone_numbers import routes as phone_numbers
 from vca.tenant.privacy import erasure_ledger
 from vca.tenant.privacy import routes as privacy
@@ -125,7 +126,7 @@ COMMANDS = {
     "tenants": "vca.registry.tenants.commands:tenants",
     "dids": "vca.registry.number_registry.commands:dids",
     "api-keys": "vca.registry.api_keys.commands:api_keys",
-    "dialling": "vca.tenant.settings.commands:dialling",
+    "dialling": "vca.tenant.calls.dialling_commands:dialling",
     "calls": "vca.tenant.calls.commands:calls",
     "telephony": "vca.tenant.calls.carrier_commands:telephony",
     "models": "vca.tenant.calls.model_commands:models",
@@ -232,6 +233,7 @@ def _configure_services(app: Flask, config: Settings) -> None:
             Limits(config.call_token_limit or None),
             config.production,
             config.relay_slots,
+            fallback_folder=config.carrier_fallback_folder,
         )
     )
     _connect_features(config)
@@ -257,6 +259,7 @@ def _connect_features(config: Settings) -> None:
     ai_profile_service.set_answered_number_lister(number_samples.list_answered)
     cap.set_live_call_counter(live_usage.live_usage)
     profile_versions.set_named_version_finder(named_versions.is_named)
+    webrtc.set_permission_check(outbound_legs.check_browser_calls)
     profile_check.set_current_check(provider_compatibility.check_numbers_of_profile)
     accounts.set_account_use_finder(account_usage.describe_account_usage)
     watchdog.set_silence_limit(timedelta(seconds=config.call_silence_s))

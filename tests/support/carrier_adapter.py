@@ -11,7 +11,14 @@ from vca.kit import clock, json
 from vca.settings import Settings
 from vca.telephony.adapter import TelephonyError, limit_size
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
-from vca.telephony.types import CallEvent, CallReply, CallStatus, OutboundCall, Recording
+from vca.telephony.types import (
+    CallEvent,
+    CallReply,
+    CallStatus,
+    OutboundCall,
+    PlacedCallQuery,
+    Recording,
+)
 
 PROVIDER_TYPE = "rehearsed"
 ADAPTER_PATH = "tests.support.carrier_adapter:RemoteCarrierAdapter"
@@ -38,8 +45,8 @@ class RemoteCarrierAdapter(FakeTelephonyAdapter):
     def place_call(self, call: OutboundCall) -> str:
         return str(_request("place_call", reference=call.reference, state=call.state))
 
-    def find_call(self, call: OutboundCall) -> str | None:
-        call_id: str | None = _request("find_call", reference=call.reference)
+    def find_call(self, query: PlacedCallQuery) -> str | None:
+        call_id: str | None = _request("find_call", reference=query.reference)
         return call_id
 
     def find_call_status(self, provider_call_id: str) -> CallStatus | None:

@@ -52,6 +52,7 @@ END_REASONS = (
 # The error codes of the dialling policy.
 DIALLING_REFUSALS = (
     "frozen",
+    "suspended",
     "invalid_number",
     "emergency_number",
     "own_number",
@@ -69,6 +70,7 @@ TASKS = (
     "calls.forget",
     "calls.forget_payloads",
     "calls.forget_simulated",
+    "calls.render_fallbacks",
     "idempotency.sweep",
     "jobs.rescue",
     "messages.mail",

@@ -24,6 +24,7 @@ from vca.telephony.types import (
     CarrierResponse,
     NumberSetting,
     OutboundCall,
+    PlacedCallQuery,
     Recording,
     WebRtcCredential,
     WebSocketFormat,
@@ -191,14 +192,16 @@ class TelephonyAdapter(ABC):
 
     @abstractmethod
     def place_call(self, call: OutboundCall) -> str:
-        """Dial a number and return the carrier's id of the call. Its requests contain `call.state`.
+        """Dial the permitted number and return the carrier's id of the call.
+
+        Its requests contain `call.state`.
 
         Not idempotent: called twice, it dials twice. Failures as for `register_number`; `ambiguous`
         unless it is certain that nothing was dialled. Takes at most 10 s.
         """
 
     @abstractmethod
-    def find_call(self, call: OutboundCall) -> str | None:
+    def find_call(self, query: PlacedCallQuery) -> str | None:
         """Return the id of the call that `place_call` created under the reference, in any state.
 
         None if the carrier has no such call. A placed call can be found within 30 s. A carrier that
@@ -234,14 +237,23 @@ class TelephonyAdapter(ABC):
         Failures and time limit as for `register_number`.
         """
 
+    @property
+    def supports_webrtc(self) -> bool:
+        """Whether browsers can call through this account, and dial nothing that VCA has not seen.
+
+        As `capabilities.webrtc` says, unless it depends on the account's settings.
+        """
+        return self.capabilities.webrtc
+
     def create_webrtc_credential(
         self, did_number: str, *, identity: str, ttl_s: int
     ) -> WebRtcCredential:
         """Create a credential with which a browser calls as this number for `ttl_s` seconds.
 
-        Called only if `capabilities.webrtc` is set. Raises TelephonyError(code="not-set-up") if the
-        account lacks the necessary configuration. Other failures and time limit as for
-        `register_number`.
+        The carrier stores the number with the credential, and leaves it to VCA what a call of the
+        browser reaches. Called only if `supports_webrtc` is true. Raises
+        TelephonyError(code="not-set-up") if the account lacks the necessary configuration. Other
+        failures and time limit as for `register_number`.
         """
         raise TelephonyError(
             "this carrier does not support WebRTC", permanent=True, code="no-webrtc"

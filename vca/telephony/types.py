@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
+from vca.telephony.dial_permit import DialPermit
 from vca.telephony.languages import LanguageTable
 from vca.telephony.turn_settings import DEFAULT_TURN_SETTINGS, TurnSettings
 
@@ -28,6 +29,7 @@ Direction = Literal["inbound", "outbound"]
 #   voicemail    a voicemail is available
 #   recording    a recording is available
 #   status       the call's state changed
+#   due          commands are due that dial a number, and nobody permits them any more
 #   progress     only the adapter has to react
 CarrierEventKind = Literal[
     "call",
@@ -41,6 +43,7 @@ CarrierEventKind = Literal[
     "voicemail",
     "recording",
     "status",
+    "due",
     "progress",
 ]
 LegOutcome = Literal["answered", "busy", "no_answer", "cancelled", "failed"]
@@ -172,19 +175,19 @@ class Relay:
 
 @dataclass(frozen=True)
 class Forward:
-    """Connect the caller to `number` and leave the call."""
+    """Dial the permitted number, connect the caller and leave the call."""
 
-    number: str
+    permit: DialPermit
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """Dial `number` and connect the caller. The carrier reports `leg` when that leg has ended.
+    """Dial the permitted number and connect the caller.
 
-    `timeout_s` is the maximum ringing time.
+    The carrier reports `leg` when that leg has ended. `timeout_s` is the maximum ringing time.
     """
 
-    number: str
+    permit: DialPermit
     timeout_s: int = 25
 
 
@@ -224,19 +227,9 @@ class Reject:
     reason: Literal["busy", "rejected"] = "rejected"
 
 
-Action = (
-    Say
-    | Listen
-    | Relay
-    | Forward
-    | Transfer
-    | TakeVoicemail
-    | SendKeys
-    | Record
-    | Poll
-    | HangUp
-    | Reject
-)
+# Actions that dial nobody.
+PlainAction = Say | Listen | Relay | TakeVoicemail | SendKeys | Record | Poll | HangUp | Reject
+Action = PlainAction | Forward | Transfer
 
 
 @dataclass(frozen=True)
@@ -251,16 +244,27 @@ class CallReply:
 class OutboundCall:
     """A call for a carrier to place. `reference` is ours and can be looked up later.
 
-    `state` comes back with its requests. `timeout_s` is the maximum ringing time. `begun_at` is
-    when the call was requested; it is set to search for the call.
+    `state` comes back with its requests. `timeout_s` is the maximum ringing time.
+    """
+
+    reference: str
+    permit: DialPermit
+    from_number: str
+    callback_url: str
+    state: str
+    timeout_s: int = 30
+
+
+@dataclass(frozen=True)
+class PlacedCallQuery:
+    """A call that may have been placed, to search for at its carrier. Nothing is dialled.
+
+    `begun_at` is when VCA began to dial, if that is known.
     """
 
     reference: str
     number: str
     from_number: str
-    callback_url: str
-    state: str
-    timeout_s: int = 30
     begun_at: datetime | None = None
 
 

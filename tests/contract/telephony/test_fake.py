@@ -20,6 +20,7 @@ from tests.contract.suites.telephony import (
 from vca.kit import json
 from vca.settings import Settings
 from vca.telephony.adapter import TelephonyAdapter, TelephonyError
+from vca.telephony.dial_permit import DialPermit
 from vca.telephony.providers.fake.adapter import SIGNATURE_HEADER, FakeTelephonyAdapter
 from vca.telephony.types import (
     Action,
@@ -55,9 +56,10 @@ _REQUEST_FIELDS = {"speech": "text", "leg": "outcome"}
 
 
 def _action(fields: dict[str, Any]) -> Action:
-    return _ACTIONS[fields["type"]](
-        **{name: value for name, value in fields.items() if name != "type"}
-    )
+    arguments = {name: value for name, value in fields.items() if name != "type"}
+    if "number" in arguments:
+        arguments["permit"] = DialPermit(arguments.pop("number"))
+    return _ACTIONS[fields["type"]](**arguments)
 
 
 def _settings(**overrides: Any) -> Settings:
@@ -73,6 +75,10 @@ def _settings(**overrides: Any) -> Settings:
 
 class TestFakeTelephonyAdapter(TelephonyContract):
     adapter_class = FakeTelephonyAdapter
+
+    def browser_adapter(self) -> None:
+        return None
+
     signature_headers = ("x-fake-signature",)
     statuses: ClassVar[Mapping[str, tuple[str, str | None]]] = {
         "ringing": ("RINGING", None),

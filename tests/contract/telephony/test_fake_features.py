@@ -17,11 +17,12 @@ from tests.contract.suites.telephony import (
     new_call_id,
     outbound_call,
 )
+from tests.support import permits
 from vca.kit import json
 from vca.observability import log
 from vca.telephony.adapter import InvalidCarrierRequest, TelephonyError
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
-from vca.telephony.types import CallReply, Listen, Reject, Say, Transfer
+from vca.telephony.types import CallReply, Listen, Reject, Say
 
 
 def test_operations_are_recorded_in_order() -> None:
@@ -29,7 +30,9 @@ def test_operations_are_recorded_in_order() -> None:
 
     carrier.register_number(ACME, phone_number_id, NUMBER)
     carrier.on_inbound_call(inbound_metadata(call))
-    carrier.update_live_call(call, CallReply((Transfer(CALLER, 9),), STATE), callback_url=CALLBACK)
+    carrier.update_live_call(
+        call, CallReply((permits.transfer(CALLER, 9),), STATE), callback_url=CALLBACK
+    )
     carrier.find_call_status(call)
     carrier.hang_up(call)
     carrier.fetch_recording(call)
@@ -67,7 +70,7 @@ def test_the_number_of_recorded_operations_is_limited() -> None:
 
 def test_operations_are_logged_without_full_numbers_texts_or_tokens() -> None:
     carrier, secret = FakeTelephonyAdapter(), "My PIN is 1234."
-    reply = CallReply((Say(secret), Transfer(CALLER)), STATE)
+    reply = CallReply((Say(secret), permits.transfer(CALLER)), STATE)
     log.configure("info")
 
     with capture_logs() as logs:

@@ -34,6 +34,7 @@ from vca.telephony.types import (
     CarrierRequest,
     CarrierResponse,
     LegOutcome,
+    WebRtcCredential,
 )
 
 _DEPLOYMENT_SIGNER, _OTHER_SIGNER = Signer(), Signer()
@@ -101,6 +102,24 @@ class TestTelnyxAdapter(TelephonyContract):
             telnyx_public_key=key,
             telnyx_connection_id=connection_id,
         )
+
+    def browser_adapter(self) -> TelnyxAdapter:
+        events_url = f"{accounts.BASE_URL}/telephony/telnyx/events"
+        self.telnyx_server.account.add_credential_connection("777", events_url=events_url)
+        return create_adapter(
+            self.telnyx_server,
+            _DEPLOYMENT_SIGNER,
+            telnyx_credential_connection_id="777",
+            telnyx_call_parking="on",
+        )
+
+    def bound_number(self, credential: WebRtcCredential) -> str:
+        [tag] = [
+            fields["tag"]
+            for fields in self.telnyx_server.account.credentials.values()
+            if fields["sip_username"] == credential.identity
+        ]
+        return str(tag.removeprefix("vca "))
 
     def deployment_settings(self) -> Settings:
         return accounts.telnyx_settings(self.telnyx_server, _DEPLOYMENT_SIGNER)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 from urllib.parse import parse_qs, urlencode, urlsplit
 from uuid import UUID
 
+import jwt
 import pytest
 
 from tests.contract.suites.telephony import (
@@ -23,6 +24,7 @@ from tests.contract.suites.telephony import (
 from tests.fakes.carriers.twilio import twiml, webhooks
 from tests.fakes.carriers.twilio.account import TwilioAccount
 from tests.fakes.carriers.twilio.connected_twilio import (
+    API_KEY,
     OTHER_LOGIN,
     SHORT_TIMEOUTS,
     ConnectedTwilio,
@@ -36,7 +38,13 @@ from vca.telephony.providers.twilio.adapter import TwilioAdapter
 from vca.telephony.providers.twilio.callback_urls import build_callback_url
 from vca.telephony.providers.twilio.settings import TwilioCredentials
 from vca.telephony.providers.twilio.twiml import MAX_TEXT_CHARS
-from vca.telephony.types import CarrierEventKind, CarrierRequest, CarrierResponse, LegOutcome
+from vca.telephony.types import (
+    CarrierEventKind,
+    CarrierRequest,
+    CarrierResponse,
+    LegOutcome,
+    WebRtcCredential,
+)
 
 _STATUSES_OF_LEGS: Mapping[LegOutcome, str] = {
     outcome: status for status, outcome in statuses.LEG_OUTCOMES.items()
@@ -61,6 +69,7 @@ class TestTwilioAdapter(TelephonyContract):
     def _use_connected_twilio(self, twilio: ConnectedTwilio) -> None:
         self.server: TwilioServer = twilio.server
         self.twilio: TwilioAccount = twilio.account
+        self.account_with_key: TwilioAdapter = twilio.adapter
 
     @pytest.fixture
     def adapter(self, twilio: ConnectedTwilio) -> TwilioAdapter:
@@ -75,6 +84,13 @@ class TestTwilioAdapter(TelephonyContract):
     def other_account_adapter(self, twilio: ConnectedTwilio) -> Iterator[TwilioAdapter]:
         with closing(twilio.new_adapter(OTHER_LOGIN)) as adapter:
             yield adapter
+
+    def browser_adapter(self) -> TwilioAdapter:
+        return self.account_with_key
+
+    def bound_number(self, credential: WebRtcCredential) -> str:
+        claims = jwt.decode(credential.token, API_KEY.secret, algorithms=["HS256"])
+        return str(claims["grants"]["voice"]["outgoing"]["params"]["VcaNumber"])
 
     def deployment_settings(self) -> Settings:
         return deployment_settings()

@@ -23,11 +23,12 @@ from tests.fakes.carriers.twilio.connected_twilio import (
     connected_twilio,
 )
 from tests.fakes.carriers.twilio.server import FAILS, REJECTS, SILENT, Fault
+from tests.support import permits
 from vca.telephony.adapter import TelephonyError
 from vca.telephony.providers.twilio import errors
 from vca.telephony.providers.twilio.adapter import TwilioAdapter
 from vca.telephony.providers.twilio.settings import RestTimeouts, TwilioUrls
-from vca.telephony.types import CallReply, HangUp, Say, Transfer
+from vca.telephony.types import CallReply, HangUp, Say
 
 
 @pytest.fixture
@@ -220,7 +221,7 @@ def test_a_placed_call_is_found_after_its_response_was_lost(twilio: ConnectedTwi
     with pytest.raises(TelephonyError) as raised:
         twilio.adapter.place_call(request)
 
-    call_id = twilio.adapter.find_call(request)
+    call_id = twilio.adapter.find_call(permits.query_for(request))
 
     assert raised.value.ambiguous
     assert call_id in twilio.account.calls
@@ -303,7 +304,7 @@ def test_a_look_up_with_several_candidates_is_an_error(twilio: ConnectedTwilio) 
         twilio.adapter.place_call(request)
 
     with pytest.raises(TelephonyError) as raised:
-        twilio.adapter.find_call(first)
+        twilio.adapter.find_call(permits.query_for(first))
 
     assert (raised.value.code, raised.value.permanent) == ("not-certain", False)
 
@@ -320,13 +321,13 @@ def test_a_call_between_other_numbers_does_not_match(
 ) -> None:
     twilio.adapter.place_call(outbound_call(**fields))
 
-    assert twilio.adapter.find_call(outbound_call()) is None
+    assert twilio.adapter.find_call(permits.query_for(outbound_call())) is None
 
 
 def test_an_inbound_call_does_not_match_an_outbound_one(twilio: ConnectedTwilio) -> None:
     twilio.account.set_call(new_call_id(), **{"from": NUMBER, "to": CALLER})
 
-    assert twilio.adapter.find_call(outbound_call()) is None
+    assert twilio.adapter.find_call(permits.query_for(outbound_call())) is None
 
 
 @pytest.mark.parametrize(
@@ -344,7 +345,7 @@ def test_the_target_of_a_transfer_sees_the_tenants_number(
     twilio.account.set_call(call, direction=direction, **numbers)
 
     twilio.adapter.update_live_call(
-        call, CallReply((Transfer("+14155550177"),), STATE), callback_url=CALLBACK
+        call, CallReply((permits.transfer("+14155550177"),), STATE), callback_url=CALLBACK
     )
 
     [(_, form)] = twilio.account.call_updates

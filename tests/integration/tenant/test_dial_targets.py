@@ -15,10 +15,9 @@ from vca.kit.number_ranges import parse_ranges
 from vca.tenancy.session import tenant_session
 from vca.tenant.ai_profiles import service as ai_profiles
 from vca.tenant.calls.core import outbound_legs
-from vca.tenant.calls.core.outbound_legs import DiallingRefused
 from vca.tenant.phone_numbers import service as phone_numbers
 from vca.tenant.settings import service as settings_service
-from vca.tenant.settings.dialling import country_of
+from vca.tenant.settings.dialling import DiallingRefused, country_of
 from vca.tenant.settings.service import HomeCountryNeeded
 
 LONDON, NEW_YORK = "+442071234567", "+12125550123"

@@ -16,6 +16,7 @@ from vca.tenant.settings.dialling import (
     DialPolicy,
     RecentDials,
     check_dial,
+    check_stopped,
     country_of,
     effective_policy,
 )
@@ -41,7 +42,8 @@ def _decide(
     own_number: bool = False,
     frozen: bool = False,
 ) -> DialDecision:
-    return check_dial(number, policy=policy, recent=recent, own_number=own_number, frozen=frozen)
+    stopped = check_stopped(frozen=frozen, tenant_status="active")
+    return check_dial(number, policy=policy, recent=recent, own_number=own_number, stopped=stopped)
 
 
 @pytest.mark.parametrize(
@@ -226,7 +228,7 @@ def test_every_number_gets_a_decision_and_only_a_denial_has_a_code(
 
 
 def _settings(home: str | None = None, **policy: object) -> Settings:
-    return Settings(home_country=home, dial_policy=policy)
+    return Settings(home_country=home, dial_policy=policy, limits={})
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ def test_the_platform_changes_the_limits_that_a_tenant_sees(
         "numbers": 1_000,
         "tokens_per_day": None,
         "simulated_tokens_per_day": 200_000,
+        "dialling": {"countries": None, "per_minute": None, "per_day": None},
     }
     assert acme.get("/settings").json["limits"] == plan_limits
 

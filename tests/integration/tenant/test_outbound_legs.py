@@ -19,8 +19,7 @@ from vca.registry.deployment import DiallingNotFrozen
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core import outbound_legs
 from vca.tenant.calls.core.models import OutboundLeg
-from vca.tenant.calls.core.outbound_legs import DiallingRefused
-from vca.tenant.settings.dialling import RecentDials
+from vca.tenant.settings.dialling import DiallingRefused, RecentDials
 
 LONDON, NEW_YORK = "+442071234567", "+12125550123"
 

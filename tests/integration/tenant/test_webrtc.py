@@ -7,7 +7,8 @@ import structlog
 from flask import Flask
 
 from tests.support.accounts import TOKEN, WebRtcCarrier, create_account
-from tests.support.factories import Platform, Tenant
+from tests.support.api import ApiResponse
+from tests.support.factories import Factory, Platform, Tenant
 from vca.settings import Settings
 from vca.telephony import providers
 from vca.telephony.adapter import TelephonyError
@@ -118,3 +119,77 @@ def test_a_failing_carrier_returns_502_and_writes_no_audit_entry(
 
     assert (response.status_code, response.json["code"]) == (502, "carrier-failed")
     assert acme.get("/audit").json == audit_entries
+
+
+# --- The permission to dial ---
+
+
+@pytest.fixture
+def number_id(acme: Tenant) -> str:
+    number_id: str = acme.number()["id"]
+    return number_id
+
+
+def _assert_refused(response: ApiResponse, carrier: WebRtcCarrier, code: str) -> None:
+    assert (response.status_code, response.json["code"]) == (409, code)
+    assert _credential_requests(carrier) == []
+
+
+@pytest.mark.parametrize("arguments", [(), ("--tenant",)])
+def test_a_freeze_reaches_browsers(
+    app: Flask,
+    acme: Tenant,
+    webrtc_carrier: WebRtcCarrier,
+    number_id: str,
+    arguments: tuple[str, ...],
+) -> None:
+    tenant_arguments = [*arguments, acme.id] if arguments else []
+    try:
+        app.test_cli_runner().invoke(args=["dialling", "freeze", *tenant_arguments])
+        response = acme.post(URL, {"phone_number_id": number_id})
+    finally:
+        app.test_cli_runner().invoke(args=["dialling", "resume", *tenant_arguments])
+
+    _assert_refused(response, webrtc_carrier, "dialling-refused")
+    assert "(frozen)" in response.json["detail"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "ceiling"),
+    [({"countries": []}, None), ({}, {"countries": []}), ({}, {"countries": ["US"]})],
+)
+def test_a_tenant_that_may_dial_nothing_gets_no_credential(
+    acme: Tenant,
+    platform: Platform,
+    webrtc_carrier: WebRtcCarrier,
+    number_id: str,
+    policy: dict[str, Any],
+    ceiling: dict[str, Any] | None,
+) -> None:
+    acme.patch("/settings", {"dial_policy": policy})
+    platform.api.patch(acme.url("/settings"), {"limits": {"dialling": ceiling}})
+
+    response = acme.post(URL, {"phone_number_id": number_id})
+
+    _assert_refused(response, webrtc_carrier, "dialling-refused")
+    assert "(country)" in response.json["detail"]
+
+
+def test_a_suspended_tenant_gets_no_credential(
+    acme: Tenant, platform: Platform, webrtc_carrier: WebRtcCarrier, number_id: str
+) -> None:
+    platform.api.patch(acme.url(), {"status": "suspended"})
+
+    response = platform.api.post(acme.url(URL), {"phone_number_id": number_id})
+
+    _assert_refused(response, webrtc_carrier, "dialling-refused")
+
+
+def test_a_reached_spend_cap_gives_no_credential(
+    world: Factory, acme: Tenant, webrtc_carrier: WebRtcCarrier, number_id: str
+) -> None:
+    world.sql(acme, "UPDATE settings SET spend_cap = 0")
+
+    response = acme.post(URL, {"phone_number_id": number_id})
+
+    _assert_refused(response, webrtc_carrier, "spend-cap-reached")

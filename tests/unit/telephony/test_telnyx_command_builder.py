@@ -6,6 +6,7 @@ import pytest
 from telnyx.types.calls import ActionStartConversationRelayParams
 from telnyx.types.calls.google_transcription_language import GoogleTranscriptionLanguage
 
+from tests.support import permits
 from vca.kit import json
 from vca.telephony.providers.telnyx import client_state, command_builder, languages
 from vca.telephony.providers.telnyx.adapter import TelnyxAdapter
@@ -15,7 +16,6 @@ from vca.telephony.turn_settings import TurnSettings
 from vca.telephony.types import (
     Action,
     CallReply,
-    Forward,
     HangUp,
     Listen,
     Poll,
@@ -25,7 +25,6 @@ from vca.telephony.types import (
     Say,
     SendKeys,
     TakeVoicemail,
-    Transfer,
 )
 
 NUMBER = "+14155550123"
@@ -49,7 +48,7 @@ def split_commands(*actions: Action) -> tuple[list[str], list[str]]:
         ((Listen(),), ["gather"], []),
         ((Say("One."), HangUp()), ["speak"], ["hangup"]),
         ((Say("One."), Say("Two."), HangUp()), ["speak"], ["speak", "hangup"]),
-        ((Say("One."), Transfer(NUMBER)), ["speak"], ["stop_transcription", "transfer"]),
+        ((Say("One."), permits.transfer(NUMBER)), ["speak"], ["stop_transcription", "transfer"]),
         ((Say("One."), TakeVoicemail()), ["speak"], ["start_recording"]),
         (
             (Say("Taped."), Record(), Say("Hi."), Listen()),
@@ -77,8 +76,8 @@ def test_commands_after_speech_wait_for_its_end(
     ("last_action", "phase"),
     [
         (Listen(), "listening"),
-        (Transfer(NUMBER), "transfer"),
-        (Forward(NUMBER), "left"),
+        (permits.transfer(NUMBER), "transfer"),
+        (permits.forward(NUMBER), "left"),
         (TakeVoicemail(), "voicemail"),
         (Poll(), "more"),
         (HangUp(), "done"),
@@ -94,7 +93,9 @@ def test_the_last_action_determines_the_phase_of_the_leg(last_action: Action, ph
 def test_the_ring_time_of_a_target_is_within_telnyxs_limits(
     timeout_s: int, ring_time_s: int
 ) -> None:
-    *_, command = command_builder.build_plan(CallReply((Transfer(NUMBER, timeout_s),))).commands
+    *_, command = command_builder.build_plan(
+        CallReply((permits.transfer(NUMBER, timeout_s),))
+    ).commands
 
     assert command["timeout_secs"] == ring_time_s
 

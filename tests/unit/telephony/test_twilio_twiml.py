@@ -11,6 +11,7 @@ from twilio.twiml.voice_response import Connect, ConversationRelay
 from tests.contract.suites.telephony import CALLBACK, CALLER, NUMBER, STATE
 from tests.fakes.carriers.twilio import twiml
 from tests.fakes.carriers.twilio.connected_twilio import ACCOUNT_LOGIN
+from tests.support import permits
 from vca.telephony.providers.twilio.adapter import TwilioAdapter
 from vca.telephony.providers.twilio.settings import TwilioUrls
 from vca.telephony.providers.twilio.twiml import MAX_TEXT_CHARS, MAX_UPDATE_CHARS, render
@@ -19,7 +20,6 @@ from vca.telephony.types import (
     Action,
     CallReply,
     CarrierEvent,
-    Forward,
     HangUp,
     Listen,
     Poll,
@@ -27,7 +27,6 @@ from vca.telephony.types import (
     Relay,
     Say,
     TakeVoicemail,
-    Transfer,
 )
 
 ADAPTER = TwilioAdapter((ACCOUNT_LOGIN,), TwilioUrls(CALLBACK))
@@ -57,7 +56,7 @@ def test_barge_in_is_possible_on_all_speech_before_listening() -> None:
 
 
 def test_speech_before_other_actions_cannot_be_interrupted() -> None:
-    assert _render_and_parse(Say("Bye."), Transfer(CALLER)).verbs == ["Say", "Dial"]
+    assert _render_and_parse(Say("Bye."), permits.transfer(CALLER)).verbs == ["Say", "Dial"]
     assert _render_and_parse(Say("One."), Record(), Say("Two."), Listen()).verbs == [
         "Say",
         "Start",
@@ -73,7 +72,7 @@ def test_twilio_listens_for_at_least_one_second() -> None:
     ("action", "verb", "verb_parameter"),
     [
         (Listen(), "Gather", "gather"),
-        (Transfer(CALLER), "Dial", "dial"),
+        (permits.transfer(CALLER), "Dial", "dial"),
         (Poll(), "Redirect", "redirect"),
         (TakeVoicemail(), "Record", "record"),
     ],
@@ -103,7 +102,7 @@ def test_a_recording_has_both_channels_and_a_status_callback() -> None:
     assert callback_url.startswith(f"{CALLBACK}recording?state=")
 
 
-@pytest.mark.parametrize("action", [Transfer(CALLER), Forward(CALLER)])
+@pytest.mark.parametrize("action", [permits.transfer(CALLER), permits.forward(CALLER)])
 def test_the_dialled_party_sees_the_called_number(action: Action) -> None:
     event = CarrierEvent("speech", "CA", NUMBER, caller=None, own_number=NUMBER)  # type: ignore[arg-type]  # is not read
 
@@ -116,7 +115,7 @@ def test_the_dialled_party_sees_the_called_number(action: Action) -> None:
 def test_without_a_valid_own_number_there_is_no_caller_id(own_number: str) -> None:
     event = CarrierEvent("leg", "CA", "", caller=None, own_number=own_number)  # type: ignore[arg-type]  # is not read
 
-    response = ADAPTER.handle(event, CallReply((Forward(CALLER),)), callback_url=CALLBACK)
+    response = ADAPTER.handle(event, CallReply((permits.forward(CALLER),)), callback_url=CALLBACK)
 
     assert twiml.parse_twiml(response.body).find("Dial").get("callerId") is None
 

@@ -49,6 +49,11 @@ class ScopedField:
     scope: str
     needs_scope: Callable[[Any, Any], bool] = lambda old, new: True
 
+    def is_needed(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+        """Return whether a change from one document to the other needs the scope."""
+        values = _value_at(old, self.pointer), _value_at(new, self.pointer)
+        return values[0] != values[1] and self.needs_scope(*values)
+
 
 @dataclass(frozen=True)
 class Access:
@@ -153,8 +158,7 @@ def require_field_scopes(
     """
     missing: dict[str, list[FieldError]] = {}
     for field in fields:
-        values = _value_at(old, field.pointer), _value_at(new, field.pointer)
-        if field.scope in scopes or values[0] == values[1] or not field.needs_scope(*values):
+        if field.scope in scopes or not field.is_needed(old, new):
             continue
         detail = f"This change needs the scope {field.scope}."
         missing.setdefault(field.scope, []).append(FieldError(field.pointer, detail))

@@ -5,6 +5,7 @@ from uuid import UUID
 from vca.jobs import lanes, queue
 from vca.kit import clock
 from vca.tenancy.schema import TenantRef
+from vca.tenant.calls.carrier_webhooks import fallback
 from vca.tenant.calls.control import outbound_calls, reconciliation
 from vca.tenant.calls.control.outbound_calls import DIAL_JOB
 from vca.tenant.calls.core import retention
@@ -17,6 +18,7 @@ from vca.tenant.calls.core.retention import (
 )
 from vca.tenant.calls.core.watchdog import CHECK_JOB
 from vca.tenant.calls.turns import post_call_analysis
+from vca.tenant.settings.service import RENDER_FALLBACKS_JOB
 
 
 def _ref(tenant_id: str, call_id: str) -> CallRef:
@@ -57,3 +59,9 @@ def forget_simulated(*, tenant_id: str) -> None:
 def analyse(*, tenant_id: str, call_id: str, attempt: int = 1) -> None:
     """Analyse a finished call with a model."""
     post_call_analysis.analyse_call(_ref(tenant_id, call_id), attempt=attempt)
+
+
+@queue.task(RENDER_FALLBACKS_JOB)
+def render_fallbacks(*, tenant_id: str) -> None:
+    """Write the static fallback documents of the tenant's numbers again."""
+    fallback.update_fallback_documents(UUID(tenant_id))

@@ -1,5 +1,6 @@
 """Create WebRTC credentials, with which browsers call through a number's carrier."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -19,17 +20,27 @@ from vca.tenant.phone_numbers.service import NumberInactive
 from vca.tenant.telephony_accounts import adapter_lookup
 
 CREDENTIAL_TTL = timedelta(hours=1)
+_check_permission: Callable[[Session, str], None] | None = None
+
+
+def set_permission_check(check: Callable[[Session, str], None]) -> None:
+    """Set the function that raises DomainError if the tenant may not dial from a number now."""
+    global _check_permission
+    _check_permission = check
 
 
 def create_credential(tenant: TenantRef, *, phone_number_id: UUID) -> dict[str, Any]:
     """Create a credential at the number's carrier that is valid for an hour.
 
     Anyone who has it can place calls until it expires. It is not stored. Raise InvalidInput for a
-    number that is not the tenant's, NumberInactive, CarrierNotConfigured, CarrierLacksCapability
-    and TelephonyError.
+    number that is not the tenant's, NumberInactive, CarrierNotConfigured, CarrierLacksCapability,
+    TelephonyError, and what a call from that number would raise if no number may be dialled.
     """
     with tenant_session(tenant) as session:
         number, carrier = _require_webrtc_carrier(session, phone_number_id)
+        if _check_permission is None:
+            raise RuntimeError("no check of the permission to dial is set")
+        _check_permission(session, number.did_number)
     ttl_s = int(CREDENTIAL_TTL.total_seconds())
     try:
         credential = carrier.create_webrtc_credential(
@@ -62,6 +73,6 @@ def _require_webrtc_carrier(
     carrier = adapter_lookup.adapter_for_number(session, provider_assignment.current_ref(number))
     if carrier is None:
         raise CarrierNotConfigured
-    if not carrier.capabilities.webrtc:
+    if not carrier.supports_webrtc:
         raise CarrierLacksCapability("The number's carrier does not support WebRTC calls.")
     return number, carrier

@@ -4,21 +4,24 @@ Only ordinary telephone numbers in allowed countries pass. Fraud dials numbers t
 money with each minute. The deployment's `DIALLABLE_PREFIXES` count as ordinary numbers.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import phonenumbers
 from phonenumbers import PhoneNumber, PhoneNumberType
 
 from vca.kit import phone
+from vca.kit.errors import Conflict
 from vca.kit.number_ranges import ORDINARY_TYPES
-from vca.tenant.settings.models import Settings
+from vca.telephony.dial_permit import DialPermit
 
 DEFAULT_PER_MINUTE = 10
 DEFAULT_PER_DAY = 200
+HOME_COUNTRY_NEEDED = "home-country-needed"
 DenialCode = Literal[
     "frozen",
+    "suspended",
     "invalid_number",
     "emergency_number",
     "own_number",
@@ -33,14 +36,31 @@ DenialCode = Literal[
 _NO_COUNTRY = "001"
 
 
+class DiallingSettings(Protocol):
+    """The settings of a tenant that its dial policy consists of."""
+
+    @property
+    def home_country(self) -> str | None:
+        """The home country, if one is set."""
+
+    @property
+    def dial_policy(self) -> Mapping[str, Any]:
+        """The tenant's own policy, without defaults."""
+
+    @property
+    def limits(self) -> Mapping[str, Any]:
+        """The limits that the platform has set; `dialling` is the ceiling of the policy."""
+
+
 @dataclass(frozen=True)
 class DialPolicy:
-    """A tenant's dial policy.
+    """A tenant's dial policy, below the ceiling that the platform has set.
 
     `countries` is None if the tenant has set none and the dialling number, whose country would
     apply, is not known yet. `home_country` is the country whose freephone numbers may be dialled.
     `own_countries` take its place for a dialling number that belongs to no country.
     `home_country_needed`: there are none, so it is not known which countries it may dial.
+    `ceiling_countries` are the only countries that the platform allows, or None for all.
     """
 
     countries: tuple[str, ...] | None
@@ -49,6 +69,15 @@ class DialPolicy:
     per_day: int = DEFAULT_PER_DAY
     own_countries: tuple[str, ...] = ()
     home_country_needed: bool = False
+    ceiling_countries: tuple[str, ...] | None = None
+
+    @property
+    def allows_nothing(self) -> bool:
+        """Whether no country may be dialled."""
+        ceiling = self.ceiling_countries
+        if self.countries is None or ceiling is None:
+            return self.countries == () or ceiling == ()
+        return not set(self.countries).intersection(ceiling)
 
 
 @dataclass(frozen=True)
@@ -68,16 +97,30 @@ class DialDecision:
     reason: str
 
 
+class DiallingRefused(Conflict):
+    """The toll fraud policy denies the number. `reason` is the code of the rule."""
+
+    code = "dialling-refused"
+
+    def __init__(self, decision: DialDecision) -> None:
+        super().__init__(
+            f"This number may not be dialled: {decision.reason} ({decision.code}).",
+            code=HOME_COUNTRY_NEEDED if decision.code == "home_country_needed" else None,
+        )
+        self.reason: DenialCode | None = decision.code
+
+
 def effective_policy(
-    settings: Settings, *, from_number: str | None, own_countries: Collection[str] = ()
+    settings: DiallingSettings, *, from_number: str | None, own_countries: Collection[str] = ()
 ) -> DialPolicy:
     """Return the policy for legs from or through one of the tenant's numbers.
 
     A tenant without countries may dial its home country. Without a home country it may dial the
     country of `from_number`, which is None if the number is not known yet. A number that belongs to
-    no country may then dial `own_countries`, the countries of the tenant's other numbers.
+    no country may then dial `own_countries`, the countries of the tenant's other numbers. The
+    platform's ceiling applies to all of it: of two limits, the lower one.
     """
-    stored_policy = settings.dial_policy
+    stored_policy, ceiling = settings.dial_policy, settings.limits.get("dialling", {})
     number_country = country_of(from_number) if from_number else None
     home_country = settings.home_country or number_country
     countries = stored_policy.get("countries")
@@ -88,11 +131,16 @@ def effective_policy(
     return DialPolicy(
         None if countries is None else tuple(countries),
         home_country,
-        stored_policy.get("per_minute", DEFAULT_PER_MINUTE),
-        stored_policy.get("per_day", DEFAULT_PER_DAY),
+        _lower(stored_policy.get("per_minute", DEFAULT_PER_MINUTE), ceiling.get("per_minute")),
+        _lower(stored_policy.get("per_day", DEFAULT_PER_DAY), ceiling.get("per_day")),
         own_countries=() if home_country else tuple(sorted(own_countries)),
         home_country_needed=stored_policy.get("countries") is None and countries == [],
+        ceiling_countries=None if ceiling.get("countries") is None else tuple(ceiling["countries"]),
     )
+
+
+def _lower(number: int, ceiling: int | None) -> int:
+    return number if ceiling is None else min(number, ceiling)
 
 
 def country_of(number: str) -> str | None:
@@ -113,18 +161,67 @@ def country_of(number: str) -> str | None:
     return None if country == _NO_COUNTRY else country
 
 
+def permit(
+    number: str,
+    *,
+    policy: DialPolicy,
+    recent: RecentDials,
+    own_number: bool,
+    stopped: DialDecision | None,
+) -> DialPermit:
+    """Return the permission to dial `number` now; raise DiallingRefused. Arguments: `check_dial`.
+
+    Nothing else creates a permission, and adapters dial no number without one.
+    """
+    decision = check_dial(
+        number, policy=policy, recent=recent, own_number=own_number, stopped=stopped
+    )
+    if not decision.allowed:
+        raise DiallingRefused(decision)
+    return DialPermit(number)
+
+
+def check_stopped(*, frozen: bool, tenant_status: str) -> DialDecision | None:
+    """Return why the tenant may dial nothing at all, or None."""
+    if frozen:
+        return DialDecision(False, "frozen", "dialling is frozen")
+    if tenant_status != "active":
+        return DialDecision(False, "suspended", "the tenant is not active")
+    return None
+
+
+def check_any_dial(
+    *, policy: DialPolicy, recent: RecentDials, stopped: DialDecision | None
+) -> DialDecision:
+    """Return whether a tenant may dial now, whatever the number. Arguments: `check_dial`."""
+    if stopped is not None:
+        return stopped
+    if policy.allows_nothing and not policy.home_country_needed:
+        return DialDecision(False, "country", "no country is allowed")
+    return _check_frequency(policy, recent)
+
+
 def check_dial(
-    number: str, *, policy: DialPolicy, recent: RecentDials, own_number: bool, frozen: bool
+    number: str,
+    *,
+    policy: DialPolicy,
+    recent: RecentDials,
+    own_number: bool,
+    stopped: DialDecision | None = None,
 ) -> DialDecision:
     """Return whether a tenant may dial `number` now.
 
-    `own_number`: the number is one of the tenant's, so that the call would come back in. `frozen`:
-    outbound dialling is stopped.
+    `own_number`: the number is one of the tenant's, so that the call would come back in. `stopped`:
+    why the tenant may dial nothing at all, from `check_stopped`.
     """
-    if frozen:
-        return DialDecision(False, "frozen", "dialling is frozen")
+    if stopped is not None:
+        return stopped
     for code, reason in _denials(number, policy, own_number):
         return DialDecision(False, code, reason)
+    return _check_frequency(policy, recent)
+
+
+def _check_frequency(policy: DialPolicy, recent: RecentDials) -> DialDecision:
     if recent.last_minute >= policy.per_minute:
         return DialDecision(
             False, "per_minute", f"the limit of {policy.per_minute} legs per minute is reached"
@@ -133,7 +230,7 @@ def check_dial(
         return DialDecision(
             False, "per_day", f"the limit of {policy.per_day} legs in 24 hours is reached"
         )
-    return DialDecision(True, None, "the number is in an allowed country")
+    return DialDecision(True, None, "the number may be dialled")
 
 
 def _denials(number: str, policy: DialPolicy, own_number: bool) -> Iterator[tuple[DenialCode, str]]:
@@ -161,6 +258,10 @@ def _denials(number: str, policy: DialPolicy, own_number: bool) -> Iterator[tupl
         )
     elif countries is not None and not _is_in_countries(parsed, added_country, countries):
         yield "country", f"the country is not allowed (allowed: {', '.join(countries) or 'none'})"
+    ceiling = policy.ceiling_countries
+    if ceiling is not None and not _is_in_countries(parsed, added_country, ceiling):
+        allowed = ", ".join(ceiling) or "none"
+        yield "country", f"the platform does not allow the country (allowed: {allowed})"
 
 
 def _parse_dialled(number: str) -> PhoneNumber | None:

@@ -1,9 +1,13 @@
 """How much a tenant may use, as set by its plan or by the platform."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from vca.registry.caps import CAPS
+
+# The entries of `limits.dialling`; None means no ceiling.
+DIALLING_LIMITS = ("countries", "per_minute", "per_day")
 
 _simulated_tokens_per_day = 200_000
 
@@ -22,6 +26,8 @@ class Limits:
     numbers: int
     tokens_per_day: int | None
     simulated_tokens_per_day: int
+    dialling: Mapping[str, Any] = field(default_factory=lambda: dict.fromkeys(DIALLING_LIMITS))
+    """The ceiling of the tenant's dial policy: `countries`, `per_minute` and `per_day`."""
 
 
 def simulated_tokens(overrides: Mapping[str, int]) -> int:
@@ -29,11 +35,12 @@ def simulated_tokens(overrides: Mapping[str, int]) -> int:
     return overrides.get("simulated_tokens_per_day", _simulated_tokens_per_day)
 
 
-def effective_limits(plan_limits: Mapping[str, int], overrides: Mapping[str, int]) -> Limits:
+def effective_limits(plan_limits: Mapping[str, int], overrides: Mapping[str, Any]) -> Limits:
     """Return a tenant's limits; a value that the platform has set overrides the plan's."""
     return Limits(
         overrides.get("concurrent_calls", plan_limits["concurrent_calls"]),
         overrides.get("numbers", CAPS["numbers"].maximum),
         overrides.get("tokens_per_day"),
         simulated_tokens(overrides),
+        {name: overrides.get("dialling", {}).get(name) for name in DIALLING_LIMITS},
     )

@@ -8,7 +8,7 @@ from flask import g
 from vca.kit.web import Blueprint, access
 from vca.kit.web.access import PlatformKeyNeeded
 from vca.kit.web.context import request_session
-from vca.tenant.settings import destinations, service
+from vca.tenant.settings import destinations, service, widening
 from vca.tenant.settings.schemas import SettingsSchema
 
 blp = Blueprint(
@@ -34,13 +34,20 @@ def change_settings(body: dict[str, Any], tenant_id: UUID) -> Any:
     """Update settings
 
     Omitted fields keep their value, also inside of a document. An entry that is set to null is
-    reset to its default. Changing `limits` requires a platform key. Messages are content: setting
-    another `notification_email` requires the scope `content`; removing it does not.
+    reset to its default. Changing `limits` requires a platform key. Changes that allow more numbers
+    or countries to be dialled, or that raise or remove `spend_cap`, require the scope `admin`.
+    Messages are content: setting another `notification_email` requires the scope `content`;
+    removing it does not.
     """
     if "limits" in body and not g.caller.is_platform:
         raise PlatformKeyNeeded("Changing limits requires a platform key.")
     session = request_session()
-    destinations_before = destinations.read_destinations(service.get(session, for_update=True))
+    before = service.get(session, for_update=True)
+    destinations_before = destinations.read_destinations(before)
+    dialling_before = widening.read_dialling(session, before)
     settings = service.change(session, **body)
-    destinations.require_scope(destinations_before, settings, scopes=g.caller.scopes)
+    scopes = g.caller.scopes
+    destinations.require_scope(destinations_before, settings, scopes=scopes)
+    dialling_after = widening.read_dialling(session, settings)
+    widening.require_scope(session, settings, dialling_before, dialling_after, scopes=scopes)
     return service.settings_to_dict(session, settings)

@@ -93,20 +93,28 @@ class RetentionSchema(Schema):
     )
 
 
-class DialPolicySchema(Schema):
-    """The numbers that the tenant's calls, transfers and forwards may dial."""
-
-    countries = fields.List(
+def _countries_field(description: str, example: list[str]) -> "fields.List[Any]":
+    return fields.List(
         _country_field(),
         allow_none=True,
         validate=validate.Length(max=len(phonenumbers.SUPPORTED_REGIONS)),
-        metadata={
-            "description": "Countries that may be dialled. null selects the home country or, "
-            "without one, the country of the dialling number. A number that belongs to no country, "
-            "such as a freephone number of +1, then dials the countries of the tenant's other "
-            "numbers. An empty list allows none.",
-            "example": ["US", "GB"],
-        },
+        metadata={"description": description, "example": example},
+    )
+
+
+class DialPolicySchema(Schema):
+    """The numbers that the tenant's calls, transfers and forwards may dial.
+
+    `limits.dialling` is a ceiling: of both, the narrower value applies. Changes that allow more
+    need the scope `admin`.
+    """
+
+    countries = _countries_field(
+        "Countries that may be dialled. null selects the home country or, "
+        "without one, the country of the dialling number. A number that belongs to no country, "
+        "such as a freephone number of +1, then dials the countries of the tenant's other "
+        "numbers. An empty list allows none.",
+        ["US", "GB"],
     )
     per_minute = integer(
         1,
@@ -126,6 +134,33 @@ class DialPolicySchema(Schema):
             "description": "Maximum of outbound legs in 24 hours. null selects the default of "
             f"{dialling.DEFAULT_PER_DAY}.",
             "example": dialling.DEFAULT_PER_DAY,
+        },
+    )
+
+
+class DiallingLimitsSchema(Schema):
+    """The most that the tenant's `dial_policy` can allow, whatever the tenant sets."""
+
+    countries = _countries_field(
+        "The only countries that may be dialled. null means all. An empty list allows none.",
+        ["US", "CA"],
+    )
+    per_minute = integer(
+        1,
+        1_000,
+        allow_none=True,
+        metadata={
+            "description": "The most outbound legs per minute. null means no ceiling.",
+            "example": 60,
+        },
+    )
+    per_day = integer(
+        1,
+        100_000,
+        allow_none=True,
+        metadata={
+            "description": "The most outbound legs in 24 hours. null means no ceiling.",
+            "example": 1_000,
         },
     )
 
@@ -171,6 +206,11 @@ class LimitsSchema(Schema):
             "default.",
             "example": 200_000,
         },
+    )
+    dialling = fields.Nested(
+        DiallingLimitsSchema,
+        allow_none=True,
+        metadata={"description": "Ceiling of `dial_policy`. null removes it."},
     )
 
 
@@ -248,7 +288,8 @@ class SettingsSchema(Schema):
         metadata={
             "description": "The most that the tenant may spend in a month (UTC), in the minor "
             "unit of its plan's currency. Calls that would begin at or above the cap are not "
-            "answered, as with any other limit; live calls continue. null means no cap.",
+            "answered, as with any other limit; live calls continue. null means no cap. "
+            "Raising or removing the cap needs the scope `admin`.",
             "example": 20_000,
         },
     )

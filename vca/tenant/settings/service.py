@@ -12,7 +12,12 @@ from vca.kit.errors import Conflict, InvalidInput
 from vca.registry.number_registry import service as dids
 from vca.registry.tenants import tenant_status
 from vca.tenant.settings import dialling, hours, limits, phrases
-from vca.tenant.settings.dialling import DialDecision, DialPolicy, RecentDials
+from vca.tenant.settings.dialling import (
+    DialDecision,
+    DiallingSettings,
+    DialPolicy,
+    RecentDials,
+)
 from vca.tenant.settings.limits import Limits
 from vca.tenant.settings.models import Settings
 from vca.tenant.settings.phrases import DEFAULT_SENTENCES
@@ -28,6 +33,8 @@ PURGE_TRANSCRIPTS_JOB = "calls.forget"
 PURGE_PAYLOADS_JOB = "calls.forget_payloads"
 PURGE_SIMULATIONS_JOB = "calls.forget_simulated"
 PURGE_EVENTS_JOB = "webhooks.forget"
+# Job that asks again for the permission to forward callers while VCA is away.
+RENDER_FALLBACKS_JOB = "calls.render_fallbacks"
 MAX_VARIABLES = 50
 # JSON documents in which each entry has its own default. They store only other values.
 _MERGED_FIELDS = ("sentences", "retention_days", "dial_policy", "variables", "limits")
@@ -37,7 +44,7 @@ _list_number_samples: Callable[[Session], Collection[str]] | None = None
 class HomeCountryNeeded(Conflict):
     """It is not known which countries one of the tenant's numbers may dial."""
 
-    code = "home-country-needed"
+    code = dialling.HOME_COUNTRY_NEEDED
 
     def __init__(self) -> None:
         super().__init__(
@@ -75,7 +82,14 @@ def change(session: Session, **changes: Any) -> Settings:
     settings.updated_at = session.scalar(select(func.now())) or settings.updated_at
     session.flush()
     _reschedule_retention(session, changes.get("retention_days", {}))
+    if changes.keys() & {"home_country", "dial_policy", "limits"}:
+        render_fallbacks(session)
     return settings
+
+
+def render_fallbacks(session: Session) -> None:
+    """Schedule the job that writes the static fallback documents of the tenant's numbers again."""
+    queue.enqueue(session, RENDER_FALLBACKS_JOB, lock=RENDER_FALLBACKS_JOB)
 
 
 def _reschedule_retention(session: Session, retention_changes: Mapping[str, Any]) -> None:
@@ -106,9 +120,16 @@ def _merged_value(name: str, stored: Any, new: Any) -> Any:
         return phrases.merge(stored, new)
     if name == "sentences":  # a default that a client sends back is no text of the tenant's
         new = {key: None if text == DEFAULT_SENTENCES[key] else text for key, text in new.items()}
+    if name == "limits" and new.get("dialling") is not None:
+        new = {**new, "dialling": _merge(stored.get("dialling", {}), new["dialling"]) or None}
     if name in _MERGED_FIELDS:
-        return {key: value for key, value in {**stored, **new}.items() if value is not None}
+        return _merge(stored, new)
     return new
+
+
+def _merge(stored: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a document with changed entries; one that is None is removed."""
+    return {key: value for key, value in {**stored, **new}.items() if value is not None}
 
 
 def settings_to_dict(session: Session, settings: Settings) -> dict[str, Any]:
@@ -137,7 +158,7 @@ def effective_limits(session: Session, settings: Settings) -> Limits:
 
 
 def dial_policies(
-    session: Session, settings: Settings, *, from_numbers: Collection[str]
+    session: Session, settings: DiallingSettings, *, from_numbers: Collection[str]
 ) -> set[DialPolicy]:
     """Return the different policies for legs from or through these numbers of the tenant.
 
@@ -147,13 +168,18 @@ def dial_policies(
     policies = {dialling.effective_policy(settings, from_number=sender) for sender in senders}
     if not from_numbers or all(policy.home_country for policy in policies):
         return policies
-    if _list_number_samples is None:
-        raise RuntimeError("no lister of numbers is set")
-    own_countries = set(filter(None, map(dialling.country_of, _list_number_samples(session))))
+    own_countries = set(filter(None, map(dialling.country_of, list_dialling_numbers(session))))
     return {
         dialling.effective_policy(settings, from_number=sender, own_countries=own_countries)
         for sender in senders
     }
+
+
+def list_dialling_numbers(session: Session) -> Collection[str]:
+    """Return at least one of the tenant's numbers of each country; they would dial."""
+    if _list_number_samples is None:
+        raise RuntimeError("no lister of numbers is set")
+    return _list_number_samples(session)
 
 
 def check_target_number(
@@ -169,9 +195,7 @@ def check_target_number(
     is_own = dids.owned_by_tenant(session, number=number)
     policies = dial_policies(session, get(session), from_numbers=from_numbers)
     decisions = [
-        dialling.check_dial(
-            number, policy=policy, recent=RecentDials(), own_number=is_own, frozen=False
-        )
+        dialling.check_dial(number, policy=policy, recent=RecentDials(), own_number=is_own)
         for policy in sorted(policies, key=repr)
     ]
     if any(decision.code == "home_country_needed" for decision in decisions):

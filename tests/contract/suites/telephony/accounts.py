@@ -19,6 +19,7 @@ from tests.contract.suites.telephony.values import (
     new_call_id,
     outbound_call,
 )
+from tests.support import permits
 from vca.telephony.adapter import (
     TelephonyAdapter,
     TelephonyError,
@@ -30,7 +31,6 @@ from vca.telephony.types import (
     Capabilities,
     Listen,
     Say,
-    Transfer,
 )
 
 
@@ -176,12 +176,12 @@ class AccountTests(ContractBase):
                 adapter.hang_up(call)
             case "direct":
                 adapter.update_live_call(
-                    call, CallReply((Transfer(CALLER),), STATE), callback_url=CALLBACK
+                    call, CallReply((permits.transfer(CALLER),), STATE), callback_url=CALLBACK
                 )
             case "place_call":
                 adapter.place_call(outbound_call())
             case "find_call":
-                adapter.find_call(outbound_call())
+                adapter.find_call(permits.query_for(outbound_call()))
             case "look_up":
                 adapter.find_call_status(call)
             case "recording":

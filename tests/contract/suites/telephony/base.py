@@ -33,6 +33,7 @@ from vca.telephony.types import (
     CarrierResponse,
     Listen,
     Say,
+    WebRtcCredential,
 )
 
 
@@ -59,6 +60,14 @@ class ContractBase:
     @pytest.fixture
     def other_account_adapter(self) -> TelephonyAdapter:
         """Return an adapter of another account with the same carrier."""
+        raise NotImplementedError
+
+    def browser_adapter(self) -> TelephonyAdapter | None:
+        """Return an adapter of an account that browsers can use, or None if no account can."""
+        raise NotImplementedError
+
+    def bound_number(self, credential: WebRtcCredential) -> str:
+        """Return the number to which the carrier itself binds a browser's credential."""
         raise NotImplementedError
 
     def deployment_settings(self) -> Settings:

@@ -16,6 +16,7 @@ from tests.contract.suites.telephony.values import (
     few_examples,
     new_call_id,
 )
+from tests.support import permits
 from vca.telephony.adapter import (
     InvalidCarrierSignature,
     TelephonyAdapter,
@@ -24,7 +25,6 @@ from vca.telephony.types import (
     Action,
     CallReply,
     CarrierRequest,
-    Forward,
     HangUp,
     Listen,
     Poll,
@@ -34,7 +34,6 @@ from vca.telephony.types import (
     Say,
     SendKeys,
     TakeVoicemail,
-    Transfer,
 )
 
 
@@ -49,13 +48,13 @@ class ResponseTests(ContractBase):
             (),
             (Say("Hello."), Listen(7)),
             (Say("One."), Say("Two."), HangUp()),
-            (Say("I connect you."), Forward(CALLER)),
-            (Forward(CALLER),),
+            (Say("I connect you."), permits.forward(CALLER)),
+            (permits.forward(CALLER),),
             (Reject(),),
             (Reject("busy"),),
             (HangUp(),),
             (Say("Grüß Gott.", "de-AT", "a-voice"), Listen(3, "de-AT")),
-            (Say("I connect you."), Transfer(CALLER, 17)),
+            (Say("I connect you."), permits.transfer(CALLER, 17)),
             (Say("This call is recorded."), Record(), Say("Hello."), Listen()),
             (Say("Leave a message."), TakeVoicemail(45)),
             (SendKeys("12#"), Listen()),
@@ -73,7 +72,7 @@ class ResponseTests(ContractBase):
             comparable(action) for action in actions
         ]
 
-    @pytest.mark.parametrize("last", [Listen(), Transfer(CALLER), TakeVoicemail(), Poll()])
+    @pytest.mark.parametrize("last", [Listen(), permits.transfer(CALLER), TakeVoicemail(), Poll()])
     def test_the_state_token_is_returned_with_the_next_request(
         self, adapter: TelephonyAdapter, last: Action
     ) -> None:

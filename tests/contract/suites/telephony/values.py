@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 from hypothesis import HealthCheck, settings
 
+from vca.telephony.dial_permit import DialPermit
 from vca.telephony.types import (
     Action,
     CallMetadata,
@@ -143,7 +144,7 @@ def outbound_call(**overrides: Any) -> OutboundCall:
     """Return acme's request to place an outbound call, with an unused reference."""
     fields = {
         "reference": uuid4().hex,
-        "number": CALLER,
+        "permit": DialPermit(overrides.pop("number", CALLER)),
         "from_number": NUMBER,
         "callback_url": CALLBACK,
         "state": STATE,
@@ -172,9 +173,9 @@ def comparable(action: Action) -> tuple[object, ...]:
         case Listen():
             return Listen, action.silence_s
         case Forward():
-            return Forward, action.number
+            return Forward, action.permit.number
         case Transfer():
-            return Transfer, action.number, action.timeout_s
+            return Transfer, action.permit.number, action.timeout_s
         case TakeVoicemail():
             return TakeVoicemail, action.longest_s
         case SendKeys():

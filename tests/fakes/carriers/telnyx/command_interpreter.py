@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tests.support import permits
 from vca.telephony.providers.telnyx import client_state
 from vca.telephony.providers.telnyx.client_state import LegState
 from vca.telephony.turn_settings import TurnSettings
 from vca.telephony.types import (
     Action,
-    Forward,
     HangUp,
     Listen,
     Poll,
@@ -18,7 +18,6 @@ from vca.telephony.types import (
     Say,
     SendKeys,
     TakeVoicemail,
-    Transfer,
 )
 
 # The API's names of commands whose names differ in the SDK.
@@ -67,9 +66,9 @@ def _interpret_command(fields: Mapping[str, Any], phase: str) -> tuple[Action, .
         case "gather":
             return (Listen(fields["initial_timeout_millis"] // 1000),)
         case "transfer" if phase == "transfer":
-            return (Transfer(fields["to"], fields["timeout_secs"]),)
+            return (permits.transfer(fields["to"], fields["timeout_secs"]),)
         case "transfer":
-            return (Forward(fields["to"]),)
+            return (permits.forward(fields["to"]),)
         case "start_recording" if fields.get("play_beep"):
             return (TakeVoicemail(fields["max_length"]),)
         case "start_recording":

@@ -27,7 +27,18 @@ class TelnyxAccount:
     numbers: dict[str, dict[str, Any]] = field(default_factory=dict)
     applications: dict[str, dict[str, Any]] = field(default_factory=dict)
     credentials: dict[str, dict[str, Any]] = field(default_factory=dict)
+    credential_connections: dict[str, dict[str, Any]] = field(default_factory=dict)
     switch: Switch = field(default_factory=Switch)
+
+    def add_credential_connection(
+        self, connection_id: str, *, events_url: str, parks_calls: bool = True
+    ) -> None:
+        """Add a connection for browsers."""
+        self.credential_connections[connection_id] = {
+            "id": connection_id,
+            "webhook_event_url": events_url,
+            "outbound": {"call_parking_enabled": parks_calls},
+        }
 
     def add_number(self, number: str, *tags: str, connection_id: str = "") -> None:
         """Add a number to the account, as if it had been bought."""
@@ -148,6 +159,10 @@ class TelnyxApi:
             raise TelnyxError(404, "10005", "Resource not found")
         return {"type": "object"}, {"data": {"id": recording}}
 
+    def get_credential_connection(self, request: TelnyxRequest, connection: str) -> Response:
+        fields = _get_by_id(self.account.credential_connections, connection)
+        return schemas.single({"type": "object"}), {"data": fields}
+
     def create_credential(self, request: TelnyxRequest) -> Response:
         new_credential = {
             "id": str(uuid4()),
@@ -192,6 +207,7 @@ OPERATIONS: tuple[tuple[str, str, Operation, dict[str, Any] | None], ...] = (
     ),
     ("GET", "/recordings", TelnyxApi.list_recordings, None),
     ("DELETE", "/recordings/{recording_id}", TelnyxApi.delete_recording, None),
+    ("GET", "/credential_connections/{id}", TelnyxApi.get_credential_connection, None),
     ("POST", "/telephony_credentials", TelnyxApi.create_credential, schemas.CREDENTIAL_REQUEST),
     ("POST", "/telephony_credentials/{id}/token", TelnyxApi.create_token, None),
 )

@@ -140,7 +140,9 @@ NUMBER_UPDATE = closed_object(
     "tags", tags={"type": "array", "items": TEXT}, connection_id={"type": "string"}
 )
 APPLICATION_REQUEST = closed_object("application_name webhook_event_url", **APPLICATION)
-CREDENTIAL_REQUEST = closed_object("connection_id", connection_id=TEXT, name=TEXT, expires_at=TEXT)
+CREDENTIAL_REQUEST = closed_object(
+    "connection_id", connection_id=TEXT, name=TEXT, tag=TEXT, expires_at=TEXT
+)
 
 OK = closed_object("data", data=closed_object("result", result={"const": "ok"}))
 CALL = closed_object(

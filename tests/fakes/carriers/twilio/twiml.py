@@ -7,10 +7,10 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from tests.contract.suites.telephony import RenderedReply
+from tests.support import permits
 from vca.telephony.turn_settings import SpokenLanguage, TurnSettings
 from vca.telephony.types import (
     Action,
-    Forward,
     HangUp,
     Listen,
     Poll,
@@ -20,7 +20,6 @@ from vca.telephony.types import (
     Say,
     SendKeys,
     TakeVoicemail,
-    Transfer,
 )
 
 MAX_BYTES = 64_000
@@ -131,9 +130,9 @@ def _interpret_verbs(verbs: list[Element]) -> Iterator[Action]:
             case "Connect":
                 yield _interpret_relay(verb[0])
             case "Dial" if verb.get("action"):
-                yield Transfer(verb.text or "", int(verb.get("timeout") or 30))
+                yield permits.transfer(verb.text or "", int(verb.get("timeout") or 30))
             case "Dial":
-                yield Forward(verb.text or "")
+                yield permits.forward(verb.text or "")
             case "Record":
                 yield TakeVoicemail(int(verb.get("maxLength") or 3_600))
             case "Start":

@@ -28,6 +28,9 @@ ALLOWED_WHILE_SUSPENDED = {
 # What a platform key may do with a deleted tenant.
 ALLOWED_ON_DELETED_TENANT = {f"GET {TENANT_PATH}", f"PATCH {TENANT_PATH}"}
 
+# Operations that open a way to dial.
+DIALLING_PATHS = ("/calls", "/webrtc/credentials")
+
 
 def test_platform_operations_reject_the_keys_of_tenants(
     all_operations: list[Operation],
@@ -152,7 +155,9 @@ def test_a_platform_key_can_write_to_a_suspended_tenant(
                 platform.api, operation, populated_acme, unknown_ids(populated_acme)
             )
 
-            if not operation.path.endswith("/simulations"):  # 409: no agent answers
+            if operation.path.endswith(DIALLING_PATHS):
+                assert response.json["code"] == "dialling-refused", operation.name
+            elif not operation.path.endswith("/simulations"):  # 409: no agent answers
                 assert response.status_code in (200, 201, 202, 404), (
                     f"{operation.name}: {response.text}"
                 )

@@ -14,9 +14,10 @@ from tests.fakes.carriers.telnyx.carrier_client import (
 from tests.fakes.hostile_model import transfer
 from tests.integration.calls.conftest import CallRecord
 from tests.integration.calls.telnyx.conftest import ScriptModel
+from tests.support import permits
 from tests.support.factories import Factory, Tenant, fresh_number
 from vca.telephony import providers
-from vca.telephony.types import CallReply, Transfer
+from vca.telephony.types import CallReply
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.control import outbound_calls
 from vca.tenant.calls.core.call_types import CallRef
@@ -226,7 +227,7 @@ def test_an_outbound_call_is_transferred_with_the_tenants_number(
 
     carrier = providers.current_carriers().adapter("telnyx")
     assert carrier is not None
-    reply = CallReply((Transfer(sales_number),), "token")
+    reply = CallReply((permits.transfer(sales_number),), "token")
     carrier.update_live_call(outbound_leg.id, reply, callback_url=f"{BASE_URL}/telephony/telnyx/")
 
     assert outbound_leg.target is not None

@@ -8,14 +8,16 @@ from tests.fakes.carriers.telnyx.calls import CONNECTION_ID, Leg
 from tests.fakes.carriers.telnyx.carrier_client import command_names
 from tests.fakes.carriers.telnyx.server import TelnyxServer
 from tests.integration.telephony.telnyx_api.conftest import REPLY, SIGNER, handle_event
+from tests.support import permits
 from vca.telephony.adapter import TelephonyError
 from vca.telephony.providers.telnyx.adapter import TelnyxAdapter
 from vca.telephony.providers.telnyx.client_state import LegState
-from vca.telephony.types import Action, CallReply, HangUp, Listen, Reject, Say, SendKeys, Transfer
+from vca.telephony.types import Action, CallReply, HangUp, Listen, Reject, Say, SendKeys
 
 
 @pytest.mark.parametrize(
-    "actions", [(Say("Hello."), Listen()), (Transfer(CALLER),), (HangUp(),), (SendKeys("1"),)]
+    "actions",
+    [(Say("Hello."), Listen()), (permits.transfer(CALLER),), (HangUp(),), (SendKeys("1"),)],
 )
 def test_a_reply_to_an_ended_call_succeeds(
     telnyx: TelnyxServer, adapter: TelnyxAdapter, leg: Leg, actions: tuple[Action, ...]
@@ -45,7 +47,7 @@ def test_updating_an_ended_call_is_a_permanent_error(
         ((Reject("busy"),), "reject"),
         ((HangUp(),), "hangup"),
         ((Say("Hello."), HangUp()), "answer"),
-        ((Transfer(CALLER),), "answer"),
+        ((permits.transfer(CALLER),), "answer"),
     ],
 )
 def test_an_inbound_call_is_answered_rejected_or_hung_up_first(

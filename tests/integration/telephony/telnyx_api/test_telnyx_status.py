@@ -1,22 +1,14 @@
-"""Tests of the status look-up of calls, and of WebRTC credentials."""
-
-from datetime import timedelta
+"""Tests of the status look-up of calls."""
 
 import pytest
 
 from tests.contract.suites.telephony import outbound_call
-from tests.fakes.carriers.telnyx import accounts
-from tests.fakes.carriers.telnyx.accounts import NUMBER, create_adapter
 from tests.fakes.carriers.telnyx.calls import Leg
-from tests.fakes.carriers.telnyx.server import API_KEY, TelnyxServer
+from tests.fakes.carriers.telnyx.server import TelnyxServer
 from tests.integration.telephony.telnyx_api.conftest import SIGNER
-from vca.kit import clock
-from vca.telephony.adapter import TelephonyError
+from tests.support import permits
 from vca.telephony.providers.telnyx.adapter import TelnyxAdapter
 from vca.telephony.providers.telnyx.client_state import LegState
-from vca.telephony.types import Account
-
-# --- Status look-up ---
 
 
 @pytest.mark.parametrize(
@@ -80,45 +72,4 @@ def test_an_ended_outbound_call_is_found_in_the_event_log(
     leg.client_state = LegState("listening", "token", call).encode()
     telnyx.account.switch.end_leg(leg)
 
-    assert adapter.find_call(request) == call
-
-
-# --- WebRTC ---
-
-
-def test_a_webrtc_credential_is_new_and_expires(telnyx: TelnyxServer) -> None:
-    adapter = create_adapter(telnyx, SIGNER, telnyx_credential_connection_id="777")
-
-    credential = adapter.create_webrtc_credential(NUMBER, identity="jane", ttl_s=600)
-
-    [created] = telnyx.account.credentials.values()
-    assert credential.token == f"ey.token-of.{created['id']}"
-    assert credential.identity == created["sip_username"]
-    assert (created["connection_id"], created["name"]) == ("777", "jane")
-    assert created["expires_at"] == credential.expires_at.isoformat()
-    assert timedelta() < credential.expires_at - clock.now() <= timedelta(seconds=600)
-
-
-def test_without_a_credential_connection_webrtc_is_a_permanent_error(
-    adapter: TelnyxAdapter,
-) -> None:
-    with pytest.raises(TelephonyError) as raised:
-        adapter.create_webrtc_credential(NUMBER, identity="jane", ttl_s=600)
-
-    assert (raised.value.permanent, raised.value.code) == (True, "not-set-up")
-
-
-def test_a_tenant_account_uses_its_own_credential_connection(telnyx: TelnyxServer) -> None:
-    fields = {"api_key": API_KEY, "public_key": SIGNER.public_key, "connection_id": "1"}
-    settings = accounts.telnyx_settings(telnyx, SIGNER)
-    adapter = TelnyxAdapter.from_account(
-        settings, Account({**fields, "credential_connection_id": "888"})
-    )
-    adapter_without_connection = TelnyxAdapter.from_account(settings, Account(fields))
-
-    adapter.create_webrtc_credential(NUMBER, identity="jane", ttl_s=600)
-
-    [created] = telnyx.account.credentials.values()
-    assert created["connection_id"] == "888"
-    with pytest.raises(TelephonyError, match="no credential connection"):
-        adapter_without_connection.create_webrtc_credential(NUMBER, identity="jane", ttl_s=600)
+    assert adapter.find_call(permits.query_for(request)) == call

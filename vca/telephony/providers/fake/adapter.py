@@ -59,6 +59,7 @@ from vca.telephony.types import (
     Listen,
     NumberSetting,
     OutboundCall,
+    PlacedCallQuery,
     Poll,
     Record,
     Recording,
@@ -91,7 +92,7 @@ _KINDS_BY_ACTION: Mapping[str, CarrierEventKind] = {
     **{
         kind: kind
         for kind in get_args(CarrierEventKind)
-        if kind not in ("call", "progress", "relayed")
+        if kind not in ("call", "due", "progress", "relayed")
     },
 }
 _ACCOUNT_ID = re.compile(r"[!-~]{1,64}", re.ASCII)
@@ -252,7 +253,7 @@ class FakeTelephonyAdapter(TelephonyAdapter):
     @override
     def place_call(self, call: OutboundCall) -> str:
         self._record_operation(
-            "place_call", reference=call.reference, number=call.number, state=call.state
+            "place_call", reference=call.reference, number=call.permit.number, state=call.state
         )
         provider_call_id = f"{_PLACED_PREFIX}{call.reference}"
         self.placed_calls[call.reference] = provider_call_id
@@ -262,9 +263,9 @@ class FakeTelephonyAdapter(TelephonyAdapter):
         return provider_call_id
 
     @override
-    def find_call(self, call: OutboundCall) -> str | None:
-        self._record_operation("find_call", reference=call.reference)
-        return self.placed_calls.get(call.reference)
+    def find_call(self, query: PlacedCallQuery) -> str | None:
+        self._record_operation("find_call", reference=query.reference)
+        return self.placed_calls.get(query.reference)
 
     @override
     def find_call_status(self, provider_call_id: str) -> CallStatus | None:
@@ -358,5 +359,7 @@ def _render_action(action: Action) -> dict[str, Any]:
     fields = {"type": _ACTION_TYPES[type(action)], **vars(action)}
     if isinstance(action, Say):
         fields["text"] = sanitize(action.text, max_length=_MAX_TEXT_CHARS)
+    if isinstance(action, Forward | Transfer):
+        fields["number"] = fields.pop("permit").number
     fields.pop("turn", None)  # a text telephone has nothing to apply it to
     return fields

@@ -3,7 +3,7 @@
 import base64
 import re
 from collections.abc import Sequence
-from datetime import timedelta
+from dataclasses import replace
 from threading import Lock
 from typing import ClassVar, Self
 from uuid import UUID
@@ -30,6 +30,7 @@ from vca.telephony.providers.telnyx import (
     numbers,
     recordings,
     signature,
+    webrtc,
 )
 from vca.telephony.providers.telnyx.api import ApiClient
 from vca.telephony.providers.telnyx.application import ApplicationSettings, ApplicationSetup
@@ -47,6 +48,7 @@ from vca.telephony.types import (
     CarrierResponse,
     NumberSetting,
     OutboundCall,
+    PlacedCallQuery,
     Recording,
     WebRtcCredential,
     WebSocketFormat,
@@ -64,7 +66,6 @@ class TelnyxAdapter(TelephonyAdapter):
     name: ClassVar[str] = "telnyx"
     capabilities: ClassVar[Capabilities] = Capabilities(
         relay=True,
-        webrtc=True,
         languages=languages.TABLE,
         turn=frozenset({"interruptible", "greeting_interruptible"}),
     )
@@ -103,8 +104,16 @@ class TelnyxAdapter(TelephonyAdapter):
         connection_ids: Sequence[str] = (),
         credential_connection_id: str = "",
         application_settings: ApplicationSettings | None = None,
+        secret: str = "",
+        parks_calls: bool = False,
     ) -> None:
-        """Use the first key and the first connection id. Signatures of the others stay valid."""
+        """Use the first key and the first connection id. Signatures of the others stay valid.
+
+        `secret` signs what the carrier keeps for us between two commands. `parks_calls`: the
+        credential connection parks outbound calls, so that browsers may use it.
+        """
+        self._secret = secret
+        self._parks_calls = parks_calls
         self._api_client = api_client
         self._public_keys = tuple(base64.b64decode(key) for key in public_keys)
         self._connection_ids = frozenset(filter(None, connection_ids))
@@ -124,13 +133,15 @@ class TelnyxAdapter(TelephonyAdapter):
             connection_ids=[settings.telnyx_connection_id],
             credential_connection_id=settings.telnyx_credential_connection_id,
             application_settings=_application_settings(settings),
+            secret=settings.secret_key,
+            parks_calls=settings.telnyx_call_parking == "on",
         )
 
     @classmethod
     @override
     def from_account(cls, settings: Settings, account: Account | None) -> Self:
         if account is None:
-            return cls(api_client=ApiClient(""))
+            return cls(api_client=ApiClient(""), secret=settings.secret_key)
         versions = [fields for fields in (account.fields, account.previous) if fields is not None]
         return cls(
             api_client=ApiClient(account.fields["api_key"], base_url=settings.telnyx_api_base_url),
@@ -138,6 +149,8 @@ class TelnyxAdapter(TelephonyAdapter):
             connection_ids=[fields["connection_id"] for fields in versions],
             credential_connection_id=account.fields.get("credential_connection_id", ""),
             application_settings=_application_settings(settings),
+            secret=settings.secret_key,
+            parks_calls=settings.telnyx_call_parking == "on",
         )
 
     @override
@@ -167,9 +180,14 @@ class TelnyxAdapter(TelephonyAdapter):
         if number is None:
             return ()
         number_settings = numbers.compare(number, tenant_id, self.connection_id)
-        return number_settings + application.compare(
+        number_settings += application.compare(
             session, self._application_settings, self.connection_id
         )
+        if self._parks_calls and self._credential_connection_id:
+            number_settings += webrtc.compare(
+                session, self._credential_connection_id, self._application_settings.events_url
+            )
+        return number_settings
 
     def set_up_application(self) -> ApplicationSetup:
         """Create or update the application that calls come through.
@@ -184,7 +202,15 @@ class TelnyxAdapter(TelephonyAdapter):
     def parse(self, request: CarrierRequest) -> CarrierEvent:
         if request.action != _EVENTS_ACTION:
             raise InvalidCarrierRequest("unknown action")
-        return events.parse_carrier_event(request)
+        carrier_event = events.parse_carrier_event(request)
+        if carrier_event.kind == "progress" and control.has_unpermitted_dial(
+            client_state.decode(carrier_event.adapter_data),
+            call_id=carrier_event.provider_call_id,
+            secret=self._secret,
+            now=clock.now(),
+        ):
+            return replace(carrier_event, kind="due")
+        return carrier_event
 
     def verify(self, request: CarrierRequest) -> None:
         """Check the signature; reject an event of another application of the same account."""
@@ -193,6 +219,8 @@ class TelnyxAdapter(TelephonyAdapter):
             connection_id = events.parse_event(request.body).text_field("connection_id")
         except InvalidCarrierRequest:
             raise InvalidCarrierSignature("the signed body is not an event") from None
+        if self._parks_calls and connection_id == self._credential_connection_id != "":
+            return
         if self._connection_ids and connection_id and connection_id not in self._connection_ids:
             raise InvalidCarrierSignature("the event belongs to another application")
 
@@ -208,7 +236,7 @@ class TelnyxAdapter(TelephonyAdapter):
         """Return the commands that `handle` sends, for inspection. Telnyx does not read them."""
         plan = command_builder.build_plan(reply)
         body = {
-            "commands": plan.commands,
+            "commands": [command_builder.without_permit(command) for command in plan.commands],
             "phase": plan.phase,
             "state": plan.state,
             "webhook_url": control.events_url(callback_url),
@@ -236,7 +264,11 @@ class TelnyxAdapter(TelephonyAdapter):
         self, provider_call_id: str, reply: CallReply, *, callback_url: str
     ) -> None:
         control.update_live_call(
-            self._api_client.open_session(), provider_call_id, reply, callback_url=callback_url
+            self._api_client.open_session(),
+            provider_call_id,
+            reply,
+            callback_url=callback_url,
+            secret=self._secret,
         )
 
     @override
@@ -244,9 +276,9 @@ class TelnyxAdapter(TelephonyAdapter):
         return control.dial(self._api_client.open_session(), call, self._require_connection_id())
 
     @override
-    def find_call(self, call: OutboundCall) -> str | None:
+    def find_call(self, query: PlacedCallQuery) -> str | None:
         return call_log.find_placed_call(
-            self._api_client.open_session(), call, self._require_connection_id()
+            self._api_client.open_session(), query, self._require_connection_id()
         )
 
     @override
@@ -267,28 +299,23 @@ class TelnyxAdapter(TelephonyAdapter):
     ) -> None:
         recordings.delete(self._api_client.open_session(), provider_call_id, provider_recording_id)
 
+    @property
+    def supports_webrtc(self) -> bool:
+        """Whether TELNYX_CALL_PARKING is on: without parking, a browser dials what it likes."""
+        return self._parks_calls
+
     def create_webrtc_credential(
         self, did_number: str, *, identity: str, ttl_s: int
     ) -> WebRtcCredential:
-        """Create a separate credential for each browser.
-
-        The credential expires, and its token with it.
-        """
-        session = self._api_client.open_session()
-        if not self._credential_connection_id:
-            raise TelephonyError(
-                "no credential connection is configured", permanent=True, code="not-set-up"
-            )
-        expires_at = clock.now() + timedelta(seconds=ttl_s)
-        response = session(
-            session.client.telephony_credentials.create,
-            connection_id=self._credential_connection_id,
-            name=identity,
-            expires_at=expires_at.isoformat(),
+        """Create a separate credential for each browser, if the connection parks its calls."""
+        return webrtc.create_credential(
+            self._api_client.open_session(),
+            self._credential_connection_id if self._parks_calls else "",
+            self._application_settings.events_url,
+            did_number=did_number,
+            identity=identity,
+            ttl_s=ttl_s,
         )
-        credential = api.require_data(response)
-        token = session(session.client.telephony_credentials.create_token, credential.id)
-        return WebRtcCredential(str(token).strip(), credential.sip_username, expires_at)
 
     def _execute(self, carrier_event: CarrierEvent, reply: CallReply, callback_url: str) -> None:
         leg_state = client_state.decode(carrier_event.adapter_data)
@@ -298,6 +325,7 @@ class TelnyxAdapter(TelephonyAdapter):
             carrier_event.request_id,
             callback_url,
             leg_state.own_number if leg_state else "",
+            self._secret,
         )
         if carrier_event.unanswered:
             control.answer_or_reject(call_control, reply)

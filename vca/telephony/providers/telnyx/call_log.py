@@ -10,7 +10,7 @@ from typing import Any
 from vca.kit import clock
 from vca.telephony.providers.telnyx import api, client_state, control, hangup_causes
 from vca.telephony.providers.telnyx.api import ApiSession
-from vca.telephony.types import CallEvent, CallStatus, OutboundCall
+from vca.telephony.types import CallEvent, CallStatus, PlacedCallQuery
 
 _PAGE = 250
 # Calls that were placed longer ago are never searched for.
@@ -28,19 +28,19 @@ def find_call_status(session: ApiSession, call_id: str) -> CallStatus | None:
     )
 
 
-def find_placed_call(session: ApiSession, call: OutboundCall, connection_id: str) -> str | None:
+def find_placed_call(session: ApiSession, query: PlacedCallQuery, connection_id: str) -> str | None:
     """Return the id of the call with our reference: a live one, else one in the log."""
     active_calls = session(
         session.client.connections.list_active_calls, connection_id, page_size=_PAGE
     )
     for active_call in api.page_items(active_calls):
-        if _has_reference(active_call.client_state, call.reference):
+        if _has_reference(active_call.client_state, query.reference):
             return str(active_call.call_control_id)
     since = (clock.now() - _SEARCH_WINDOW).isoformat()
-    events = _list_events(session, {"to": call.number, "occurred_at": {"gte": since}})
+    events = _list_events(session, {"to": query.number, "occurred_at": {"gte": since}})
     for payload in _payloads_with(events, "client_state"):
         call_id = payload.get("call_control_id")
-        if isinstance(call_id, str) and _has_reference(payload["client_state"], call.reference):
+        if isinstance(call_id, str) and _has_reference(payload["client_state"], query.reference):
             return call_id
     return None
 

@@ -29,6 +29,10 @@ from vca.telephony.types import (
 )
 
 MAX_TEXT_CHARS = 3_000
+# The argument of a command that holds its permission: a DialPermit, or a sealed one in a leg's
+# state. Sending the command replaces it. So a process of an older release, which does not know
+# permissions, can send the command too.
+PERMIT = "command_id"
 MAX_KEYS = 32
 _KEY_GAP_MS = 2_000
 # A gather serves as a pause whose end is reported.
@@ -78,6 +82,11 @@ def build_plan(reply: CallReply) -> CommandPlan:
     return CommandPlan(tuple(commands), phase, reply.state)
 
 
+def without_permit(command: Command) -> Command:
+    """Return the command as Telnyx would get it."""
+    return {name: value for name, value in command.items() if name != PERMIT}
+
+
 def drop_empty_speech(plan: CommandPlan) -> CommandPlan:
     """Return the plan without empty texts, which Telnyx rejects."""
     candidates = [_drop_empty_payload(command) for command in plan.commands]
@@ -124,9 +133,9 @@ def _build_command(action: Action) -> dict[str, Any]:
             ring_timeout_s = max(
                 _RING_TIMEOUT_RANGE_S[0], min(action.timeout_s, _RING_TIMEOUT_RANGE_S[1])
             )
-            return {"command": "transfer", "to": action.number, "timeout_secs": ring_timeout_s}
+            return {**_transfer(action), "timeout_secs": ring_timeout_s}
         case Forward():
-            return {"command": "transfer", "to": action.number}
+            return _transfer(action)
         case TakeVoicemail():
             return {**_start_recording("single"), "play_beep": True, "max_length": action.longest_s}
         case Record():
@@ -137,6 +146,10 @@ def _build_command(action: Action) -> dict[str, Any]:
             return {"command": "reject", "cause": _REJECTIONS[action.reason]}
         case HangUp():
             return {"command": "hangup"}
+
+
+def _transfer(action: Transfer | Forward) -> dict[str, Any]:
+    return {"command": "transfer", "to": action.permit.number, PERMIT: action.permit}
 
 
 def _speak(say: Say) -> dict[str, Any]:

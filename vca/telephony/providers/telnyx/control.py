@@ -1,16 +1,20 @@
 """Send commands to a call: those of a reply, and those of a live update."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import partial
 from typing import Any
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
+from vca.kit import clock
+from vca.telephony import dial_permit
 from vca.telephony.adapter import TelephonyError
+from vca.telephony.dial_permit import DialPermit
 from vca.telephony.providers.telnyx import api, client_state, command_builder, languages
 from vca.telephony.providers.telnyx.api import ApiSession
 from vca.telephony.providers.telnyx.client_state import Command, LegState
-from vca.telephony.providers.telnyx.command_builder import CommandPlan
+from vca.telephony.providers.telnyx.command_builder import PERMIT, CommandPlan
 from vca.telephony.types import (
     CallReply,
     CarrierEvent,
@@ -37,7 +41,7 @@ class CallControl:
     """A call to send commands to.
 
     `idempotency_seed` identifies the request that the commands respond to. Telnyx executes commands
-    with the same seed once.
+    with the same seed once. `secret` seals the permissions of commands that wait.
     """
 
     session: ApiSession
@@ -45,13 +49,15 @@ class CallControl:
     idempotency_seed: str
     callback_url: str = ""
     own_number: str = ""
+    secret: str = field(default="", repr=False)
 
     def execute_plan(self, plan: CommandPlan, *, first: tuple[Command, ...] = ()) -> None:
         """Send the immediate commands, and leave the others with the call until it has spoken."""
         immediate, deferred = command_builder.drop_empty_speech(plan).split_after_speech()
         leg_state = LegState(plan.phase, plan.state, self.call_id, self.own_number)
         if deferred:
-            leg_state = replace(leg_state, phase="then", rest=deferred, after=plan.phase)
+            rest = tuple(self._seal_permit(command) for command in deferred)
+            leg_state = replace(leg_state, phase="then", rest=rest, after=plan.phase)
         for step, command in enumerate((*first, *immediate)):
             self.send_command(command, leg_state, step=step)
 
@@ -61,6 +67,8 @@ class CallControl:
         """Send one command. Raises TelephonyError."""
         arguments = dict(command)
         command_name = arguments.pop("command")
+        if command_name == "transfer":
+            self._require_permit(command)
         if leg_state is not None:
             arguments |= {"client_state": leg_state.encode()}
         if command_name == "transfer":
@@ -77,6 +85,24 @@ class CallControl:
         self._send_tolerantly(
             command_name, partial(self.session, action, self.call_id, **arguments)
         )
+
+    def _seal_permit(self, command: Command) -> Command:
+        permit = command.get(PERMIT)
+        if not isinstance(permit, DialPermit):
+            return command
+        now = clock.now()
+        token = dial_permit.seal(permit, secret=self.secret, call=self.call_id, now=now)
+        return {**command, PERMIT: token}
+
+    def _require_permit(self, command: Command) -> None:
+        """Raise TelephonyError unless the number of a transfer may be dialled now."""
+        permit = command.get(PERMIT)
+        if isinstance(permit, DialPermit) and permit.number == command["to"]:
+            return
+        if not _is_sealed_for(command, self.call_id, self.secret, clock.now()):
+            raise TelephonyError(
+                "the number may not be dialled", permanent=True, code="not-permitted"
+            )
 
     def _target_leg_arguments(self, leg_state: LegState | None) -> dict[str, str]:
         """Return the target leg's client state, and the caller id that it sees.
@@ -100,6 +126,23 @@ class CallControl:
             )
             if not is_harmless and error.code not in _ALREADY_DONE_CODES:
                 raise
+
+
+def has_unpermitted_dial(
+    leg_state: LegState | None, *, call_id: str, secret: str, now: datetime
+) -> bool:
+    """Return whether commands that are due would dial a number without a valid permission."""
+    return leg_state is not None and any(
+        command["command"] == "transfer" and not _is_sealed_for(command, call_id, secret, now)
+        for command in leg_state.rest
+    )
+
+
+def _is_sealed_for(command: Command, call_id: str, secret: str, now: datetime) -> bool:
+    number = command.get("to")
+    return isinstance(number, str) and dial_permit.is_sealed_for(
+        command.get(PERMIT), secret=secret, number=number, call=call_id, now=now
+    )
 
 
 def events_url(callback_url: str) -> str:
@@ -176,15 +219,16 @@ def _start_transcription(listen: Listen) -> Command:
 
 
 def update_live_call(
-    session: ApiSession, call_id: str, reply: CallReply, *, callback_url: str
+    session: ApiSession, call_id: str, reply: CallReply, *, callback_url: str, secret: str
 ) -> None:
     """Make a live call execute the reply now. Its state says what has to stop."""
     status = find_status(session, call_id)
     if status is None or has_ended(status):
         raise TelephonyError(_CALL_ENDED, permanent=True, code="90018")
     leg_state = client_state.decode(status.client_state)
+    own_number = leg_state.own_number if leg_state else ""
     call_control = CallControl(
-        session, call_id, uuid4().hex, callback_url, leg_state.own_number if leg_state else ""
+        session, call_id, uuid4().hex, callback_url, own_number, secret=secret
     )
     stop_commands = _STOP_BY_PHASE.get(leg_state.phase if leg_state else "", _STOP_SPEAKING)
     call_control.execute_plan(command_builder.build_plan(reply), first=stop_commands)
@@ -222,7 +266,7 @@ def dial(session: ApiSession, call: OutboundCall, connection_id: str) -> str:
             session.client.calls.dial,
             retry=False,
             connection_id=connection_id,
-            to=call.number,
+            to=call.permit.number,
             from_=call.from_number,
             timeout_secs=max(
                 _RING_TIMEOUT_RANGE_S[0], min(call.timeout_s, _RING_TIMEOUT_RANGE_S[1])

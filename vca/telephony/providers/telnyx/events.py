@@ -17,6 +17,8 @@ from vca.telephony.providers.telnyx import client_state, command_builder, hangup
 from vca.telephony.providers.telnyx.client_state import LegState
 from vca.telephony.types import Caller, CallEvent, CarrierEvent, CarrierRequest, EventType
 
+# The `state` of an outbound call that waits for a command of ours.
+_PARKED = "parked"
 _KEYS = re.compile(rf"[0-9*#]{{1,{command_builder.MAX_KEYS}}}", re.ASCII)
 _MAX_CHARS = {"transcript": 10_000}
 _DEFAULT_MAX_CHARS = 256
@@ -118,6 +120,11 @@ def _ignored_event(telnyx_event: TelnyxEvent, *, deferred: LegState | None = Non
 def _call_initiated(telnyx_event: TelnyxEvent) -> CarrierEvent:
     if telnyx_event.text_field("direction") == "incoming":
         return _carrier_event(telnyx_event, kind="call", unanswered=True, state=None)
+    if telnyx_event.text_field("state") == _PARKED:
+        # A browser calls us. It could name any number as its own.
+        return _carrier_event(
+            telnyx_event, kind="call", unanswered=True, state=None, caller=Caller(None, "other")
+        )
     if telnyx_event.has_phase("dial"):
         return _carrier_event(
             telnyx_event, kind="status", event=_call_event(telnyx_event, "INITIATED")

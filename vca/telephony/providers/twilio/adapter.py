@@ -47,6 +47,7 @@ from vca.telephony.types import (
     CarrierResponse,
     NumberSetting,
     OutboundCall,
+    PlacedCallQuery,
     Recording,
     WebRtcCredential,
     WebSocketFormat,
@@ -193,9 +194,9 @@ class TwilioAdapter(TelephonyAdapter):
             return calls.place_call(session, call)
 
     @override
-    def find_call(self, call: OutboundCall) -> str | None:
+    def find_call(self, query: PlacedCallQuery) -> str | None:
         with self._open_session() as session:
-            return calls.find_call(session, call)
+            return calls.find_call(session, query)
 
     @override
     def find_call_status(self, provider_call_id: str) -> CallStatus | None:

@@ -8,7 +8,14 @@ from vca.telephony.adapter import TelephonyError
 from vca.telephony.caller_id import parse_number
 from vca.telephony.providers.twilio import errors, statuses, twiml
 from vca.telephony.providers.twilio.callback_urls import build_callback_url
-from vca.telephony.types import CallReply, CallStatus, Forward, OutboundCall, Transfer
+from vca.telephony.types import (
+    CallReply,
+    CallStatus,
+    Forward,
+    OutboundCall,
+    PlacedCallQuery,
+    Transfer,
+)
 
 if TYPE_CHECKING:
     from vca.telephony.providers.twilio.rest import RestSession
@@ -25,7 +32,7 @@ _MAX_LISTED = 50
 def place_call(session: "RestSession", call: OutboundCall) -> str:
     """Place a call; see `TelephonyAdapter.place_call`."""
     call_resource = session.client.calls.create(
-        to=call.number,
+        to=call.permit.number,
         from_=call.from_number,
         timeout=call.timeout_s,
         url=build_callback_url(call.callback_url, "voice", state=call.state),
@@ -41,16 +48,16 @@ def place_call(session: "RestSession", call: OutboundCall) -> str:
     return str(call_resource.sid)
 
 
-def find_call(session: "RestSession", call: OutboundCall) -> str | None:
+def find_call(session: "RestSession", query: PlacedCallQuery) -> str | None:
     """Find a placed call; see `TelephonyAdapter.find_call`.
 
     Twilio does not store our reference with a call, so the match is the only call that we placed
     between these two numbers at that time. Raises TelephonyError if several calls match.
     """
-    earliest = call.begun_at - _MAX_CLOCK_SKEW if call.begun_at else clock.now() - _SEARCH_WINDOW
-    latest = call.begun_at + _MAX_PLACING_TIME if call.begun_at else clock.now() + _MAX_CLOCK_SKEW
+    earliest = query.begun_at - _MAX_CLOCK_SKEW if query.begun_at else clock.now() - _SEARCH_WINDOW
+    latest = query.begun_at + _MAX_PLACING_TIME if query.begun_at else clock.now() + _MAX_CLOCK_SKEW
     candidates = session.client.calls.list(
-        to=call.number, from_=call.from_number, limit=_MAX_LISTED
+        to=query.number, from_=query.from_number, limit=_MAX_LISTED
     )
     matching_sids = [
         str(candidate.sid)

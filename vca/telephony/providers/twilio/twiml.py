@@ -181,13 +181,13 @@ def _relay_voice(name: str | None, language: str | None) -> dict[str, str]:
 
 
 def _forward(action: Forward, context: _RenderContext) -> str:
-    return _element("Dial", escape(action.number), callerId=context.caller_id)
+    return _element("Dial", escape(action.permit.number), callerId=context.caller_id)
 
 
 def _transfer(action: Transfer, context: _RenderContext) -> str:
     return _element(
         "Dial",
-        escape(action.number),
+        escape(action.permit.number),
         action=context.turn_url("dial"),
         timeout=action.timeout_s,
         callerId=context.caller_id,

@@ -1,32 +1,49 @@
 """What callers hear if the tenant's schema is too old for this code, or VCA is unreachable."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Row, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 
 from vca.conversation import localised_phrases
 from vca.kit import db
 from vca.observability import log
+from vca.registry.number_registry import claimed_numbers
 from vca.registry.number_registry.claimed_numbers import ClaimedNumber
 from vca.registry.number_registry.service import Owner
 from vca.telephony import providers
+from vca.telephony.dial_permit import DialPermit
 from vca.telephony.types import Action, CallReply, Forward, HangUp, Reject, Say
-from vca.tenancy.session import tenant_session
+from vca.tenancy.session import public_session, tenant_session
 from vca.tenant.calls.carrier_webhooks import authentication
-from vca.tenant.calls.core import record
+from vca.tenant.calls.core import call_services, outbound_legs, record
+from vca.tenant.settings.dialling import DiallingRefused
 
 # Uses columns that exist since the first revision, and no ORM model, which needs the latest one.
 # Settings without the column `phrases` give null.
 _SELECT_FALLBACK_CONFIG = text(
     "SELECT s.sentences, coalesce(to_jsonb(s) -> 'phrases', '{}') AS phrases, p.fallback_number,"
-    " a.language, a.voice"
+    " a.language, a.voice, to_jsonb(s) AS settings"
     " FROM settings s LEFT JOIN phone_numbers p ON p.id = :phone_number_id"
     " LEFT JOIN ai_profiles a"
     " ON a.id = p.ai_profile_id OR (p.ai_profile_id IS NULL AND a.is_default)"
 )
+
+
+@dataclass(frozen=True)
+class _DiallingSettings:
+    """The tenant's dial policy, read without an ORM model."""
+
+    home_country: str | None
+    dial_policy: Mapping[str, Any]
+    limits: Mapping[str, Any]
+
+
 # File suffix per content type of the carrier's reply.
 _SUFFIXES = {"application/json": ".json", "application/xml": ".xml", "text/xml": ".xml"}
 
@@ -36,10 +53,11 @@ def apology_actions(language: str | None) -> tuple[Action, ...]:
     return Say(localised_phrases.phrase("fallback", language or "en"), language), HangUp()
 
 
-def fallback_actions(owner: Owner) -> tuple[Action, ...]:
+def fallback_actions(owner: Owner, called_number: str, *, records_leg: bool) -> tuple[Action, ...]:
     """Return a forward to the fallback number, or the tenant's sentence, or the default sentence.
 
-    Read-only. Raises DatabaseFailure.
+    The forward needs the permission to dial. `records_leg`: a call arrives now, so the leg is
+    recorded. Raises DatabaseFailure.
     """
     if owner.rests_until is not None:
         return (Reject(),)
@@ -48,19 +66,58 @@ def fallback_actions(owner: Owner) -> tuple[Action, ...]:
             config = session.execute(
                 _SELECT_FALLBACK_CONFIG, {"phone_number_id": owner.phone_number_id}
             ).one()
+            permit = _permit_fallback(session, config, called_number, records_leg=records_leg)
     except DBAPIError as error:
         log.get_logger().warning("call.fallback_not_read", sqlstate=db.sqlstate(error))
         return apology_actions(None)
     if owner.tenant_status == "suspended":
         return _say_sentence(config, "suspended"), HangUp()
-    if config.fallback_number is not None:
-        return (Forward(config.fallback_number),)
+    if permit is not None:
+        return (Forward(permit),)
     return _say_sentence(config, "fallback"), HangUp()
+
+
+def _permit_fallback(
+    session: Session, config: Row[Any], called_number: str, *, records_leg: bool
+) -> DialPermit | None:
+    """Return the permission to dial the fallback number, or None without one."""
+    if config.fallback_number is None:
+        return None
+    stored = config.settings
+    try:
+        return outbound_legs.permit_fallback(
+            session,
+            config.fallback_number,
+            from_number=called_number,
+            tenant_settings=_DiallingSettings(
+                stored.get("home_country"),
+                stored.get("dial_policy") or {},
+                stored.get("limits") or {},
+            ),
+            is_frozen=stored.get("dialling_frozen_at") is not None,
+            records_leg=records_leg,
+        )
+    except DiallingRefused as refusal:
+        log.get_logger().warning("call.fallback_not_permitted", code=refusal.reason)
+        return None
 
 
 def _say_sentence(config: Row[Any], name: str) -> Say:
     text = record.sentence_or_default(config, name, language=config.language)
     return Say(text, config.language, config.voice)
+
+
+def update_fallback_documents(tenant_id: UUID | None = None) -> int | None:
+    """Write the documents of all numbers, or a tenant's, to the configured folder.
+
+    Return how many were written, or None without a folder.
+    """
+    folder = call_services.current_services().fallback_folder
+    if not folder:
+        return None
+    with public_session() as session:
+        numbers = claimed_numbers.list_claimed(session, tenant_id=tenant_id)
+    return write_fallback_documents(numbers, Path(folder))
 
 
 def write_fallback_documents(numbers: Sequence[ClaimedNumber], folder: Path) -> int:
@@ -75,7 +132,8 @@ def write_fallback_documents(numbers: Sequence[ClaimedNumber], folder: Path) -> 
         owner = authentication.find_number_owner(number.did_number)
         if parser is None or owner is None:
             continue
-        response = parser.render(CallReply(fallback_actions(owner)), callback_url="")
+        actions = fallback_actions(owner, number.did_number, records_leg=False)
+        response = parser.render(CallReply(actions), callback_url="")
         suffix = _SUFFIXES.get(response.content_type.partition(";")[0].strip(), ".txt")
         path = folder / parser.name / f"{number.did_number.lstrip('+')}{suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)

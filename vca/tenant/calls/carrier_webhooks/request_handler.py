@@ -20,7 +20,6 @@ from vca.registry.number_registry.service import Owner
 from vca.registry.tenants import service as tenants
 from vca.telephony.adapter import InvalidCarrierRequest, InvalidCarrierSignature, TelephonyAdapter
 from vca.telephony.types import (
-    Action,
     CallMetadata,
     CallReply,
     CarrierEvent,
@@ -28,22 +27,21 @@ from vca.telephony.types import (
     CarrierRequest,
     CarrierResponse,
     HangUp,
-    Listen,
-    ProviderAccountRef,
     Reject,
-    Say,
 )
 from vca.tenancy import schema
 from vca.tenancy.schema import TenantUpgrading
-from vca.tenancy.session import public_session
+from vca.tenancy.session import public_session, tenant_session
 from vca.tenant.calls.carrier_webhooks import (
     authentication,
     fallback,
     polled_turn,
+    replies,
     voice_websockets,
     voicemail,
 )
 from vca.tenant.calls.carrier_webhooks.authentication import AuthenticatedRequest
+from vca.tenant.calls.core import record
 from vca.tenant.calls.core.call_services import CallServices, CallState
 from vca.tenant.calls.core.call_types import InboundCall, SpokenChunk, TurnResult, join_chunks
 from vca.tenant.calls.core.simulations import Simulation
@@ -59,6 +57,7 @@ _KINDS_WITH_REPLY: tuple[CarrierEventKind, ...] = (
     "more",
     "relayed",
     "leg",
+    "due",
 )
 
 
@@ -114,7 +113,7 @@ def stream_simulated_turn(
     callback_url = services.callback_url(simulator.name)
     return simulator.handle(
         carrier_event,
-        _build_reply(result, authenticated.account, services),
+        replies.build_reply(result, authenticated.account, services),
         callback_url=callback_url,
     )
 
@@ -148,10 +147,6 @@ def _apologise(carrier_event: CarrierEvent, services: CallServices) -> CallReply
         with suppress(InvalidCarrierRequest):
             language = services.verify_state(carrier_event.state).language
     return CallReply(fallback.apology_actions(language))
-
-
-def _spoken_language(actions: tuple[Action, ...]) -> str | None:
-    return next((action.language for action in actions if isinstance(action, Say | Listen)), None)
 
 
 def _reply_to_caller(
@@ -214,7 +209,7 @@ def _handle_inbound_call(
         simulation,
     )
     model_available = services.can_answer(simulated=carrier_event.simulated)
-    return _build_reply(
+    return replies.build_reply(
         call_start.start_inbound_call(call, model_available=model_available),
         authenticated.account,
         services,
@@ -239,7 +234,7 @@ def _reply_during_upgrade(owner: Owner, number: str) -> CallReply:
     )
     with public_session() as session:
         number_registry.record_unrouted_call(session, number=number)
-    return CallReply(fallback.fallback_actions(owner))
+    return CallReply(fallback.fallback_actions(owner, number, records_leg=True))
 
 
 def _handle_answered(
@@ -248,7 +243,7 @@ def _handle_answered(
     result = call_start.start_outbound_call(
         call_state.ref, provider_call_id=carrier_event.provider_call_id
     )
-    return _build_reply(result, call_state.account, services)
+    return replies.build_reply(result, call_state.account, services)
 
 
 def _handle_utterance(
@@ -261,17 +256,13 @@ def _handle_utterance(
         after=call_state.turns,
     )
     if partial_turn.result is not None:
-        return _build_reply(
-            _prepend_speech(partial_turn.chunks, partial_turn.result), call_state.account, services
+        return replies.build_reply(
+            replies.prepend_speech(partial_turn.chunks, partial_turn.result),
+            call_state.account,
+            services,
         )
     polling_state = polled_turn.start_polling(call_state, partial_turn.chunks, now=clock.now())
-    return _poll_reply(join_chunks(partial_turn.chunks), polling_state, services)
-
-
-def _poll_reply(
-    say_actions: tuple[Action, ...], call_state: CallState, services: CallServices
-) -> CallReply:
-    return CallReply((*say_actions, polled_turn.POLL), services.sign_full_state(call_state))
+    return replies.poll_reply(join_chunks(partial_turn.chunks), polling_state, services)
 
 
 def _start_turn(
@@ -299,9 +290,9 @@ def _handle_poll(
     if reply is None and polled_turn.is_turn_lost(call_state.polling_since, now=clock.now()):
         return _handle_utterance(carrier_event, call_state, services)
     if reply is None:
-        return _poll_reply((), call_state, services)
+        return replies.poll_reply((), call_state, services)
     chunks, result = reply
-    return _build_reply(_prepend_speech(chunks, result), call_state.account, services)
+    return replies.build_reply(replies.prepend_speech(chunks, result), call_state.account, services)
 
 
 def _handle_leg_ended(
@@ -312,7 +303,7 @@ def _handle_leg_ended(
     result = call_flow.finish_transfer(
         call_state.ref, leg_outcome=carrier_event.leg, after=call_state.turns
     )
-    return _build_reply(result, call_state.account, services)
+    return replies.build_reply(result, call_state.account, services)
 
 
 def _handle_websocket_ended(
@@ -324,9 +315,35 @@ def _handle_websocket_ended(
     """
     if carrier_event.handoff == voice_websockets.FAILED:
         return CallReply((HangUp(),))
-    resumption = call_flow.resume_call(call_state.ref, repeat_last=not carrier_event.handoff)
+    return _resume_call(carrier_event, call_state, services, repeat_last=not carrier_event.handoff)
+
+
+def _handle_due_dial(
+    carrier_event: CarrierEvent, call_state: CallState, services: CallServices
+) -> CallReply:
+    """Dial what the call's record orders, because the order at the carrier is permitted no more.
+
+    Raises InvalidCarrierRequest if the event is not about the call of its state token.
+    """
+    with tenant_session(call_state.ref.tenant) as session:
+        provider_call_id = record.lock_call_context(
+            session, call_state.ref.call_id
+        ).provider_call_id
+    if provider_call_id != carrier_event.provider_call_id:
+        raise InvalidCarrierRequest("the state token belongs to another call")
+    return _resume_call(carrier_event, call_state, services, repeat_last=False)
+
+
+def _resume_call(
+    carrier_event: CarrierEvent,
+    call_state: CallState,
+    services: CallServices,
+    *,
+    repeat_last: bool,
+) -> CallReply:
+    resumption = call_flow.resume_call(call_state.ref, repeat_last=repeat_last)
     if isinstance(resumption, TurnResult):
-        return _build_reply(resumption, call_state.account, services)
+        return replies.build_reply(resumption, call_state.account, services)
     utterance_event = replace(carrier_event, kind="speech", speech=resumption.utterance)
     return _handle_utterance(utterance_event, replace(call_state, turns=resumption.after), services)
 
@@ -340,6 +357,7 @@ _HANDLERS: Mapping[
     "more": _handle_poll,
     "relayed": _handle_websocket_ended,
     "leg": _handle_leg_ended,
+    "due": _handle_due_dial,
 }
 
 
@@ -373,19 +391,3 @@ def _require_call_state(
     if authenticated.call_state is None:
         raise InvalidCarrierRequest(f"a {carrier_event.kind} event without a state token")
     return replace(authenticated.call_state, account=authenticated.account)
-
-
-def _prepend_speech(chunks: list[SpokenChunk], result: TurnResult) -> TurnResult:
-    return replace(result, actions=(*join_chunks(chunks), *result.actions))
-
-
-def _build_reply(
-    result: TurnResult, account: ProviderAccountRef | None, services: CallServices
-) -> CallReply:
-    continues = not isinstance(result.actions[-1], HangUp | Reject)
-    state_token = None
-    if result.ref is not None and continues:
-        state_token = services.sign_state(
-            result.ref, account, turns=result.turns, language=_spoken_language(result.actions)
-        )
-    return CallReply(result.actions, state_token)

@@ -21,7 +21,7 @@ from vca.kit.db import DatabaseFailure
 from vca.kit.errors import Conflict
 from vca.observability import log
 from vca.telephony.adapter import TelephonyAdapter, TelephonyError
-from vca.telephony.types import Action, CallEvent, CallReply, Say, SendKeys
+from vca.telephony.types import Action, CallEvent, CallReply, Say, SendKeys, Transfer
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public_session, tenant_session
 from vca.tenant.calls.core import record, serializers, simulations, state_machine, turn_records
@@ -29,9 +29,10 @@ from vca.tenant.calls.core.call_services import CallServices
 from vca.tenant.calls.core.call_types import CallContext, CallRef, account_of
 from vca.tenant.calls.core.models import LIVE_CONDITION, Call
 from vca.tenant.calls.core.watchdog import CHECK_JOB
-from vca.tenant.calls.turns import call_flow, greeting, transfers
+from vca.tenant.calls.turns import call_flow, dial_orders, greeting, transfers
 from vca.tenant.calls.turns.transfers import OnFailure
 from vca.tenant.phone_numbers.provider_compatibility import CarrierLacksCapability
+from vca.tenant.settings.dialling import DiallingRefused
 from vca.tenant.telephony_accounts import adapter_lookup
 
 _MAX_CONCURRENT_HANGUPS = 16
@@ -112,7 +113,7 @@ def transfer(
     with tenant_session(tenant) as session:
         call_context = _lock_call_in_progress(session, ref)
         adapter = _require_adapter(session, call_context)
-        action = transfers.start_transfer(
+        order = transfers.start_transfer(
             session,
             ref,
             call_context,
@@ -123,10 +124,14 @@ def transfer(
         )
         turns = len(turn_records.list_turns(session, call_id))
     try:
-        _send_actions(adapter, services, ref, call_context, (action,), turns)
-    except TelephonyError:
+        transfer_action = Transfer(dial_orders.permit_order(ref, order), order.timeout_s)
+        _send_actions(adapter, services, ref, call_context, (transfer_action,), turns)
+    except (TelephonyError, DiallingRefused) as error:
+        status = "failed" if isinstance(error, DiallingRefused) else "carrier_error"
         with tenant_session(tenant) as session:
-            transfers.revert_transfer(session, ref, record.lock_call_context(session, call_id))
+            transfers.revert_transfer(
+                session, ref, record.lock_call_context(session, call_id), status=status
+            )
         raise
     if (outcome := simulations.stored_transfer_outcome(call_context)) is not None:
         call_flow.finish_transfer(ref, leg_outcome=simulations.LEG_OUTCOMES[outcome])

@@ -1,12 +1,13 @@
 """Place outbound calls: recorded first, and dialled exactly once even if processes die.
 
 One transaction inserts the call and enqueues its job. Before the request to the carrier,
-`dialled_at` is set. A job that finds it set without a carrier id does not dial, but searches for
-the call by our reference. A process may therefore die at any moment and nobody's phone rings twice.
+`dialled_at` is set, in a transaction that asks for the permission to dial again. A job that finds
+it set without a carrier id does not dial, but searches for the call by our reference. A process may
+therefore die at any moment and nobody's phone rings twice.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -21,7 +22,8 @@ from vca.observability import log
 from vca.registry.caps import LimitReached
 from vca.registry.tenants import tenant_status
 from vca.telephony.adapter import TelephonyAdapter, TelephonyError
-from vca.telephony.types import CallEvent, OutboundCall
+from vca.telephony.dial_permit import DialPermit
+from vca.telephony.types import CallEvent, OutboundCall, PlacedCallQuery
 from vca.tenancy.session import tenant_session
 from vca.tenant.ai_profiles import service as ai_profiles
 from vca.tenant.ai_profiles.models import AiProfile
@@ -42,6 +44,7 @@ from vca.tenant.phone_numbers import provider_assignment, provider_compatibility
 from vca.tenant.phone_numbers.models import PhoneNumber
 from vca.tenant.settings import limits
 from vca.tenant.settings import service as settings
+from vca.tenant.settings.dialling import DiallingRefused
 from vca.tenant.telephony_accounts import adapter_lookup
 from vca.tenant.usage import cap
 from vca.tenant.usage.cap import SpendCapReached
@@ -59,6 +62,14 @@ class NumberNotUsable(Conflict):
     """The tenant's number cannot place calls. The message says why."""
 
     code = "number-not-usable"
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    """Why a call that was ordered may not be dialled: the end reason and detail of its record."""
+
+    end_reason: str
+    detail: str
 
 
 def place_call(
@@ -120,16 +131,51 @@ def dial(ref: CallRef) -> None:
             return
         adapter = adapter_lookup.adapter_for_call(session, account_of(call_context))
         dialled_at = session.get_one(Call, ref.call_id).dialled_at
-        if dialled_at is None:
-            record.update_call(session, ref.call_id, dialled_at=now)
+        permission = None
+        if dialled_at is None and adapter is not None:
+            permission = _ask_permission(session, ref, call_context, now=now)
+            if isinstance(permission, DialPermit):
+                record.update_call(session, ref.call_id, dialled_at=now)
     if adapter is None:
         _fail_call(ref, now, "carrier_error", "the carrier is not configured")
-    elif dialled_at is None:
+    elif isinstance(permission, _Refusal):
+        _fail_call(ref, now, permission.end_reason, permission.detail)
+    elif permission is not None:
         failpoints.kill_if_armed("calls.dial.marked")
-        _dial_now(ref, adapter, _build_order(ref, call_context), now)
-    else:
-        order = replace(_build_order(ref, call_context), begun_at=dialled_at)
-        _find_dialled_call(ref, adapter, order, dialled_at, now)
+        _dial_now(ref, adapter, _build_order(ref, call_context, permission), now)
+    elif dialled_at is not None:
+        _find_dialled_call(ref, adapter, _build_query(ref, call_context, dialled_at), now)
+
+
+def _ask_permission(
+    session: Session, ref: CallRef, call_context: CallContext, *, now: datetime
+) -> DialPermit | _Refusal:
+    """Ask again whether the call may be dialled: minutes may have passed since it was ordered."""
+    if not _is_own_number(session, str(call_context.caller_number)):
+        return _Refusal("number_inactive", "the number is not active")
+    try:
+        permit = outbound_legs.permit_leg(
+            session,
+            call_context.called_number,
+            kind="call",
+            call_id=ref.call_id,
+            from_number=str(call_context.caller_number),
+        )
+    except DiallingRefused as refusal:
+        is_suspended = refusal.reason == "suspended"
+        reason = "tenant_suspended" if is_suspended else "declined"
+        return _Refusal(reason, refusal.reason or "")
+    spend_cap = settings.get(session).spend_cap
+    live = live_usage.earlier_usage(session, call_id=ref.call_id)
+    if not cap.check_budget(session, spend_cap=spend_cap, live=live, now=now).allowed:
+        return _Refusal("spend_cap", "")
+    return permit
+
+
+def _is_own_number(session: Session, number: str) -> bool:
+    """Return whether calls from this number of the tenant may still be placed."""
+    active = select(PhoneNumber.id).filter_by(did_number=number, is_active=True)
+    return session.scalar(active) is not None
 
 
 def schedule_dial(ref: CallRef, *, due_at: datetime) -> None:
@@ -160,13 +206,13 @@ def _dial_now(ref: CallRef, adapter: TelephonyAdapter, order: OutboundCall, now:
 def _find_dialled_call(
     ref: CallRef,
     adapter: TelephonyAdapter,
-    order: OutboundCall,
-    dialled_at: datetime,
+    query: PlacedCallQuery,
     now: datetime,
 ) -> None:
     """Search for the call at the carrier: a process began to dial and did not store the result."""
+    dialled_at = query.begun_at or now
     try:
-        provider_call_id = adapter.find_call(order)
+        provider_call_id = adapter.find_call(query)
     except TelephonyError as error:
         log.get_logger().warning("call.not_found", call_id=str(ref.call_id), code=error.code)
         provider_call_id = None
@@ -209,11 +255,20 @@ def _fail_call(ref: CallRef, now: datetime, end_reason: str, detail: str) -> Non
     call_flow.apply_call_event(ref, event=event)
 
 
-def _build_order(ref: CallRef, call_context: CallContext) -> OutboundCall:
+def _build_query(ref: CallRef, call_context: CallContext, dialled_at: datetime) -> PlacedCallQuery:
+    return PlacedCallQuery(
+        reference=ref.call_id.hex,
+        number=call_context.called_number,
+        from_number=str(call_context.caller_number),
+        begun_at=dialled_at,
+    )
+
+
+def _build_order(ref: CallRef, call_context: CallContext, permit: DialPermit) -> OutboundCall:
     services = call_services.current_services()
     return OutboundCall(
         reference=ref.call_id.hex,
-        number=call_context.called_number,
+        permit=permit,
         from_number=str(call_context.caller_number),
         callback_url=services.callback_url(call_context.provider_type),
         state=services.sign_state(ref, account_of(call_context), turns=0),

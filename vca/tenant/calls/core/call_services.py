@@ -47,7 +47,8 @@ class CallServices:
     """Objects and settings that all calls of a process share.
 
     `limits` apply to every call. With `production`, scripted models do not answer real callers.
-    `relay_slots` is how many calls may use voice WebSockets at once, over all processes.
+    `relay_slots` is how many calls may use voice WebSockets at once, over all processes. VCA writes
+    static fallback documents to `fallback_folder` whenever they change; empty means never.
     """
 
     secret: str
@@ -56,6 +57,7 @@ class CallServices:
     limits: Limits = NO_LIMITS
     production: bool = False
     relay_slots: int = 0
+    fallback_folder: str = ""
 
     def callback_url(self, carrier_name: str) -> str:
         """Return the base URL of a carrier's requests; the action follows it."""

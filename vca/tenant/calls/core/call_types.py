@@ -9,7 +9,14 @@ from uuid import UUID
 from vca.conversation import speech_text
 from vca.conversation.redaction import NO_REDACTION, Redaction
 from vca.registry.number_registry.service import Owner
-from vca.telephony.types import Action, Caller, CallEvent, CallMetadata, ProviderAccountRef, Say
+from vca.telephony.types import (
+    Caller,
+    CallEvent,
+    CallMetadata,
+    PlainAction,
+    ProviderAccountRef,
+    Say,
+)
 from vca.tenancy.schema import TenantRef
 from vca.tenant.calls.core import state_machine
 from vca.tenant.calls.core.simulations import Simulation
@@ -152,6 +159,27 @@ class CallContext:
 
 
 @dataclass(frozen=True)
+class ForwardOrder:
+    """An order to forward the caller. The number is permitted when it is dialled."""
+
+    number: str
+
+
+@dataclass(frozen=True)
+class TransferOrder:
+    """An order to transfer the caller; the number is permitted when it is dialled.
+
+    `timeout_s` is the maximum ringing time.
+    """
+
+    number: str
+    timeout_s: int
+
+
+FlowAction = PlainAction | ForwardOrder | TransferOrder
+
+
+@dataclass(frozen=True)
 class SpokenChunk:
     """A part of the agent's answer that can be spoken at once.
 
@@ -166,13 +194,13 @@ class SpokenChunk:
 
 @dataclass(frozen=True)
 class TurnResult:
-    """The carrier's next actions. `ref` is None if no call was recorded.
+    """The next actions, which may order legs. `ref` is None if no call was recorded.
 
     `turns` is the number of stored turns, or None if the agent no longer listens.
     """
 
     ref: CallRef | None
-    actions: tuple[Action, ...]
+    actions: tuple[FlowAction, ...]
     turns: int | None = None
 
 

@@ -1,8 +1,9 @@
 """What a tenant's live calls use at the moment: lines, budget and tokens."""
 
 from datetime import timedelta
+from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from vca.kit import db
@@ -20,6 +21,16 @@ def live_usage(session: Session) -> LiveCalls:
     """Return the number of real live calls and the budget that they reserve."""
     [row] = db.fetch_rows(session.connection(), SELECT_LIVE_USAGE, {})
     return LiveCalls(*row)
+
+
+def earlier_usage(session: Session, *, call_id: UUID) -> LiveCalls:
+    """Return the real live calls that began before this call, and the budget that they reserve."""
+    began_at = select(Call.created_at).filter_by(id=call_id).scalar_subquery()
+    earlier_calls = select(func.count(), func.coalesce(func.sum(Call.reserved), 0)).where(
+        text(LIVE_CONDITION), Call.simulated.is_(False), Call.created_at < began_at
+    )
+    count, reserved = session.execute(earlier_calls).one()
+    return LiveCalls(count, int(reserved))
 
 
 def count_tokens(session: Session, *, hours: int) -> int:

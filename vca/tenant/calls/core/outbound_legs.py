@@ -1,37 +1,36 @@
-"""Authorise and count outbound legs before a carrier dials them."""
+"""Ask for the permission to dial outbound legs, when they are ordered and when they are dialled.
 
-from datetime import timedelta
+A leg is counted when it is ordered. The second question, at the last moment before the carrier,
+knows that: it compares the limits with the legs that were ordered before this one.
+"""
+
+from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID, uuid4
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from vca.kit.errors import Conflict
+from vca.kit import clock
 from vca.kit.phone import mask
 from vca.observability import log, metrics
 from vca.registry.number_registry import service as number_registry
 from vca.registry.tenants import tenant_status
+from vca.telephony.dial_permit import DialPermit
 from vca.tenant.calls.core.models import OutboundLeg
 from vca.tenant.settings import dialling
 from vca.tenant.settings import service as settings
-from vca.tenant.settings.dialling import DenialCode, DialDecision, RecentDials
-from vca.tenant.settings.service import HomeCountryNeeded
+from vca.tenant.settings.dialling import (
+    DialDecision,
+    DiallingRefused,
+    DiallingSettings,
+    DialPolicy,
+    RecentDials,
+)
+from vca.tenant.usage import cap
+from vca.tenant.usage.cap import SpendCapReached
 
 LegKind = Literal["call", "transfer", "forward"]
-
-
-class DiallingRefused(Conflict):
-    """The toll fraud policy denies the number. `reason` is the code of the rule."""
-
-    code = "dialling-refused"
-
-    def __init__(self, verdict: DialDecision) -> None:
-        super().__init__(
-            f"This number may not be dialled: {verdict.reason} ({verdict.code}).",
-            code=HomeCountryNeeded.code if verdict.code == "home_country_needed" else None,
-        )
-        self.reason: DenialCode | None = verdict.code
 
 
 def authorise_leg(
@@ -43,42 +42,160 @@ def authorise_leg(
     from_number: str,
     simulated: bool = False,
 ) -> None:
-    """Check and record a leg that is about to be dialled from or through a tenant's number.
+    """Check and record a leg that is ordered from or through a tenant's number.
 
-    Locks the settings row until the caller's transaction ends, so that legs which are dialled at
-    the same time are counted one after the other. Commit before the request to the carrier. A leg
-    counts whether or not anybody answers. A leg of a simulated call is checked but not recorded,
+    Locks the settings row until the caller's transaction ends, so that legs which are ordered at
+    the same time are counted one after the other. A leg counts whether or not anybody answers, and
+    whether or not it is dialled in the end. A leg of a simulated call is checked but not recorded,
     because nothing is dialled; it may have no number that it would be dialled from. Raises
     DiallingRefused and then records nothing.
     """
     tenant_settings = settings.get(session, for_update=not simulated)
-    frozen = (
-        tenant_settings.dialling_frozen_at is not None
-        or tenant_status.get_tenant_status(session).dialling_frozen
+    try:
+        _ask(
+            session,
+            number,
+            from_number=from_number,
+            tenant_settings=tenant_settings,
+            is_frozen=tenant_settings.dialling_frozen_at is not None,
+            recent=count_recent_legs(session),
+        )
+    except DiallingRefused as refusal:
+        if not simulated:
+            _report_refusal(refusal, number, kind, call_id)
+        raise
+    if not simulated:
+        _record_leg(session, number, kind, call_id)
+
+
+def permit_leg(
+    session: Session,
+    number: str,
+    *,
+    kind: LegKind,
+    call_id: UUID,
+    from_number: str,
+    simulated: bool = False,
+) -> DialPermit:
+    """Return the permission to dial an ordered leg now. Commit before the request to the carrier.
+
+    The leg is not counted again; one that was never counted is recorded. Raises DiallingRefused.
+    """
+    ordered_at = None if simulated else _last_ordered_at(session, number, call_id)
+    is_uncounted = ordered_at is None and not simulated
+    tenant_settings = settings.get(session, for_update=is_uncounted)
+    try:
+        permit = _ask(
+            session,
+            number,
+            from_number=from_number,
+            tenant_settings=tenant_settings,
+            is_frozen=tenant_settings.dialling_frozen_at is not None,
+            recent=count_recent_legs(session, before=ordered_at),
+        )
+    except DiallingRefused as refusal:
+        if not simulated:
+            _report_refusal(refusal, number, kind, call_id)
+        raise
+    if is_uncounted:
+        _record_leg(session, number, kind, call_id)
+    return permit
+
+
+def permit_fallback(
+    session: Session,
+    number: str,
+    *,
+    from_number: str,
+    tenant_settings: DiallingSettings,
+    is_frozen: bool,
+    records_leg: bool,
+) -> DialPermit:
+    """Return the permission to forward callers to a fallback number without a call's record.
+
+    `records_leg` records a leg, for a call that arrives now. Otherwise the carrier may dial the
+    number as often as it gets calls, while VCA is away. Raises DiallingRefused.
+    """
+    recent = count_recent_legs(session) if records_leg else RecentDials()
+    permit = _ask(
+        session,
+        number,
+        from_number=from_number,
+        tenant_settings=tenant_settings,
+        is_frozen=is_frozen,
+        recent=recent,
     )
+    if records_leg:
+        _record_leg(session, number, "forward", None)
+    return permit
+
+
+def check_browser_calls(session: Session, from_number: str) -> None:
+    """Check that the tenant may dial from this number at all, as a browser would.
+
+    Raises DiallingRefused, and SpendCapReached as a call does.
+    """
+    tenant_settings = settings.get(session)
+    decision = dialling.check_any_dial(
+        policy=_policy(session, tenant_settings, from_number),
+        recent=count_recent_legs(session),
+        stopped=_check_stopped(session, tenant_settings.dialling_frozen_at is not None),
+    )
+    if not decision.allowed:
+        metrics.DIALLING_REFUSED.inc(code=decision.code)
+        log.get_logger().warning("dialling.refused", code=decision.code, kind="browser")
+        raise DiallingRefused(decision)
+    spend_cap, live = tenant_settings.spend_cap, cap.live_calls(session)
+    budget_decision = cap.check_budget(session, spend_cap=spend_cap, live=live, now=clock.now())
+    if spend_cap is not None and not budget_decision.allowed:
+        raise SpendCapReached(spend_cap)
+
+
+def _ask(
+    session: Session,
+    number: str,
+    *,
+    from_number: str,
+    tenant_settings: DiallingSettings,
+    is_frozen: bool,
+    recent: RecentDials,
+) -> DialPermit:
+    return dialling.permit(
+        number,
+        policy=_policy(session, tenant_settings, from_number),
+        recent=recent,
+        own_number=number_registry.owned_by_tenant(session, number=number),
+        stopped=_check_stopped(session, is_frozen),
+    )
+
+
+def _policy(session: Session, tenant_settings: DiallingSettings, from_number: str) -> DialPolicy:
     from_numbers = [from_number] if from_number else []
     [policy] = settings.dial_policies(session, tenant_settings, from_numbers=from_numbers)
-    verdict = dialling.check_dial(
-        number,
-        policy=policy,
-        recent=count_recent_legs(session),
-        own_number=number_registry.owned_by_tenant(session, number=number),
-        frozen=frozen,
+    return policy
+
+
+def _check_stopped(session: Session, is_frozen: bool) -> DialDecision | None:
+    status = tenant_status.get_tenant_status(session)
+    return dialling.check_stopped(
+        frozen=is_frozen or status.dialling_frozen, tenant_status=status.tenant_status
     )
-    if simulated:
-        if not verdict.allowed:
-            raise DiallingRefused(verdict)
-        return
-    if not verdict.allowed:
-        metrics.DIALLING_REFUSED.inc(code=verdict.code)
-        log.get_logger().warning(
-            "dialling.refused",
-            number=mask(number),
-            code=verdict.code,
-            kind=kind,
-            call_id=str(call_id) if call_id else None,
-        )
-        raise DiallingRefused(verdict)
+
+
+def _report_refusal(
+    refusal: DiallingRefused, number: str, kind: LegKind, call_id: UUID | None
+) -> None:
+    metrics.DIALLING_REFUSED.inc(code=refusal.reason)
+    log.get_logger().warning(
+        "dialling.refused",
+        number=mask(number),
+        code=refusal.reason,
+        kind=kind,
+        call_id=str(call_id) if call_id else None,
+    )
+
+
+def _record_leg(session: Session, number: str, kind: LegKind, call_id: UUID | None) -> None:
     # clock_timestamp(), because the transaction may have begun long before it got the lock.
     now = func.clock_timestamp()
     session.add(OutboundLeg(id=uuid4(), call_id=call_id, kind=kind, number=number, created_at=now))
@@ -87,8 +204,13 @@ def authorise_leg(
 
 def was_dialled(session: Session, number: str, *, call_id: UUID) -> bool:
     """Return whether the call dialled this number; a repeated request is not counted again."""
-    conditions = OutboundLeg.call_id == call_id, OutboundLeg.number == number
-    return session.scalar(select(OutboundLeg.id).where(*conditions).limit(1)) is not None
+    return _last_ordered_at(session, number, call_id) is not None
+
+
+def _last_ordered_at(session: Session, number: str, call_id: UUID) -> datetime | None:
+    """Return when the call last ordered a leg to this number."""
+    times = select(func.max(OutboundLeg.created_at)).filter_by(call_id=call_id, number=number)
+    return session.scalar(times)
 
 
 def last_forward_number(session: Session, *, call_id: UUID) -> str | None:
@@ -97,10 +219,15 @@ def last_forward_number(session: Session, *, call_id: UUID) -> str | None:
     return session.scalar(forward_numbers.order_by(OutboundLeg.created_at.desc()).limit(1))
 
 
-def count_recent_legs(session: Session) -> RecentDials:
-    """Return how many legs were dialled for the tenant in the last minute and the last day."""
+def count_recent_legs(session: Session, *, before: datetime | None = None) -> RecentDials:
+    """Return how many legs the tenant ordered in the last minute and the last day.
+
+    With `before`, only those that were ordered before that time.
+    """
     now = func.clock_timestamp()
     last_minute = OutboundLeg.created_at > now - timedelta(minutes=1)
     counts = select(func.count().filter(last_minute), func.count())
     last_day = counts.where(OutboundLeg.created_at > now - timedelta(days=1))
+    if before is not None:
+        last_day = last_day.where(OutboundLeg.created_at < before)
     return RecentDials(*session.execute(last_day).one())

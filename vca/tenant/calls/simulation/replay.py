@@ -18,7 +18,7 @@ from vca.kit import clock, deadline
 from vca.kit.errors import Conflict
 from vca.telephony.adapter import TelephonyAdapter
 from vca.telephony.providers import Carriers
-from vca.telephony.types import CallEvent, LegOutcome, Listen, Transfer
+from vca.telephony.types import CallEvent, LegOutcome, Listen
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core import (
@@ -30,7 +30,7 @@ from vca.tenant.calls.core import (
     turn_records,
 )
 from vca.tenant.calls.core.call_services import CallServices
-from vca.tenant.calls.core.call_types import CallRef, NewCall
+from vca.tenant.calls.core.call_types import CallRef, NewCall, TransferOrder
 from vca.tenant.calls.core.simulations import RequestedProfile, Simulation, TransferOutcome
 from vca.tenant.calls.simulation import (
     comparison,
@@ -198,7 +198,7 @@ def _replay_utterance(
     result = call_types.collect_turn(
         turn_handler.handle_utterance(ref, utterance=utterance, models=models)
     )
-    if isinstance(result.actions[-1], Transfer):
+    if isinstance(result.actions[-1], TransferOrder):
         result = call_flow.finish_transfer(ref, leg_outcome=leg_outcome)
     return isinstance(result.actions[-1], Listen)
 

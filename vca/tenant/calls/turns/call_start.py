@@ -10,10 +10,8 @@ from vca.kit import clock, failpoints
 from vca.observability import log, metrics
 from vca.telephony.adapter import InvalidCarrierSignature
 from vca.telephony.types import (
-    Action,
     CallEvent,
     EventType,
-    Forward,
     HangUp,
     Record,
     Say,
@@ -27,7 +25,14 @@ from vca.tenant.calls.core import (
     turn_records,
     watchdog,
 )
-from vca.tenant.calls.core.call_types import CallRef, InboundCall, NewCall, TurnResult
+from vca.tenant.calls.core.call_types import (
+    CallRef,
+    FlowAction,
+    ForwardOrder,
+    InboundCall,
+    NewCall,
+    TurnResult,
+)
 from vca.tenant.calls.routing import decision_request, input_collection, number_config
 from vca.tenant.calls.routing.decision_request import DecisionRequest
 from vca.tenant.calls.routing.number_config import NumberConfig
@@ -54,7 +59,7 @@ class _RoutedCall:
     call_id: UUID
     config: NumberConfig
     route: Route
-    actions: tuple[Action, ...]
+    actions: tuple[FlowAction, ...]
     variables: Mapping[str, str]
     reserved_budget: int
 
@@ -230,7 +235,7 @@ def _decide_call(
         **(call.simulation.variables if call.simulation else {}),
     }
     actions = first_actions(session, call, config, route, call_id, variables)
-    if route.decision == "forward" and not isinstance(actions[-1], Forward):
+    if route.decision == "forward" and not isinstance(actions[-1], ForwardOrder):
         reason = "that number may not be dialled"
         if webhook_decision is not None and webhook_decision.action == "forward":
             rejected_decision = webhook_decision.rejected(reason)
@@ -313,7 +318,7 @@ def _initial_turn_count(route: Route) -> int | None:
     return {"agent": 1, "voicemail": 0}.get(route.decision)
 
 
-def _greeting_text(actions: Sequence[Action]) -> str:
+def _greeting_text(actions: Sequence[FlowAction]) -> str:
     return " ".join(action.text for action in actions if isinstance(action, Say))
 
 

@@ -7,22 +7,15 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from vca.telephony.types import (
-    Action,
-    Forward,
-    HangUp,
-    Reject,
-    Say,
-    TakeVoicemail,
-)
+from vca.telephony.types import HangUp, Reject, Say, TakeVoicemail
 from vca.tenant.calls.core import outbound_legs
-from vca.tenant.calls.core.call_types import InboundCall
-from vca.tenant.calls.core.outbound_legs import DiallingRefused
+from vca.tenant.calls.core.call_types import FlowAction, ForwardOrder, InboundCall
 from vca.tenant.calls.routing.number_config import NumberConfig
 from vca.tenant.calls.routing.routing_rules import Route
 from vca.tenant.calls.turns import greeting
 from vca.tenant.calls.turns.greeting import InboundCallContext
 from vca.tenant.settings import phrases
+from vca.tenant.settings.dialling import DiallingRefused
 
 # The tenant's sentence for each end reason. Any other end reason uses the sentence `closed`.
 _SENTENCE_NAMES = {
@@ -46,7 +39,7 @@ def first_actions(
     variables: Mapping[str, str],
     *,
     repeated: bool = False,
-) -> tuple[Action, ...]:
+) -> tuple[FlowAction, ...]:
     """Return the first actions of a call with this route.
 
     `repeated`: the carrier repeats the request, so a forward is not counted again.
@@ -98,7 +91,7 @@ def _answering_profile(call: InboundCall, config: NumberConfig) -> Mapping[str, 
 
 def _forward_actions(
     session: Session, call: InboundCall, number: str | None, call_id: UUID, *, repeated: bool
-) -> tuple[Action, ...]:
+) -> tuple[FlowAction, ...]:
     """Forward to the number if there is one and it may be dialled. A simulation dials nobody.
 
     `repeated`: the first decision stands and is not counted twice.
@@ -107,7 +100,7 @@ def _forward_actions(
         return ()
     if repeated and not call.simulated:
         already_dialled = outbound_legs.was_dialled(session, number, call_id=call_id)
-        return (Forward(number),) if already_dialled else ()
+        return (ForwardOrder(number),) if already_dialled else ()
     try:
         outbound_legs.authorise_leg(
             session,
@@ -119,4 +112,4 @@ def _forward_actions(
         )
     except DiallingRefused:
         return ()
-    return (Forward(number),)
+    return (ForwardOrder(number),)

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from vca.conversation import engine, localised_phrases, speech_text
 from vca.conversation.types import CallFacts
 from vca.kit import json
-from vca.telephony.types import Action, CallMetadata, Listen, Record, Say
+from vca.telephony.types import CallMetadata, Listen, PlainAction, Record, Say
 from vca.tenant.calls.routing.number_config import NumberConfig
 from vca.tenant.calls.turns import conversation_inputs, spoken_language
 
@@ -58,7 +58,7 @@ class InboundCallContext:
 
 def build_greeting(
     profile: Mapping[str, Any], call_context: Any, *, now: datetime
-) -> tuple[str, tuple[Action, ...]]:
+) -> tuple[str, tuple[PlainAction, ...]]:
     """Return the text of the greeting and the actions that speak it."""
     zone = ZoneInfo(call_context.time_zone)
     facts = (
@@ -79,7 +79,7 @@ def build_greeting(
 
 def greeting_actions(
     profile: Mapping[str, Any], text: str, phrases: Mapping[str, Any]
-) -> tuple[Action, ...]:
+) -> tuple[PlainAction, ...]:
     """Return the actions that speak the greeting. The consent sentence precedes the recording."""
     language, voice = profile["language"], profile["voice"]
     if not profile["recording"]:

@@ -13,12 +13,12 @@ from vca.conversation.action_phrases import ActionResult
 from vca.conversation.redaction import Redaction
 from vca.conversation.types import Reply
 from vca.observability import log, metrics
-from vca.telephony.types import Action, Forward, HangUp
+from vca.telephony.types import HangUp
 from vca.tenant.calls.core import outbound_legs, simulations
-from vca.tenant.calls.core.call_types import CallContext, CallRef
-from vca.tenant.calls.core.outbound_legs import DiallingRefused
+from vca.tenant.calls.core.call_types import CallContext, CallRef, FlowAction, ForwardOrder
 from vca.tenant.calls.turns import greeting, transfers
 from vca.tenant.messages import service as messages
+from vca.tenant.settings.dialling import DiallingRefused
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class AppliedActions:
     """
 
     results: Sequence[ActionResult]
-    carrier_actions: tuple[Action, ...]
+    carrier_actions: tuple[FlowAction, ...]
     end_reason: str | None = None
     end_detail: str | None = None
 
@@ -123,7 +123,7 @@ def _start_transfer(
 ) -> AppliedActions:
     """Start the transfer; if the target may not be dialled, the agent says so and listens."""
     try:
-        carrier_action: Action = transfers.start_transfer(
+        carrier_action: FlowAction = transfers.start_transfer(
             session, ref, call_context, target=action.target, now=now
         )
     except DiallingRefused:
@@ -151,5 +151,5 @@ def _authorise_fallback(session: Session, ref: CallRef, call_context: CallContex
     return number
 
 
-def _end_action(number: str | None) -> Action:
-    return HangUp() if number is None else Forward(number)
+def _end_action(number: str | None) -> FlowAction:
+    return HangUp() if number is None else ForwardOrder(number)

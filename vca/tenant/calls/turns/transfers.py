@@ -9,11 +9,18 @@ from sqlalchemy.orm import Session
 from vca.conversation import localised_phrases
 from vca.kit import failpoints
 from vca.kit.errors import Conflict
-from vca.telephony.types import Action, CallEvent, Forward, HangUp, LegOutcome, Say, Transfer
+from vca.telephony.types import CallEvent, HangUp, LegOutcome, Say
 from vca.tenant.calls.core import call_events, metering, outbound_legs, record, turn_records
-from vca.tenant.calls.core.call_types import CallContext, CallRef, TurnResult
-from vca.tenant.calls.core.outbound_legs import DiallingRefused
+from vca.tenant.calls.core.call_types import (
+    CallContext,
+    CallRef,
+    FlowAction,
+    ForwardOrder,
+    TransferOrder,
+    TurnResult,
+)
 from vca.tenant.calls.turns import greeting
+from vca.tenant.settings.dialling import DiallingRefused
 
 OnFailure = Literal["return", "message", "fallback"]
 TIMEOUT_S = 25
@@ -37,7 +44,7 @@ def start_transfer(
     now: datetime,
     timeout_s: int = TIMEOUT_S,
     on_failure: OnFailure = "return",
-) -> Transfer:
+) -> TransferOrder:
     """Start the transfer to a named target. The caller locks the call's row.
 
     Raises UnknownTarget, and DiallingRefused by the tenant's policy. A simulated call changes its
@@ -65,15 +72,15 @@ def start_transfer(
     }
     record.update_call(session, ref.call_id, status="transferring", transfer=transfer)
     failpoints.kill_if_armed("calls.transfer.started")
-    return Transfer(number, timeout_s)
+    return TransferOrder(number, timeout_s)
 
 
-def pending_transfer(call_context: CallContext) -> Transfer | None:
+def pending_transfer(call_context: CallContext) -> TransferOrder | None:
     """Return the transfer that is in progress, or None."""
     transfer = call_context.transfer
     if call_context.status != "transferring" or transfer is None:
         return None
-    return Transfer(transfer["number"], transfer["timeout_seconds"])
+    return TransferOrder(transfer["number"], transfer["timeout_seconds"])
 
 
 def apply_leg_outcome(
@@ -142,13 +149,16 @@ def apply_late_leg_outcome(
         )
 
 
-def revert_transfer(session: Session, ref: CallRef, call_context: CallContext) -> None:
-    """Revert a transfer that the carrier did not make: the caller is still with the agent.
+def revert_transfer(
+    session: Session, ref: CallRef, call_context: CallContext, *, status: str
+) -> None:
+    """Revert a transfer that was not made: the caller is still with the agent.
 
-    The leg still counts towards the dialling limits. The caller locks the call's row.
+    `status` says why. The leg still counts towards the dialling limits. The caller of this function
+    locks the call's row.
     """
     if pending_transfer(call_context) is not None:
-        _set_transfer_status(session, ref, call_context, "carrier_error")
+        _set_transfer_status(session, ref, call_context, status)
 
 
 def tenant_number(call_context: CallContext) -> str:
@@ -173,7 +183,7 @@ def _set_transfer_status(
 
 def _forward_to_fallback(
     session: Session, ref: CallRef, call_context: CallContext, *, now: datetime
-) -> tuple[Action, ...]:
+) -> tuple[FlowAction, ...]:
     number = call_context.fallback_number
     if number is None:
         return ()
@@ -190,7 +200,7 @@ def _forward_to_fallback(
         return ()
     event = CallEvent("ENDED", ref.call_id.hex, now, "fallback", end_reason="transferred")
     record.apply_event(session, ref.call_id, event)
-    return (Forward(number),)
+    return (ForwardOrder(number),)
 
 
 def _say_sentence(

@@ -24,7 +24,7 @@ from vca.conversation.redaction import Redaction
 from vca.conversation.types import Reply
 from vca.kit import clock, failpoints
 from vca.observability import log, metrics
-from vca.telephony.types import CallEvent, Forward, HangUp, Say
+from vca.telephony.types import CallEvent, HangUp, Say
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core import (
     latency,
@@ -37,6 +37,7 @@ from vca.tenant.calls.core.call_types import (
     CallContext,
     CallRef,
     ConnectionReplaced,
+    ForwardOrder,
     SpokenChunk,
     TurnResult,
     TurnStream,
@@ -234,7 +235,7 @@ def _replay_reply(
 def ended_call_result(session: Session, ref: CallRef) -> TurnResult:
     """Return what a carrier does after the end of a call; the caller may have been forwarded."""
     number = outbound_legs.last_forward_number(session, call_id=ref.call_id)
-    return TurnResult(ref, (HangUp() if number is None else Forward(number),))
+    return TurnResult(ref, (HangUp() if number is None else ForwardOrder(number),))
 
 
 def _interrupted_reply(pending: _PendingTurn, text: str) -> Reply:

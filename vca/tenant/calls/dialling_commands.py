@@ -1,8 +1,10 @@
 """`flask dialling`: stop outbound dialling for one tenant or for all."""
 
+from typing import Any
 from uuid import UUID
 
 import click
+from flask import current_app
 
 from vca import cli
 from vca.kit import clock
@@ -10,6 +12,7 @@ from vca.registry import deployment
 from vca.registry.tenants import service as tenants
 from vca.tenancy import schema
 from vca.tenancy.session import public_session, tenant_session
+from vca.tenant.calls.carrier_webhooks import fallback
 from vca.tenant.settings import service
 
 dialling = cli.Group("dialling", help="Freeze and resume outbound dialling.")
@@ -21,9 +24,11 @@ _TENANT = click.option("--tenant", "tenant_id", type=click.UUID, help="Only this
 @_TENANT
 @cli.as_json
 def freeze(tenant_id: UUID | None, as_json: bool) -> None:
-    """Reject every outbound call, transfer and forward from now on.
+    """Reject every outbound call, transfer, forward and browser credential from now on.
 
-    Live calls are not affected.
+    Calls that are ordered but not dialled yet are rejected too. Parties that are connected stay
+    connected. The documents in CARRIER_FALLBACK_FOLDER no longer forward callers; without that
+    setting, run `flask telephony render-fallbacks` and copy the files again.
     """
     _set_frozen(tenant_id, frozen=True, as_json=as_json)
 
@@ -46,8 +51,15 @@ def _set_frozen(tenant_id: UUID | None, *, frozen: bool, as_json: bool) -> None:
     else:
         _set_tenant_frozen(tenant_id, frozen=frozen)
     scope_text = "all tenants" if tenant_id is None else f"tenant {tenant_id}"
+    document_count = fallback.update_fallback_documents(tenant_id)
+    output: dict[str, Any] = {"tenant_id": tenant_id, "frozen": frozen}
     text = f"Dialling is {'frozen' if frozen else 'resumed'} for {scope_text}."
-    cli.print_result({"tenant_id": tenant_id, "frozen": frozen}, as_json=as_json, text=text)
+    if document_count is not None:
+        output["fallback_documents"] = document_count
+        text += f" {document_count} fallback documents written."
+    elif current_app.extensions["settings"].carrier_fallback_url:
+        text += " Run `flask telephony render-fallbacks` and copy the files to your server again."
+    cli.print_result(output, as_json=as_json, text=text)
 
 
 def _set_tenant_frozen(tenant_id: UUID, *, frozen: bool) -> None:

@@ -1,0 +1,131 @@
+"""Static fallback documents forward callers only as far as the tenant may dial."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from tests.support.factories import Factory, Platform, Tenant, fresh_number
+from vca.kit import json
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
+from vca.tenant.calls.core import call_services
+
+
+@pytest.fixture
+def folder(app: Flask, tmp_path: Path) -> Iterator[Path]:
+    """Return the folder that VCA keeps up to date."""
+    services = call_services.current_services()
+    call_services.set_current_services(replace(services, fallback_folder=str(tmp_path)))
+    yield tmp_path
+    call_services.set_current_services(services)
+
+
+@pytest.fixture
+def number(acme: Tenant, carrier: FakeTelephonyAdapter) -> dict[str, Any]:
+    """Return a number with a fallback number in its own country."""
+    return acme.number(fallback_number=fresh_number())
+
+
+def _invoke(app: Flask, *arguments: str) -> str:
+    result = app.test_cli_runner().invoke(args=[*arguments])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def _action_types(folder: Path, number: dict[str, Any]) -> list[str]:
+    path = folder / "fake" / f"{number['did_number'].lstrip('+')}.json"
+    return [action["type"] for action in json.loads(path.read_bytes())["actions"]]
+
+
+def _render(app: Flask, folder: Path, number: dict[str, Any]) -> list[str]:
+    _invoke(app, "telephony", "render-fallbacks", str(folder))
+    return _action_types(folder, number)
+
+
+def test_a_document_forwards_only_if_the_number_may_be_dialled(
+    app: Flask, acme: Tenant, platform: Platform, number: dict[str, Any], tmp_path: Path
+) -> None:
+    before = _render(app, tmp_path, number)
+    acme.patch("/settings", {"dial_policy": {"countries": ["US"]}})
+    narrowed = _render(app, tmp_path, number)
+    acme.patch("/settings", {"dial_policy": {"countries": None}})
+    platform.api.patch(acme.url("/settings"), {"limits": {"dialling": {"countries": ["US"]}}})
+    below_ceiling = _render(app, tmp_path, number)
+    platform.api.patch(acme.url("/settings"), {"limits": {"dialling": None}})
+    platform.api.patch(acme.url(), {"status": "suspended"})
+    suspended = _render(app, tmp_path, number)
+
+    assert before == ["forward"]
+    assert narrowed == below_ceiling == suspended == ["say", "hang_up"]
+
+
+def test_rendering_counts_no_legs(
+    app: Flask, acme: Tenant, number: dict[str, Any], tmp_path: Path
+) -> None:
+    acme.patch("/settings", {"dial_policy": {"per_minute": 1}})
+
+    assert [_render(app, tmp_path, number) for _ in range(3)] == [["forward"]] * 3
+
+
+def test_a_freeze_writes_the_documents_again_and_so_does_its_end(
+    app: Flask, acme: Tenant, number: dict[str, Any], folder: Path
+) -> None:
+    before = _render(app, folder, number)
+
+    output = _invoke(app, "dialling", "freeze", "--tenant", acme.id)
+    frozen = _action_types(folder, number)
+    _invoke(app, "dialling", "resume", "--tenant", acme.id)
+    resumed = _action_types(folder, number)
+
+    assert (before, frozen, resumed) == (["forward"], ["say", "hang_up"], ["forward"])
+    assert "1 fallback documents written" in output
+
+
+def test_a_freeze_of_all_tenants_reaches_every_document(
+    app: Flask, number: dict[str, Any], folder: Path
+) -> None:
+    _render(app, folder, number)
+    try:
+        _invoke(app, "dialling", "freeze")
+        frozen = _action_types(folder, number)
+    finally:
+        _invoke(app, "dialling", "resume")
+
+    assert frozen == ["say", "hang_up"]
+
+
+@pytest.mark.parametrize("ceiling", [False, True])
+def test_a_narrower_policy_writes_the_documents_again(
+    app: Flask,
+    world: Factory,
+    acme: Tenant,
+    platform: Platform,
+    number: dict[str, Any],
+    folder: Path,
+    ceiling: bool,
+) -> None:
+    _render(app, folder, number)
+    policy = {"countries": ["US"]}
+    if ceiling:
+        platform.api.patch(acme.url("/settings"), {"limits": {"dialling": policy}})
+    else:
+        acme.patch("/settings", {"dial_policy": policy})
+
+    world.run_jobs(acme)
+
+    assert _action_types(folder, number) == ["say", "hang_up"]
+
+
+def test_without_a_folder_a_freeze_says_what_to_do(
+    app: Flask, acme: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = app.extensions["settings"]
+    with_url = replace(settings, carrier_fallback_url="https://fallback.example.com/vca")
+    monkeypatch.setitem(app.extensions, "settings", with_url)
+
+    output = _invoke(app, "dialling", "freeze", "--tenant", acme.id)
+
+    assert "flask telephony render-fallbacks" in output

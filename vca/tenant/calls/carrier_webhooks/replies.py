@@ -1,0 +1,42 @@
+"""Build the replies to a caller's requests, with permitted actions and a state token."""
+
+from dataclasses import replace
+
+from vca.telephony.types import Action, CallReply, HangUp, Listen, ProviderAccountRef, Reject, Say
+from vca.tenant.calls.carrier_webhooks import polled_turn
+from vca.tenant.calls.core.call_services import CallServices, CallState
+from vca.tenant.calls.core.call_types import SpokenChunk, TurnResult, join_chunks
+from vca.tenant.calls.turns import dial_orders
+
+
+def prepend_speech(chunks: list[SpokenChunk], result: TurnResult) -> TurnResult:
+    """Return the result with these chunks spoken before its actions."""
+    return replace(result, actions=(*join_chunks(chunks), *result.actions))
+
+
+def build_reply(
+    result: TurnResult, account: ProviderAccountRef | None, services: CallServices
+) -> CallReply:
+    """Return the reply to a turn. Its orders to dial are permitted now, or replaced."""
+    permitted = dial_orders.permit_orders(result)
+    continues = not isinstance(permitted.actions[-1], HangUp | Reject)
+    state_token = None
+    if permitted.ref is not None and continues:
+        state_token = services.sign_state(
+            permitted.ref,
+            account,
+            turns=permitted.turns,
+            language=_spoken_language(permitted.actions),
+        )
+    return CallReply(permitted.actions, state_token)
+
+
+def poll_reply(
+    say_actions: tuple[Say, ...], call_state: CallState, services: CallServices
+) -> CallReply:
+    """Return the reply that lets the carrier ask for the rest."""
+    return CallReply((*say_actions, polled_turn.POLL), services.sign_full_state(call_state))
+
+
+def _spoken_language(actions: tuple[Action, ...]) -> str | None:
+    return next((action.language for action in actions if isinstance(action, Say | Listen)), None)

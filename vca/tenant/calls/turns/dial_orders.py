@@ -1,0 +1,112 @@
+"""Turn orders of the call flow into actions that dial: the last step before the carrier.
+
+An order was checked and counted when it was recorded. Until the carrier gets it, dialling may have
+been frozen, the policy narrowed or the tenant suspended, so the permission is asked for again.
+"""
+
+from dataclasses import dataclass, replace
+
+from sqlalchemy.orm import Session
+
+from vca.kit import clock
+from vca.telephony.dial_permit import DialPermit
+from vca.telephony.types import Action, CallEvent, Forward, HangUp, PlainAction, Say, Transfer
+from vca.tenancy.session import tenant_session
+from vca.tenant.calls.core import outbound_legs, record
+from vca.tenant.calls.core.call_types import (
+    CallContext,
+    CallRef,
+    ForwardOrder,
+    TransferOrder,
+    TurnResult,
+)
+from vca.tenant.calls.turns import call_flow, transfers
+from vca.tenant.settings.dialling import DiallingRefused
+
+_ORDERS = (ForwardOrder, TransferOrder)
+
+
+@dataclass(frozen=True)
+class PermittedTurn:
+    """The carrier's next actions. The other fields are those of `TurnResult`."""
+
+    ref: CallRef | None
+    actions: tuple[Action, ...]
+    turns: int | None = None
+
+
+def permit_orders(result: TurnResult) -> PermittedTurn:
+    """Return the actions with a permission for the leg that they order, if any.
+
+    If the permission is refused, the caller of a transfer returns to the agent, and the call of a
+    forward ends with the reason `declined`.
+    """
+    *earlier, last = result.actions
+    plain = tuple(action for action in earlier if not isinstance(action, _ORDERS))
+    if not isinstance(last, _ORDERS):
+        return PermittedTurn(result.ref, (*plain, last), result.turns)
+    if result.ref is None:
+        raise ValueError("an order without a call cannot be permitted")
+    try:
+        permit = permit_order(result.ref, last)
+    except DiallingRefused as refusal:
+        return _continue_without(result.ref, last, refusal, plain, result.turns)
+    action = (
+        Transfer(permit, last.timeout_s) if isinstance(last, TransferOrder) else Forward(permit)
+    )
+    return PermittedTurn(result.ref, (*plain, action), result.turns)
+
+
+def permit_order(ref: CallRef, order: ForwardOrder | TransferOrder) -> DialPermit:
+    """Return the permission to dial an order's number now; raise DiallingRefused."""
+    with tenant_session(ref.tenant) as session:
+        call_context = record.lock_call_context(session, ref.call_id)
+        return outbound_legs.permit_leg(
+            session,
+            order.number,
+            kind="transfer" if isinstance(order, TransferOrder) else "forward",
+            call_id=ref.call_id,
+            from_number=transfers.tenant_number(call_context),
+            simulated=call_context.simulated,
+        )
+
+
+def _continue_without(
+    ref: CallRef,
+    order: ForwardOrder | TransferOrder,
+    refusal: DiallingRefused,
+    earlier: tuple[PlainAction, ...],
+    turns: int | None,
+) -> PermittedTurn:
+    """Return what follows instead of the refused leg."""
+    if isinstance(order, TransferOrder):
+        result = call_flow.finish_transfer(ref, leg_outcome="failed", after=turns)
+        return permit_orders(replace(result, actions=(*earlier, *result.actions)))
+    with tenant_session(ref.tenant) as session:
+        call_context = record.lock_call_context(session, ref.call_id)
+        _record_refused_forward(session, ref, refusal)
+    if not any(isinstance(action, Say) for action in earlier):
+        earlier = (*earlier, _say_fallback(call_context))
+    return PermittedTurn(ref, (*earlier, HangUp()))
+
+
+def _record_refused_forward(session: Session, ref: CallRef, refusal: DiallingRefused) -> None:
+    """Record that the call was not forwarded, if its record says that it was."""
+    if record.get_call(session, ref.call_id).end_reason != "transferred":
+        return
+    event = CallEvent(
+        "ENDED",
+        ref.call_id.hex,
+        clock.now(),
+        "dialling-refused",
+        end_reason="declined",
+        end_detail=refusal.reason,
+    )
+    record.apply_event(session, ref.call_id, event)
+
+
+def _say_fallback(call_context: CallContext) -> Say:
+    profile = call_context.profile or {}
+    language = profile.get("language")
+    text = record.sentence_or_default(call_context, "fallback", language=language)
+    return Say(text, language, profile.get("voice"))
