@@ -61,7 +61,7 @@ def analyse(*, tenant_id: str, call_id: str, attempt: int = 1) -> None:
     post_call_analysis.analyse_call(_ref(tenant_id, call_id), attempt=attempt)
 
 
-@queue.task(RENDER_FALLBACKS_JOB)
+@queue.task(RENDER_FALLBACKS_JOB, lane=lanes.BATCH)
 def render_fallbacks(*, tenant_id: str) -> None:
     """Write the static fallback documents of the tenant's numbers again."""
     fallback.update_fallback_documents(UUID(tenant_id))
