@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tests.fakes.carriers.telnyx.accounts import STATE_SIGNER
 from vca.telephony.providers.telnyx import client_state
 from vca.telephony.providers.telnyx.client_state import LegState
 from vca.telephony.turn_settings import TurnSettings
@@ -43,7 +44,7 @@ _WITHOUT_ACTION = (
 
 def read_mark(body: Mapping[str, Any]) -> LegState:
     """Return the client state that a command sets on its leg."""
-    mark = client_state.decode(body["client_state"])
+    mark = client_state.decode_signed(body["client_state"], STATE_SIGNER)
     assert mark is not None
     return mark
 

@@ -231,7 +231,7 @@ def test_an_outbound_call_is_counted_as_its_own_leg(
 def _sign_state(tenant: Tenant, call: dict[str, Any]) -> str:
     """Return the state token of a call."""
     return call_services.current_services().sign_state(
-        CallRef(tenant.ref, UUID(call["id"])), turns=0
+        CallRef(tenant.ref, UUID(call["id"])), provider_call_id=None, turns=0
     )
 
 

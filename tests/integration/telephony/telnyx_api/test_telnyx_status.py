@@ -77,7 +77,7 @@ def test_an_ended_outbound_call_is_found_in_the_event_log(
     request = outbound_call()
     call = adapter.place_call(request)
     leg = telnyx.account.switch.legs[call]
-    leg.client_state = LegState("listening", "token", call).encode()
+    leg.client_state = LegState("listening", "token", call).encode(accounts.STATE_SIGNER)
     telnyx.account.switch.end_leg(leg)
 
     assert adapter.find_call(request) == call

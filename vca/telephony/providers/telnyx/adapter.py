@@ -22,7 +22,6 @@ from vca.telephony.providers.telnyx import (
     api,
     application,
     call_log,
-    client_state,
     command_builder,
     control,
     events,
@@ -34,6 +33,8 @@ from vca.telephony.providers.telnyx import (
 from vca.telephony.providers.telnyx.api import ApiClient
 from vca.telephony.providers.telnyx.application import ApplicationSettings, ApplicationSetup
 from vca.telephony.providers.telnyx.control import CallControl
+from vca.telephony.providers.telnyx.events import EventContext
+from vca.telephony.state_signature import StateSigner
 from vca.telephony.types import (
     Account,
     AccountField,
@@ -99,6 +100,7 @@ class TelnyxAdapter(TelephonyAdapter):
         self,
         *,
         api_client: ApiClient,
+        state_signer: StateSigner,
         public_keys: Sequence[str] = (),
         connection_ids: Sequence[str] = (),
         credential_connection_id: str = "",
@@ -106,6 +108,7 @@ class TelnyxAdapter(TelephonyAdapter):
     ) -> None:
         """Use the first key and the first connection id. Signatures of the others stay valid."""
         self._api_client = api_client
+        self._signer = state_signer
         self._public_keys = tuple(base64.b64decode(key) for key in public_keys)
         self._connection_ids = frozenset(filter(None, connection_ids))
         self.connection_id = connection_ids[0] if connection_ids else ""
@@ -120,6 +123,7 @@ class TelnyxAdapter(TelephonyAdapter):
             return None
         return cls(
             api_client=ApiClient(settings.telnyx_api_key, base_url=settings.telnyx_api_base_url),
+            state_signer=StateSigner(settings.secret_key),
             public_keys=[settings.telnyx_public_key],
             connection_ids=[settings.telnyx_connection_id],
             credential_connection_id=settings.telnyx_credential_connection_id,
@@ -129,11 +133,13 @@ class TelnyxAdapter(TelephonyAdapter):
     @classmethod
     @override
     def from_account(cls, settings: Settings, account: Account | None) -> Self:
+        signer = StateSigner(settings.secret_key)
         if account is None:
-            return cls(api_client=ApiClient(""))
+            return cls(api_client=ApiClient(""), state_signer=signer)
         versions = [fields for fields in (account.fields, account.previous) if fields is not None]
         return cls(
             api_client=ApiClient(account.fields["api_key"], base_url=settings.telnyx_api_base_url),
+            state_signer=signer,
             public_keys=[fields["public_key"] for fields in versions],
             connection_ids=[fields["connection_id"] for fields in versions],
             credential_connection_id=account.fields.get("credential_connection_id", ""),
@@ -184,7 +190,7 @@ class TelnyxAdapter(TelephonyAdapter):
     def parse(self, request: CarrierRequest) -> CarrierEvent:
         if request.action != _EVENTS_ACTION:
             raise InvalidCarrierRequest("unknown action")
-        return events.parse_carrier_event(request)
+        return events.parse_carrier_event(request, self._signer)
 
     def verify(self, request: CarrierRequest) -> None:
         """Check the signature; reject an event of another application of the same account."""
@@ -219,7 +225,7 @@ class TelnyxAdapter(TelephonyAdapter):
     def handle(
         self, carrier_event: CarrierEvent, reply: CallReply, *, callback_url: str
     ) -> CarrierResponse:
-        if reply.actions or carrier_event.adapter_data:
+        if reply.actions or _context(carrier_event).deferred is not None:
             try:
                 self._execute(carrier_event, reply, callback_url)
             except TelephonyError as error:
@@ -229,29 +235,34 @@ class TelnyxAdapter(TelephonyAdapter):
 
     @override
     def hang_up(self, provider_call_id: str) -> None:
-        control.hang_up(self._api_client.open_session(), provider_call_id)
+        control.hang_up(self._api_client.open_session(), self._signer, provider_call_id)
 
     @override
     def update_live_call(
         self, provider_call_id: str, reply: CallReply, *, callback_url: str
     ) -> None:
         control.update_live_call(
-            self._api_client.open_session(), provider_call_id, reply, callback_url=callback_url
+            self._api_client.open_session(),
+            self._signer,
+            provider_call_id,
+            reply,
+            callback_url=callback_url,
         )
 
     @override
     def place_call(self, call: OutboundCall) -> str:
-        return control.dial(self._api_client.open_session(), call, self._require_connection_id())
+        session, connection_id = self._api_client.open_session(), self._require_connection_id()
+        return control.dial(session, self._signer, call, connection_id)
 
     @override
     def find_call(self, call: OutboundCall) -> str | None:
-        return call_log.find_placed_call(
-            self._api_client.open_session(), call, self._require_connection_id()
-        )
+        session, connection_id = self._api_client.open_session(), self._require_connection_id()
+        return call_log.find_placed_call(session, self._signer, call, connection_id)
 
     @override
     def find_call_status(self, provider_call_id: str) -> CallStatus | None:
-        return call_log.find_call_status(self._api_client.open_session(), provider_call_id)
+        session = self._api_client.open_session()
+        return call_log.find_call_status(session, self._signer, provider_call_id)
 
     @override
     def fetch_recording(
@@ -291,18 +302,20 @@ class TelnyxAdapter(TelephonyAdapter):
         return WebRtcCredential(str(token).strip(), credential.sip_username, expires_at)
 
     def _execute(self, carrier_event: CarrierEvent, reply: CallReply, callback_url: str) -> None:
-        leg_state = client_state.decode(carrier_event.adapter_data)
+        context = _context(carrier_event)
         call_control = CallControl(
             self._api_client.open_session(),
+            self._signer,
             carrier_event.provider_call_id,
             carrier_event.request_id,
             callback_url,
-            leg_state.own_number if leg_state else "",
+            context.own_number,
+            context.session_id,
         )
         if carrier_event.unanswered:
             control.answer_or_reject(call_control, reply)
         else:
-            control.continue_call(call_control, carrier_event, leg_state, reply)
+            control.continue_call(call_control, carrier_event, context.deferred, reply)
 
     def _require_connection_id(self) -> str:
         if not self.connection_id:
@@ -312,6 +325,12 @@ class TelnyxAdapter(TelephonyAdapter):
                 code="not-set-up",
             )
         return self.connection_id
+
+
+def _context(carrier_event: CarrierEvent) -> EventContext:
+    """Return what `parse` has stored with the event for `handle`."""
+    context = carrier_event.adapter_data
+    return context if isinstance(context, EventContext) else EventContext()
 
 
 def _application_settings(settings: Settings) -> ApplicationSettings:

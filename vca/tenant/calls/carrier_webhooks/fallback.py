@@ -9,12 +9,14 @@ from sqlalchemy.exc import DBAPIError
 
 from vca.conversation import localised_phrases
 from vca.kit import db
+from vca.kit.phone import mask
 from vca.observability import log
+from vca.registry.number_registry import service as number_registry
 from vca.registry.number_registry.claimed_numbers import ClaimedNumber
 from vca.registry.number_registry.service import Owner
 from vca.telephony import providers
 from vca.telephony.types import Action, CallReply, Forward, HangUp, Reject, Say
-from vca.tenancy.session import tenant_session
+from vca.tenancy.session import public_session, tenant_session
 from vca.tenant.calls.carrier_webhooks import authentication
 from vca.tenant.calls.core import record
 
@@ -56,6 +58,27 @@ def fallback_actions(owner: Owner) -> tuple[Action, ...]:
     if config.fallback_number is not None:
         return (Forward(config.fallback_number),)
     return _say_sentence(config, "fallback"), HangUp()
+
+
+def reject_unrouted(number: str) -> CallReply:
+    """Reject, log and count a call to a number that nobody owns."""
+    log.get_logger().warning("call.missed_number", called=mask(number))
+    with public_session() as session:
+        number_registry.record_unrouted_call(session, number=number)
+    return CallReply((Reject(),))
+
+
+def reply_during_upgrade(owner: Owner, number: str) -> CallReply:
+    """Reply with the configured fallback, because the tenant's schema is too old for this code.
+
+    The call is logged and counted, but not recorded.
+    """
+    log.get_logger().warning(
+        "call.tenant_upgrading", tenant_id=str(owner.tenant.id), called=mask(number)
+    )
+    with public_session() as session:
+        number_registry.record_unrouted_call(session, number=number)
+    return CallReply(fallback_actions(owner))
 
 
 def _say_sentence(config: Row[Any], name: str) -> Say:
