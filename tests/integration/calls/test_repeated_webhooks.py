@@ -196,7 +196,9 @@ def test_an_answer_that_a_killed_process_lost_is_generated_again(
     script_model(["At nine."])
     _store_utterance(state, "When?")
     ref, now = current_services().verify_state(state).ref, clock.now()
-    recent_poll = CallState(ref, turns=1, spoken_chars=len(FILLER), polling_since=now)
+    recent_poll = CallState(
+        ref, turns=1, spoken_chars=len(FILLER), polling_since=now, provider_call_id="call-1"
+    )
     overdue_poll = replace(recent_poll, polling_since=now - timedelta(seconds=13))
 
     poll_response = carrier_client.send_event(

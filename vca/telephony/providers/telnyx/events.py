@@ -105,9 +105,11 @@ def parse_carrier_event(request: CarrierRequest, signer: StateSigner) -> Carrier
     """Return the event as the product knows it."""
     telnyx_event = parse_event(request.body)
     encoded_state = telnyx_event.payload.get("client_state")
-    leg_state = client_state.decode(encoded_state, signer, telnyx_event.leg)
+    signed_state = client_state.decode_signed(encoded_state, signer)
+    is_own_state = signed_state is not None and signed_state.belongs_to(telnyx_event.leg)
+    leg_state = signed_state if is_own_state else None
     carrier_event = _parse_typed(replace(telnyx_event, leg_state=leg_state))
-    if leg_state is not None or carrier_event.kind == "call":
+    if signed_state is not None or carrier_event.kind == "call":
         return carrier_event
     unsigned_state = client_state.decode_unsigned(encoded_state)
     if unsigned_state is None or not _may_belong_to(unsigned_state, telnyx_event.leg):
