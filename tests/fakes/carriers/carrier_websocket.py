@@ -99,13 +99,18 @@ class CarrierWebSocket:
 
 def handshake_is_refused(url: str, headers: Mapping[str, str]) -> bool:
     """Return whether a handshake is refused with 403 or 404."""
+    return handshake_status(url, headers) in (403, 404)
+
+
+def handshake_status(url: str, headers: Mapping[str, str]) -> int:
+    """Return the status of the response to a handshake."""
     target = urlsplit(url)
     connection = HTTPConnection(target.netloc, timeout=TIMEOUT_S)
     upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
     key = {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
     try:
         connection.request("GET", target.path, headers={**upgrade, **key, **headers})
-        return connection.getresponse().status in (403, 404)
+        return connection.getresponse().status
     finally:
         connection.close()
 
