@@ -119,6 +119,7 @@ def post_worker_init(worker: Any) -> None:
     The models' SDK and the migrations are loaded now, and not while the first caller waits.
     """
     from vca.observability import prometheus
+    from vca.registry import unsigned_states
     from vca.registry.model_checks import background
     from vca.tenancy import schema
     from vca.tenant.calls.core import call_services
@@ -127,6 +128,7 @@ def post_worker_init(worker: Any) -> None:
     models = call_services.current_services().models
     models.warm_up()
     background.start(models)
+    unsigned_states.record_start()
     schema.head()
     # What a worker has loaded by now lives as long as the worker. The collector would look at all
     # of it again and again, and stop the worker's calls for some 50 ms each time.

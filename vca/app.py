@@ -320,6 +320,12 @@ def _register_routes(app: Flask) -> None:
         api.register_blueprint(blueprint)
     if app.extensions["settings"].serves_relay:
         relay = import_module("vca.servers.relay")  # other processes do not need what it imports
-        relay.install(app, on_invalid_signature=carrier_webhooks.reject_invalid_signature)
+        relay.install(
+            app,
+            count_refusal=limits.record_client_failure,
+            reject_signature=carrier_webhooks.reject_invalid_signature,
+            # Half of the threads remain for calls, however many WebSockets keep silent.
+            max_unidentified=max(1, app.extensions["settings"].relay_threads // 2),
+        )
     app.extensions["openapi"] = docs.render_openapi(openapi.build_document(app, api))
     guards.install(app, model_timeout_s=app.extensions["settings"].llm_timeout_s)

@@ -17,7 +17,7 @@ from flask import Flask
 from sqlalchemy import text
 
 from tests.fakes.carriers.call_scripts import open_twilio_socket
-from tests.fakes.carriers.carrier_websocket import handshake_is_refused
+from tests.fakes.carriers.carrier_websocket import handshake_is_refused, handshake_status
 from tests.fakes.carriers.twilio.call import TwilioCall
 from tests.fakes.carriers.twilio.connected_twilio import (
     ACCOUNT_LOGIN,
@@ -110,8 +110,26 @@ def test_only_the_relay_group_serves_voice_websockets(
         assert socket.say("Hello?")
         assert web.get("/healthz").status == 200
         assert handshake_is_refused(f"{relay_url(web)}twilio/relay", {})
+        # The group has an account with Twilio only.
+        assert handshake_is_refused(f"{relay_url(web)}telnyx/relay", {})
         socket.close()
     assert anonymous.get("/telephony/twilio/relay").status_code == 405
+
+
+def test_strangers_are_limited_but_no_carrier_at_their_address_is(
+    environment: dict[str, str], tmp_path: Path, anonymous: Api, number: str
+) -> None:
+    call = TwilioCall(anonymous, number)
+    relay = call.ring().find("ConversationRelay")
+    with run_group({**environment, "RATE_LIMIT_FAILURES": "5"}, tmp_path / "relay.log") as web:
+        statuses = [handshake_status(f"{relay_url(web)}telnyx/relay", {}) for _ in range(30)]
+        socket = open_twilio_socket(relay_url(web), relay, call.sid)
+
+        assert socket.say("Hello?")
+        socket.close()
+    assert statuses[0] == 404
+    assert statuses[-1] == 429
+    assert set(statuses) == {404, 429}
 
 
 @pytest.mark.parametrize(

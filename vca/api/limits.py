@@ -68,7 +68,8 @@ class RateLimitConfig:
             settings.rate_limit_failures,
             settings.secret_key,
             settings.trusted_proxies,
-            settings.rate_limit_threads,
+            # Threads that serve calls must not wait with rejections.
+            0 if settings.serves_relay else settings.rate_limit_threads,
         )
 
 

@@ -58,6 +58,9 @@ class DeploymentRow(PublicBase):
     worker_login: Mapped[str] = mapped_column(Text)
     dialling_frozen_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    unsigned_states_until: Mapped[datetime | None] = mapped_column(
+        DateTime(timezone=True), server_default=func.now()
+    )
 
 
 @dataclass(frozen=True)

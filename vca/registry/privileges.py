@@ -65,6 +65,7 @@ _PLATFORM_FUNCTIONS = (
     "public.hold_relay_slot(uuid, boolean, interval)",
     "public.free_relay_slot(uuid)",
     "public.record_first_public_base_url(text)",
+    "public.accept_unsigned_states()",
     "public.start_model_check(text, text, interval)",
     "public.finish_model_check(text, text, jsonb, text)",
     "jobs.tenants_awaiting(text)",

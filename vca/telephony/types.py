@@ -67,8 +67,8 @@ class CarrierRequest:
 class CarrierEvent:
     """The content of a carrier's request, not yet verified.
 
-    - `state`: the token that we gave the carrier with an earlier reply. Without one the call is
-      routed by its number.
+    - `state`: the token that we gave the carrier with an earlier reply, if what came back is ours
+      as a whole. Without one the call is routed by its number.
     - `speech`: what the caller said. For `interrupted`, what the carrier had spoken until then.
     - `keys`: the keys that the caller pressed, of 0-9, * and #.
     - `recording_id`: the carrier's own id of the recording.
@@ -79,6 +79,8 @@ class CarrierEvent:
     - `own_number`: our number in the call, whatever its direction, if the carrier reports it.
     - `handoff`: the value with which we ended the WebSocket. Empty if the carrier has none, because
       the connection broke.
+    - `deferred_actions`, `deferred_numbers`: the commands that handling sends, and whom they dial.
+    - `unsigned`: the event with a state that we have not signed, as the release before made them.
     - `adapter_data`: data that an adapter passes from `parse` to `handle`. Nothing else reads it.
     """
 
@@ -97,7 +99,10 @@ class CarrierEvent:
     unanswered: bool = False
     own_number: str = ""
     handoff: str = ""
-    adapter_data: str = field(default="", repr=False)
+    deferred_actions: tuple[str, ...] = ()
+    deferred_numbers: tuple[str, ...] = ()
+    unsigned: "CarrierEvent | None" = field(default=None, repr=False)
+    adapter_data: object = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)

@@ -168,7 +168,7 @@ class TestTelnyxAdapter(TelephonyContract):
         self, adapter: Any, kind: CarrierEventKind, *, call_id: str, **fields: Any
     ) -> Any:
         def event_webhook(event_type: str, phase: Any, **event_fields: Any) -> Any:
-            mark = LegState(phase, STATE, call_id)
+            mark = LegState(phase, STATE, "" if phase == "dial" else call_id)
             return self.webhook_request(adapter, event_type, mark, call_id=call_id, **event_fields)
 
         match kind:
@@ -188,8 +188,9 @@ class TestTelnyxAdapter(TelephonyContract):
                 reason = "customer_disconnect" if fields.get("broken") else "ended"
                 return event_webhook("call.conversation.ended", "relay", reason=reason)
             case "leg":
-                return event_webhook(
-                    "call.hangup", "target", hangup_cause=_HANGUP_CAUSES[fields["leg"]]
+                target, cause = LegState("target", STATE, call_id), _HANGUP_CAUSES[fields["leg"]]
+                return self.webhook_request(
+                    adapter, "call.hangup", target, call_id="v3:target", hangup_cause=cause
                 )
             case "voicemail":
                 recording = fields["recording_id"]

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.fakes.carriers.telnyx.accounts import leg_event
+from tests.fakes.carriers.telnyx.accounts import STATE_SIGNER, leg_event
 from tests.fakes.carriers.telnyx.calls import CONNECTION_ID
 from tests.fakes.carriers.telnyx.signing import Signer
 from vca.kit import clock, json
@@ -33,6 +33,7 @@ WEAK_KEYS = (
 def create_adapter(*keys: str, connection_id: str = CONNECTION_ID) -> TelnyxAdapter:
     return TelnyxAdapter(
         api_client=ApiClient(""),
+        state_signer=STATE_SIGNER,
         public_keys=keys or (SIGNER.public_key,),
         connection_ids=(connection_id,),
     )

@@ -11,7 +11,6 @@ import jwt
 import pytest
 
 from tests.contract.suites.telephony import (
-    CALLBACK,
     CALLER,
     NUMBER,
     STATE,
@@ -28,6 +27,7 @@ from tests.fakes.carriers.twilio.connected_twilio import (
     OTHER_LOGIN,
     SHORT_TIMEOUTS,
     ConnectedTwilio,
+    callback_url,
     connected_twilio,
     deployment_settings,
 )
@@ -35,7 +35,6 @@ from tests.fakes.carriers.twilio.server import FAILS, REJECTS, SILENT, TwilioSer
 from vca.settings import Settings
 from vca.telephony.providers.twilio import languages, statuses
 from vca.telephony.providers.twilio.adapter import TwilioAdapter
-from vca.telephony.providers.twilio.callback_urls import build_callback_url
 from vca.telephony.providers.twilio.settings import TwilioCredentials
 from vca.telephony.providers.twilio.twiml import MAX_TEXT_CHARS
 from vca.telephony.types import (
@@ -103,7 +102,7 @@ class TestTwilioAdapter(TelephonyContract):
 
     def ring_request(self, adapter: Any, *, call_id: str, to: str, caller: str) -> Any:
         form = webhooks.inbound_form(call_id, to=to, caller=caller, status="ringing")
-        return webhooks.signed_request(_login(adapter), build_callback_url(CALLBACK, "voice"), form)
+        return webhooks.signed_request(_login(adapter), callback_url("voice"), form)
 
     def speech_request(self, adapter: Any, *, call_id: str, state: str, text: str) -> Any:
         fields = {"SpeechResult": text, "Confidence": "0.93"}
@@ -116,7 +115,7 @@ class TestTwilioAdapter(TelephonyContract):
         match kind:
             case "answered":
                 form = webhooks.outbound_form(call_id, to=CALLER, caller=NUMBER)
-                url = build_callback_url(CALLBACK, "voice", state=STATE)
+                url = callback_url("voice", state=STATE)
                 return webhooks.signed_request(_login(adapter), url, form)
             case "speech":
                 return self.speech_request(
@@ -136,7 +135,7 @@ class TestTwilioAdapter(TelephonyContract):
             case "voicemail":
                 return self._turn(adapter, "record", call_id, recording)
             case "recording":
-                url = build_callback_url(CALLBACK, "recording", state=STATE)
+                url = callback_url("recording", state=STATE)
                 return webhooks.signed_request(
                     _login(adapter), url, {"CallSid": call_id, **recording}
                 )
@@ -144,9 +143,7 @@ class TestTwilioAdapter(TelephonyContract):
 
     def status_request(self, adapter: Any, *, call_id: str, status: str) -> Any:
         form = webhooks.inbound_form(call_id, to=NUMBER, caller=CALLER, status=status)
-        return webhooks.signed_request(
-            _login(adapter), build_callback_url(CALLBACK, "status"), form
-        )
+        return webhooks.signed_request(_login(adapter), callback_url("status"), form)
 
     def spoken_values(self, response: CarrierResponse) -> tuple[set[str], set[str]]:
         elements = list(twiml.parse_twiml(response.body).root.iter())
@@ -214,7 +211,7 @@ class TestTwilioAdapter(TelephonyContract):
         self, adapter: Any, verb: str, call_id: str, fields: dict[str, Any], state: str = STATE
     ) -> CarrierRequest:
         form = {**webhooks.inbound_form(call_id, to=NUMBER, caller=CALLER), **fields}
-        url = build_callback_url(CALLBACK, "turn", state=state, verb=verb)
+        url = callback_url("turn", state=state, verb=verb)
         return webhooks.signed_request(_login(adapter), url, form)
 
 

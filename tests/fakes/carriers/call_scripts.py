@@ -164,9 +164,15 @@ def open_twilio_socket(base_url: str, relay: Element, call_sid: str) -> CarrierW
     }
     setup = {"callSid": call_sid, "sessionId": "VX1", "customParameters": parameters}
     signature = socket_signature(ACCOUNT_LOGIN, relay.get("url") or "")
-    return CarrierWebSocket(
-        f"{base_url}twilio/relay", setup=setup, headers={"X-Twilio-Signature": signature}
-    )
+    url = f"{base_url}twilio/relay/{url_token(relay.get('url'))}"
+    return CarrierWebSocket(url, setup=setup, headers={"X-Twilio-Signature": signature})
+
+
+def url_token(websocket_url: str | None) -> str:
+    """Return the token at the end of a WebSocket URL of the product."""
+    _, _, token = (websocket_url or "").partition("/relay/")
+    assert token
+    return token
 
 
 class OnTelnyx(ScriptedCaller):
@@ -243,4 +249,5 @@ def open_telnyx_socket(base_url: str, leg: Any) -> CarrierWebSocket:
         "callControlId": leg.id,
         "customParameters": leg.relay["custom_parameters"],
     }
-    return CarrierWebSocket(f"{base_url}telnyx/relay", setup=setup)
+    url = f"{base_url}telnyx/relay/{url_token(leg.relay['url'])}"
+    return CarrierWebSocket(url, setup=setup)

@@ -1,6 +1,6 @@
 """A carrier's end of the voice WebSocket; every read has a deadline."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.client import HTTPConnection
 from socket import SHUT_RDWR
@@ -99,13 +99,18 @@ class CarrierWebSocket:
 
 def handshake_is_refused(url: str, headers: Mapping[str, str]) -> bool:
     """Return whether a handshake is refused with 403 or 404."""
+    return handshake_status(url, headers) in (403, 404)
+
+
+def handshake_status(url: str, headers: Mapping[str, str]) -> int:
+    """Return the status of the response to a handshake."""
     target = urlsplit(url)
     connection = HTTPConnection(target.netloc, timeout=TIMEOUT_S)
     upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
     key = {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
     try:
         connection.request("GET", target.path, headers={**upgrade, **key, **headers})
-        return connection.getresponse().status in (403, 404)
+        return connection.getresponse().status
     finally:
         connection.close()
 
@@ -116,14 +121,22 @@ class _QuietRequestHandler(WSGIRequestHandler):
 
 
 @contextmanager
-def run_relay() -> Iterator[str]:
+def run_relay(
+    *, count_refusal: Callable[[], None] = lambda: None, max_unidentified: int = 64
+) -> Iterator[str]:
     """Serve the product's voice WebSockets on loopback; yield their base URL."""
 
     def reject(provider: str, action: str) -> NoReturn:
+        count_refusal()
         abort(403)
 
     app = Flask("relay", static_folder=None)
-    relay.install(app, on_invalid_signature=reject)
+    relay.install(
+        app,
+        count_refusal=count_refusal,
+        reject_signature=reject,
+        max_unidentified=max_unidentified,
+    )
     port = free_port()
     server = make_server(
         "127.0.0.1", port, app, threaded=True, request_handler=_QuietRequestHandler

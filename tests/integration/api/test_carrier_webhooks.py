@@ -264,7 +264,9 @@ def test_speech_without_a_token_returns_400(
 def test_a_token_of_a_missing_call_returns_404(
     carrier_client: CarrierClient, carrier: FakeTelephonyAdapter, acme: Tenant
 ) -> None:
-    state = call_services.current_services().sign_state(CallRef(acme.ref, UUID(int=0)), turns=1)
+    state = call_services.current_services().sign_state(
+        CallRef(acme.ref, UUID(int=0)), provider_call_id="gone-1", turns=1
+    )
 
     for action in ("speech", "status"):
         fields = {"call_id": "gone-1", "state": state, "text": "Hello?", "status": "completed"}

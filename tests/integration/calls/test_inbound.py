@@ -1,6 +1,7 @@
 """Inbound calls over HTTP: routing, conversation and end; repeated requests write nothing."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from itertools import permutations
 from typing import Any
 
@@ -8,7 +9,8 @@ import pytest
 
 from tests.support.api import Api
 from tests.support.carrier_client import CALLER, CarrierClient
-from tests.support.factories import Platform, Tenant, fresh_number
+from tests.support.factories import Factory, Platform, Tenant, fresh_number
+from vca.kit import clock
 from vca.registry.number_registry import service as number_registry
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.tenancy.session import public_session
@@ -142,21 +144,26 @@ def test_one_carrier_call_id_at_two_tenants_is_two_calls(
 
 # --- Statuses ------------------------------------------------------------------------------------
 
-STATUS_TIMES = {
-    "ringing": "2026-11-22T17:59:50+00:00",
-    "answered": "2026-11-22T17:59:55+00:00",
-    "completed": "2099-11-22T18:02:00+00:00",
-}
+# Seconds since the call began.
+STATUS_TIMES_S = {"ringing": 5, "answered": 10, "completed": 90}
 
 
 def test_repeated_status_events_in_any_order_result_in_the_same_row(
-    carrier_client: CarrierClient, acme: Tenant, answered_number: str
+    carrier_client: CarrierClient, acme: Tenant, world: Factory, answered_number: str
 ) -> None:
-    for index, order in enumerate(permutations(STATUS_TIMES)):
+    began_at = clock.now() - timedelta(seconds=100)
+    row_began = f"TIMESTAMPTZ '{began_at.isoformat()}'"
+    for index, order in enumerate(permutations(STATUS_TIMES_S)):
         call_id = f"order-{index}"
         state = carrier_client.ring(answered_number, call_id)["state"]
+        world.sql(
+            acme,
+            f"UPDATE calls SET started_at = {row_began}, answered_at = {row_began}"
+            f" WHERE provider_call_id = '{call_id}'",
+        )
         for status in (*order, *order):
-            fields = {"state": state, "at": STATUS_TIMES[status]}
+            at = (began_at + timedelta(seconds=STATUS_TIMES_S[status])).isoformat()
+            fields = {"state": state, "at": at}
             assert carrier_client.send_status(call_id, status, **fields)["actions"] == []
 
     columns = ("status", "end_reason", "started_at", "answered_at", "ended_at", "duration_seconds")
@@ -164,8 +171,7 @@ def test_repeated_status_events_in_any_order_result_in_the_same_row(
     assert len(_list_calls(acme)) == 6
     [row] = rows
     assert row[:2] == ("completed", "caller_hangup")
-    assert row[2].startswith("2026-11-22T17:59:50")
-    assert row[3].startswith("2026-11-22T17:59:55")
+    assert row[5] == 90
     for call in _list_calls(acme):
         assert (
             sorted(_list_event_types(acme, call)) == ["ANSWERED"] * 2 + ["ENDED"] + ["RINGING"] * 2
@@ -202,13 +208,16 @@ def test_a_later_status_does_not_change_an_ended_call(
 def test_the_earlier_of_two_end_times_is_stored_in_either_order(
     carrier_client: CarrierClient, acme: Tenant, answered_number: str
 ) -> None:
-    end_times = {"completed": "2099-11-22T18:02:00+00:00", "cancelled": "2099-11-22T18:01:00+00:00"}
+    now = clock.now()
+    earlier, later = ((now + timedelta(seconds=lead_s)).isoformat() for lead_s in (30, 40))
+    end_times = {"completed": later, "cancelled": earlier}
     for index, order in enumerate(permutations(end_times)):
         state = carrier_client.ring(answered_number, f"end-{index}")["state"]
         for status in order:
             carrier_client.send_status(f"end-{index}", status, state=state, at=end_times[status])
 
-    assert [call["ended_at"] for call in _list_calls(acme)] == ["2099-11-22T18:01:00Z"] * 2
+    ended_at = earlier.replace("+00:00", "Z")
+    assert [call["ended_at"] for call in _list_calls(acme)] == [ended_at] * 2
 
 
 def test_a_status_without_a_token_finds_its_call_by_the_number(

@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from flask import Flask
 from sqlalchemy import text
 
-from tests.fakes.carriers.call_scripts import open_twilio_socket
+from tests.fakes.carriers.call_scripts import open_twilio_socket, url_token
 from tests.fakes.carriers.carrier_websocket import CarrierWebSocket, handshake_is_refused, run_relay
 from tests.fakes.carriers.telnyx.accounts import create_adapter, new_account
 from tests.fakes.carriers.telnyx.server import telnyx_server
@@ -27,40 +28,54 @@ from tests.support.api import Api
 from tests.support.db_snapshot import SnapshotChecker
 from tests.support.factories import Tenant
 from tests.support.processes import wait_until
-from vca.kit import crypto
+from vca.kit import clock, crypto
 from vca.servers.relay import route
 from vca.settings import Settings
 from vca.telephony import providers
 from vca.telephony.providers.telnyx.adapter import TelnyxAdapter
-from vca.telephony.types import WebSocketFormat
+from vca.telephony.types import ProviderAccountRef, WebSocketFormat
+from vca.tenancy.schema import TenantRef
 from vca.tenant.calls.core import call_services
+from vca.tenant.calls.core.call_services import WebSocketClaims
+from vca.tenant.calls.core.call_types import CallRef
 
 RELAY_PATH = "/telephony/twilio/relay"
+Sign = Callable[[str], str]
 POLICY_VIOLATION = 1008
 SIGNATURE_HEADER = "X-Twilio-Signature"
 
 
 @dataclass
 class TwoCalls:
-    """A ringing call of acme and one of globex, each with the token of its WebSocket."""
+    """A ringing call of acme and one of globex, each with the token of its WebSocket.
+
+    `url` is that of acme's WebSocket, as the product has given it to Twilio.
+    """
 
     relay_url: str
     call: TwilioCall
+    url: str
     token: str
     globex_call: TwilioCall
     globex_token: str
 
-    def headers(self) -> dict[str, str]:
-        return {SIGNATURE_HEADER: socket_signature(ACCOUNT_LOGIN, RELAY_PATH)}
+    @property
+    def path(self) -> str:
+        """Return its path below the server's URL."""
+        return f"twilio/relay/{url_token(self.url)}"
+
+    def headers(self, path: str | None = None) -> dict[str, str]:
+        url = self.url if path is None else f"/telephony/{path}"
+        return {SIGNATURE_HEADER: socket_signature(ACCOUNT_LOGIN, url)}
 
     def setup_frame(self, **changes: Any) -> Mapping[str, Any]:
         """Return the first frame of acme's WebSocket with these changes."""
         frame = {"callSid": self.call.sid, "customParameters": {"token": self.token}}
         return {**frame, **changes}
 
-    def open(self, path: str = "twilio/relay", **changes: Any) -> CarrierWebSocket:
+    def open(self, **changes: Any) -> CarrierWebSocket:
         """Open acme's WebSocket with a setup frame that has these changes."""
-        url, setup = f"{self.relay_url}{path}", self.setup_frame(**changes)
+        url, setup = f"{self.relay_url}{self.path}", self.setup_frame(**changes)
         return CarrierWebSocket(url, setup=setup, headers=self.headers())
 
 
@@ -89,7 +104,9 @@ def two_calls(
     """Start a call to each of the two tenants."""
     call, token = _ring(anonymous, acme)
     globex_call, globex_token = _ring(anonymous, globex)
-    return TwoCalls(relay_url, call, token, globex_call, globex_token)
+    assert call.twiml is not None
+    url = call.twiml.find("ConversationRelay").get("url") or ""
+    return TwoCalls(relay_url, call, url, token, globex_call, globex_token)
 
 
 def _ring(api: Api, tenant: Tenant) -> tuple[TwilioCall, str]:
@@ -122,42 +139,55 @@ def unchanged_database(
 
 
 @pytest.mark.parametrize(
-    "headers",
+    "sign",
     [
-        {},
-        {SIGNATURE_HEADER: ""},
-        {SIGNATURE_HEADER: "x" * 200},
-        {SIGNATURE_HEADER: "AAAAAAAAAAAAAAAAAAAAAAAAAAA="},
-        {SIGNATURE_HEADER: socket_signature(OTHER_LOGIN, RELAY_PATH)},
-        {SIGNATURE_HEADER: socket_signature(ACCOUNT_LOGIN, "/telephony/twilio/turn")},
-        {
-            SIGNATURE_HEADER: socket_signature(
-                ACCOUNT_LOGIN, "wss://elsewhere.example.com/telephony/twilio/relay"
-            )
-        },
+        None,
+        lambda url: "",
+        lambda url: "x" * 200,
+        lambda url: "AAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+        lambda url: socket_signature(OTHER_LOGIN, url),
+        lambda url: socket_signature(ACCOUNT_LOGIN, "/telephony/twilio/turn"),
+        lambda url: socket_signature(ACCOUNT_LOGIN, RELAY_PATH),
+        lambda url: socket_signature(ACCOUNT_LOGIN, f"wss://elsewhere.example.com{url}"),
     ],
-    ids=["none", "empty", "long", "garbage", "another account", "another URL", "another host"],
+    ids=[
+        *("none", "empty", "long", "garbage", "another account", "another URL"),
+        *("no token", "another host"),
+    ],
 )
 @pytest.mark.usefixtures("unchanged_database")
 def test_a_handshake_without_a_valid_signature_is_rejected(
-    two_calls: TwoCalls, headers: dict[str, str]
+    two_calls: TwoCalls, sign: Sign | None
 ) -> None:
-    assert handshake_is_refused(f"{two_calls.relay_url}twilio/relay", headers)
+    headers = {SIGNATURE_HEADER: sign(two_calls.url)} if sign is not None else {}
+
+    assert handshake_is_refused(f"{two_calls.relay_url}{two_calls.path}", headers)
 
 
-@pytest.mark.parametrize("path", ["fake/relay", "nobody/relay", "twilio/relay/more"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("fake/relay", "nobody/relay", "twilio/relay", "telnyx/relay"),
+        *("twilio/relay/more", "telnyx/relay/more"),
+    ],
+)
 @pytest.mark.usefixtures("unchanged_database")
-def test_a_handshake_at_a_path_without_websockets_is_rejected(
-    two_calls: TwoCalls, path: str
-) -> None:
-    assert handshake_is_refused(f"{two_calls.relay_url}{path}", two_calls.headers())
+def test_a_handshake_without_a_token_of_ours_is_rejected(two_calls: TwoCalls, path: str) -> None:
+    assert handshake_is_refused(f"{two_calls.relay_url}{path}", two_calls.headers(path))
+
+
+@pytest.mark.usefixtures("unchanged_database")
+def test_a_token_for_another_purpose_opens_no_handshake(two_calls: TwoCalls) -> None:
+    for token in (_http_state(two_calls), two_calls.token, two_calls.path[:-1]):
+        path = f"twilio/relay/{token}"
+        assert handshake_is_refused(f"{two_calls.relay_url}{path}", two_calls.headers(path))
 
 
 def test_a_signature_of_the_url_with_a_trailing_slash_is_accepted(two_calls: TwoCalls) -> None:
-    signature = socket_signature(ACCOUNT_LOGIN, f"{RELAY_PATH}/")
+    signature = socket_signature(ACCOUNT_LOGIN, f"{two_calls.url}/")
 
     assert not handshake_is_refused(
-        f"{two_calls.relay_url}twilio/relay", {SIGNATURE_HEADER: signature}
+        f"{two_calls.relay_url}{two_calls.path}", {SIGNATURE_HEADER: signature}
     )
 
 
@@ -207,7 +237,7 @@ def test_a_websocket_with_a_forged_setup_frame_is_closed(
 
 @pytest.mark.usefixtures("unchanged_database")
 def test_a_websocket_whose_first_frame_is_no_setup_is_closed(two_calls: TwoCalls) -> None:
-    socket = CarrierWebSocket(f"{two_calls.relay_url}twilio/relay", headers=two_calls.headers())
+    socket = CarrierWebSocket(f"{two_calls.relay_url}{two_calls.path}", headers=two_calls.headers())
 
     socket.send("prompt", voicePrompt="Hello?", last=True)
 
@@ -220,7 +250,7 @@ def test_a_websocket_without_a_setup_frame_is_closed(
 ) -> None:
     monkeypatch.setattr(route, "_SETUP_S", 0.2)
 
-    socket = CarrierWebSocket(f"{two_calls.relay_url}twilio/relay", headers=two_calls.headers())
+    socket = CarrierWebSocket(f"{two_calls.relay_url}{two_calls.path}", headers=two_calls.headers())
 
     assert socket.receive_close_code() == POLICY_VIOLATION
 
@@ -321,10 +351,22 @@ def test_an_ended_call_opens_no_websocket(two_calls: TwoCalls) -> None:
 def test_a_token_is_rejected_at_another_carriers_path(two_calls: TwoCalls) -> None:
     with telnyx_server() as server, new_account(server):
         providers.current_carriers().register(create_adapter(server, Signer()))
+        path = two_calls.path.replace("twilio", "telnyx")
 
-        socket = two_calls.open("telnyx/relay", callControlId=two_calls.call.sid)
+        assert handshake_is_refused(f"{two_calls.relay_url}{path}", {})
 
-        assert socket.receive_close_code() == POLICY_VIOLATION
+
+@pytest.mark.usefixtures("unchanged_database")
+def test_a_carrier_without_an_account_gets_no_websocket(two_calls: TwoCalls) -> None:
+    claims = WebSocketClaims(
+        CallRef(TenantRef(uuid4()), uuid4()),
+        ProviderAccountRef("telnyx"),
+        uuid4(),
+        clock.now() + timedelta(seconds=60),
+    )
+    url_token = call_services.current_services().sign_websocket(claims)
+
+    assert handshake_is_refused(f"{two_calls.relay_url}telnyx/relay/{url_token}", {})
 
 
 def test_each_tenants_call_opens_its_websocket(two_calls: TwoCalls) -> None:
@@ -354,23 +396,17 @@ def test_a_websocket_of_a_tenants_account_needs_that_accounts_signature(
     token = relay.find("Parameter").get("value")
     setup = {"callSid": call.sid, "customParameters": {"token": token}}
 
-    platform_signature = {SIGNATURE_HEADER: socket_signature(ACCOUNT_LOGIN, RELAY_PATH)}
     assert handshake_is_refused(
         f"{relay_url}twilio/relay{account_suffix}",
         {SIGNATURE_HEADER: socket_signature(ACCOUNT_LOGIN, url)},
     )
-    assert handshake_is_refused(
-        f"{relay_url}twilio/relay", {SIGNATURE_HEADER: socket_signature(OTHER_LOGIN, RELAY_PATH)}
-    )
+    for login in (ACCOUNT_LOGIN, OTHER_LOGIN):
+        assert handshake_is_refused(
+            f"{relay_url}twilio/relay", {SIGNATURE_HEADER: socket_signature(login, RELAY_PATH)}
+        )
     assert handshake_is_refused(
         f"{relay_url}twilio/relay{account_suffix}x",
         {SIGNATURE_HEADER: socket_signature(OTHER_LOGIN, f"{url}x")},
-    )
-    assert (
-        CarrierWebSocket(
-            f"{relay_url}twilio/relay", setup=setup, headers=platform_signature
-        ).receive_close_code()
-        == POLICY_VIOLATION
     )
     account_signature = {SIGNATURE_HEADER: socket_signature(OTHER_LOGIN, url)}
     socket = CarrierWebSocket(

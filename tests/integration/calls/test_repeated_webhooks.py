@@ -196,7 +196,9 @@ def test_an_answer_that_a_killed_process_lost_is_generated_again(
     script_model(["At nine."])
     _store_utterance(state, "When?")
     ref, now = current_services().verify_state(state).ref, clock.now()
-    recent_poll = CallState(ref, turns=1, spoken_chars=len(FILLER), polling_since=now)
+    recent_poll = CallState(
+        ref, turns=1, spoken_chars=len(FILLER), polling_since=now, provider_call_id="call-1"
+    )
     overdue_poll = replace(recent_poll, polling_since=now - timedelta(seconds=13))
 
     poll_response = carrier_client.send_event(
@@ -227,9 +229,8 @@ def test_a_poll_of_an_ended_call_gets_a_hang_up(
 
 def test_a_poll_without_a_turn_returns_400(carrier_client: CarrierClient, state: str) -> None:
     ref = current_services().verify_state(state).ref
-    request = carrier_client.build_request(
-        "more", call_id="call-1", state=current_services().sign_state(ref)
-    )
+    state_without_turns = current_services().sign_state(ref, provider_call_id="call-1")
+    request = carrier_client.build_request("more", call_id="call-1", state=state_without_turns)
 
     assert carrier_client.send(request).status_code == 400
 

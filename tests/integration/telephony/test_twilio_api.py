@@ -19,6 +19,7 @@ from tests.contract.suites.telephony import (
 from tests.fakes.carriers.twilio.connected_twilio import (
     ACCOUNT_LOGIN,
     SHORT_TIMEOUTS,
+    STATE_SIGNER,
     ConnectedTwilio,
     connected_twilio,
 )
@@ -164,7 +165,9 @@ def test_a_wrong_auth_token_is_a_permanent_error(twilio: ConnectedTwilio) -> Non
 
 def test_an_unreachable_server_is_an_unambiguous_error() -> None:
     adapter = TwilioAdapter(
-        (ACCOUNT_LOGIN,), TwilioUrls(CALLBACK, api_base_url="http://127.0.0.1:9")
+        (ACCOUNT_LOGIN,),
+        TwilioUrls(CALLBACK, api_base_url="http://127.0.0.1:9"),
+        state_signer=STATE_SIGNER,
     )
 
     with pytest.raises(TelephonyError) as raised:

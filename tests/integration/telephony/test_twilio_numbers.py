@@ -10,6 +10,7 @@ import pytest
 from tests.contract.suites.telephony import ACME, CALLBACK, GLOBEX, NUMBER
 from tests.fakes.carriers.twilio.connected_twilio import (
     ACCOUNT_LOGIN,
+    STATE_SIGNER,
     ConnectedTwilio,
     connected_twilio,
 )
@@ -189,7 +190,9 @@ def test_adapters_of_one_process_register_one_after_the_other(twilio: ConnectedT
 
 
 def test_without_a_public_base_url_no_number_is_registered(twilio: ConnectedTwilio) -> None:
-    adapter = TwilioAdapter((ACCOUNT_LOGIN,), TwilioUrls("", api_base_url=twilio.server.url))
+    adapter = TwilioAdapter(
+        (ACCOUNT_LOGIN,), TwilioUrls("", api_base_url=twilio.server.url), state_signer=STATE_SIGNER
+    )
 
     with pytest.raises(TelephonyError) as raised:
         adapter.register_number(ACME, uuid4(), NUMBER)

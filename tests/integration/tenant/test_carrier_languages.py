@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import update
 
-from tests.fakes.carriers.twilio.connected_twilio import connected_twilio
+from tests.fakes.carriers.twilio.connected_twilio import STATE_SIGNER, connected_twilio
 from tests.support.api import ApiResponse
 from tests.support.factories import SYSTEM_PROMPT, Tenant, fresh_number
 from vca.settings import Settings
@@ -34,7 +34,9 @@ def carriers(app: Flask, settings: Settings) -> Iterator[providers.Carriers]:
         api_key_peppers=("p" * 32,),
         encryption_keys=settings.keys_at_rest,
     )
-    telnyx = TelnyxAdapter(api_client=ApiClient("key"), connection_ids=["1"])
+    telnyx = TelnyxAdapter(
+        api_client=ApiClient("key"), state_signer=STATE_SIGNER, connection_ids=["1"]
+    )
     with connected_twilio() as twilio:
         carriers = providers.set_current_carriers(providers.Carriers(production))
         carriers.register(twilio.adapter)

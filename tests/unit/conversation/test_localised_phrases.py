@@ -4,6 +4,7 @@ import pytest
 from babel import Locale
 
 from tests.contract.suites.telephony import CALLBACK
+from tests.fakes.carriers.twilio.connected_twilio import STATE_SIGNER
 from vca.conversation import localised_phrases, speech_text
 from vca.conversation.localised_phrases import (
     LOCALE_FOLDER,
@@ -29,8 +30,8 @@ PATHS = {path.parts[-3]: path for path in catalogues.catalogue_paths()}
 # Words of the English texts that mean the same in another language, or are names.
 SHARED_WORDS = {"sorry", "name", "moment", "problem", "in", "is", "at", "an", "on", "me", "a", "i"}
 ADAPTERS: tuple[TelephonyAdapter, ...] = (
-    TwilioAdapter((), TwilioUrls("")),
-    TelnyxAdapter(api_client=ApiClient("")),
+    TwilioAdapter((), TwilioUrls(""), state_signer=STATE_SIGNER),
+    TelnyxAdapter(api_client=ApiClient(""), state_signer=STATE_SIGNER),
     FakeTelephonyAdapter(),
 )
 # Languages of the catalogues that a carrier does not speak.

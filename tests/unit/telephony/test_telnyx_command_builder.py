@@ -6,6 +6,7 @@ import pytest
 from telnyx.types.calls import ActionStartConversationRelayParams
 from telnyx.types.calls.google_transcription_language import GoogleTranscriptionLanguage
 
+from tests.fakes.carriers.telnyx.accounts import STATE_SIGNER
 from tests.support import permits
 from vca.kit import json
 from vca.telephony.providers.telnyx import client_state, command_builder, languages
@@ -101,7 +102,7 @@ def test_the_ring_time_of_a_target_is_within_telnyxs_limits(
 
 
 def test_a_reply_is_rendered_as_readable_json() -> None:
-    adapter = TelnyxAdapter(api_client=ApiClient(""))
+    adapter = TelnyxAdapter(api_client=ApiClient(""), state_signer=STATE_SIGNER)
     reply = CallReply((Say("Hi.", "en-GB"), Listen(7)), "token")
 
     response = adapter.render(reply, callback_url="https://voice.example.com/telephony/telnyx/")
@@ -134,7 +135,7 @@ def test_a_leg_state_is_decoded_as_it_was_encoded() -> None:
     )
     leg_state = LegState("then", "token", "v3:call", NUMBER, "a reference", commands, "listening")
 
-    assert client_state.decode(leg_state.encode()) == leg_state
+    assert client_state.decode_signed(leg_state.encode(STATE_SIGNER), STATE_SIGNER) == leg_state
 
 
 def test_a_leg_state_with_the_longest_text_is_decoded() -> None:
@@ -143,7 +144,7 @@ def test_a_leg_state_with_the_longest_text_is_decoded() -> None:
         "then", "t" * 2_000, rest=command_builder.build_plan(CallReply((say, Listen()))).commands
     )
 
-    assert client_state.decode(leg_state.encode()) == leg_state
+    assert client_state.decode_signed(leg_state.encode(STATE_SIGNER), STATE_SIGNER) == leg_state
 
 
 # --- Voices and languages -----------------------------------------------------------------------

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.carriers.telnyx.accounts import CALLER, NUMBER, leg_event
+from tests.fakes.carriers.telnyx.accounts import CALLER, NUMBER, STATE_SIGNER, leg_event
 from tests.fakes.carriers.telnyx.signing import Signer
 from vca.kit import json
 from vca.telephony.adapter import InvalidCarrierRequest
@@ -14,6 +14,7 @@ from vca.telephony.providers.telnyx import client_state, events, hangup_causes
 from vca.telephony.providers.telnyx.adapter import TelnyxAdapter
 from vca.telephony.providers.telnyx.api import ApiClient
 from vca.telephony.providers.telnyx.client_state import LegState
+from vca.telephony.providers.telnyx.events import EventContext
 from vca.telephony.types import Caller, CarrierEvent, LegOutcome
 
 SIGNER = Signer()
@@ -21,13 +22,19 @@ CALL, TOKEN = "v3:call-of-a-test", "a.token-of_ours"
 
 
 def parse_event(event: dict[str, Any]) -> CarrierEvent:
-    return events.parse_carrier_event(SIGNER.request(event))
+    return events.parse_carrier_event(SIGNER.request(event), STATE_SIGNER)
 
 
 def parse_leg_event(event_type: str, phase: Any = None, **payload: Any) -> CarrierEvent:
     """Parse an event of a leg in this phase."""
-    leg_state = LegState(phase, TOKEN, CALL) if phase else None
+    leg_state = LegState(phase, TOKEN, "" if phase == "dial" else CALL) if phase else None
     return parse_event(leg_event(event_type, mark=leg_state, **payload))
+
+
+def deferred_state(carrier_event: CarrierEvent) -> LegState | None:
+    """Return the state whose commands are due."""
+    assert isinstance(carrier_event.adapter_data, EventContext)
+    return carrier_event.adapter_data.deferred
 
 
 def transcription(transcript: str, **fields: Any) -> dict[str, Any]:
@@ -62,7 +69,7 @@ def test_a_number_is_read_from_a_sip_address() -> None:
 def test_a_leg_of_no_caller_starts_no_call(event_type: str, phase: str | None) -> None:
     carrier_event = parse_leg_event(event_type, phase, direction="outgoing")
 
-    assert (carrier_event.kind, carrier_event.adapter_data) == ("progress", "")
+    assert (carrier_event.kind, deferred_state(carrier_event)) == ("progress", None)
 
 
 # --- Speech and keys ----------------------------------------------------------------------------
@@ -140,12 +147,14 @@ def test_deferred_commands_are_due_at_the_end_of_speech() -> None:
         )
     ]
 
-    assert (speech_end.kind, speech_end.state, client_state.decode(speech_end.adapter_data)) == (
-        "progress",
-        TOKEN,
-        leg_state,
-    )
-    assert [(event.kind, event.adapter_data) for event in other_events] == [("progress", "")] * 4
+    deferred = deferred_state(speech_end)
+    assert deferred is not None
+    assert (speech_end.kind, speech_end.state) == ("progress", TOKEN)
+    assert replace(deferred, session="") == leg_state
+    assert speech_end.deferred_actions == ("hangup",)
+    assert [(event.kind, deferred_state(event)) for event in other_events] == [
+        ("progress", None)
+    ] * 4
 
 
 # --- End of a call ------------------------------------------------------------------------------
@@ -221,7 +230,7 @@ def test_a_failed_forward_hangs_up_the_waiting_caller() -> None:
         for cause in ("user_busy", "normal_clearing")
     )
 
-    deferred = client_state.decode(missed_forward.adapter_data)
+    deferred = deferred_state(missed_forward)
     assert deferred is not None
     assert (missed_forward.kind, missed_forward.provider_call_id, deferred.call) == (
         "progress",
@@ -229,7 +238,7 @@ def test_a_failed_forward_hangs_up_the_waiting_caller() -> None:
         CALL,
     )
     assert deferred.rest == ({"command": "hangup"},)
-    assert (reached_forward.kind, reached_forward.adapter_data) == ("progress", "")
+    assert (reached_forward.kind, deferred_state(reached_forward)) == ("progress", None)
 
 
 # --- Recordings ---------------------------------------------------------------------------------
@@ -254,10 +263,10 @@ def test_a_failed_recording_of_a_voicemail_hangs_up() -> None:
         "call.recording.error", "listening", reason="Internal server error"
     )
 
-    deferred = client_state.decode(carrier_event.adapter_data)
+    deferred = deferred_state(carrier_event)
     assert deferred is not None
     assert deferred.rest == ({"command": "hangup"},)
-    assert (other_event.kind, other_event.adapter_data) == ("progress", "")
+    assert (other_event.kind, deferred_state(other_event)) == ("progress", None)
 
 
 # --- Other and invalid events -------------------------------------------------------------------
@@ -286,10 +295,10 @@ def test_an_irrelevant_event_changes_nothing(event_type: str, phase: str | None)
 
     assert (
         carrier_event.kind,
-        carrier_event.adapter_data,
+        deferred_state(carrier_event),
         carrier_event.event,
         carrier_event.leg,
-    ) == ("progress", "", None, None)
+    ) == ("progress", None, None, None)
 
 
 def test_an_event_without_a_call_is_parsed() -> None:
@@ -336,7 +345,7 @@ def test_a_foreign_client_state_is_ignored(client_state: Any) -> None:
     ],
 )
 def test_an_invalid_client_state_is_ignored(fields: dict[str, Any]) -> None:
-    assert client_state.decode(base64.b64encode(json.dumps(fields)).decode()) is None
+    assert client_state.decode_unsigned(base64.b64encode(json.dumps(fields)).decode()) is None
 
 
 @pytest.mark.parametrize(
@@ -391,7 +400,9 @@ def test_an_invalid_call_id_is_rejected(call_id: str) -> None:
 
 
 def test_an_unknown_action_is_rejected() -> None:
-    adapter = TelnyxAdapter(api_client=ApiClient(""), public_keys=(SIGNER.public_key,))
+    adapter = TelnyxAdapter(
+        api_client=ApiClient(""), state_signer=STATE_SIGNER, public_keys=(SIGNER.public_key,)
+    )
     request = SIGNER.request(leg_event("call.initiated", direction="incoming"))
 
     with pytest.raises(InvalidCarrierRequest):

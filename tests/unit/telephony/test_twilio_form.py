@@ -8,12 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twilio.request_validator import RequestValidator
 
-from tests.contract.suites.telephony import CALLBACK, CALLER, NUMBER
-from tests.fakes.carriers.twilio.connected_twilio import ACCOUNT_LOGIN
+from tests.contract.suites.telephony import CALLER, NUMBER
+from tests.fakes.carriers.twilio.connected_twilio import ACCOUNT_LOGIN, callback_url
 from tests.fakes.carriers.twilio.webhooks import sign_body, signed_request
 from tests.unit.telephony.test_twilio_webhooks import ADAPTER, SIGNATURE, TURN, genuine_request
 from vca.telephony.adapter import InvalidCarrierRequest, InvalidCarrierSignature
-from vca.telephony.providers.twilio.callback_urls import build_callback_url
 from vca.telephony.types import Caller
 
 
@@ -66,7 +65,7 @@ def test_a_repeated_or_unreadable_field_that_is_read_is_rejected(field: str) -> 
     "caller", [b"From=%ff", b"From=%00", b"From=a&From=b", b"From=" + b"x" * 999]
 )
 def test_a_call_with_an_unreadable_caller_is_answered(caller: bytes) -> None:
-    request = genuine_request(build_callback_url(CALLBACK, "voice"), From=None)
+    request = genuine_request(callback_url("voice"), From=None)
     signed = sign_body(ACCOUNT_LOGIN, replace(request, body=request.body + b"&" + caller))
 
     ADAPTER.verify(signed)

@@ -10,9 +10,10 @@ from twilio.twiml.voice_response import Connect, ConversationRelay
 
 from tests.contract.suites.telephony import CALLBACK, CALLER, NUMBER, STATE
 from tests.fakes.carriers.twilio import twiml
-from tests.fakes.carriers.twilio.connected_twilio import ACCOUNT_LOGIN
+from tests.fakes.carriers.twilio.connected_twilio import ACCOUNT_LOGIN, STATE_SIGNER, callback_url
 from tests.support import permits
 from vca.telephony.providers.twilio.adapter import TwilioAdapter
+from vca.telephony.providers.twilio.callback_urls import CallbackUrls
 from vca.telephony.providers.twilio.settings import TwilioUrls
 from vca.telephony.providers.twilio.twiml import MAX_TEXT_CHARS, MAX_UPDATE_CHARS, render
 from vca.telephony.turn_settings import SpokenLanguage, TurnSettings
@@ -29,12 +30,13 @@ from vca.telephony.types import (
     TakeVoicemail,
 )
 
-ADAPTER = TwilioAdapter((ACCOUNT_LOGIN,), TwilioUrls(CALLBACK))
+CALLBACK_URLS = CallbackUrls(CALLBACK, STATE_SIGNER)
+ADAPTER = TwilioAdapter((ACCOUNT_LOGIN,), TwilioUrls(CALLBACK), state_signer=STATE_SIGNER)
 
 
 def _render_and_parse(*actions: Action, **options: Any) -> twiml.TwimlDocument:
     reply = CallReply(actions, STATE)
-    return twiml.parse_twiml(render(reply, callback_url=CALLBACK, **options).encode())
+    return twiml.parse_twiml(render(reply, callback_urls=CALLBACK_URLS, **options).encode())
 
 
 def test_an_empty_reply_is_an_empty_document() -> None:
@@ -80,10 +82,10 @@ def test_twilio_listens_for_at_least_one_second() -> None:
 def test_each_verb_has_a_callback_url_with_its_name_and_the_token(
     action: Action, verb: str, verb_parameter: str
 ) -> None:
-    url = urlsplit(_render_and_parse(action).next_url(verb))
+    url = _render_and_parse(action).next_url(verb)
 
-    assert f"{url.scheme}://{url.netloc}{url.path}" == f"{CALLBACK}turn"
-    assert parse_qs(url.query) == {"state": [STATE], "verb": [verb_parameter]}
+    assert url == callback_url("turn", state=STATE, verb=verb_parameter)
+    assert parse_qs(urlsplit(url).query).keys() == {"signature", "state", "verb"}
 
 
 def test_a_voicemail_without_a_message_continues_the_call() -> None:
@@ -98,8 +100,7 @@ def test_a_recording_has_both_channels_and_a_status_callback() -> None:
 
     assert recording.get("channels") == "dual"
     assert recording.get("recordingStatusCallbackEvent") == "completed absent"
-    callback_url = recording.get("recordingStatusCallback") or ""
-    assert callback_url.startswith(f"{CALLBACK}recording?state=")
+    assert recording.get("recordingStatusCallback") == callback_url("recording", state=STATE)
 
 
 @pytest.mark.parametrize("action", [permits.transfer(CALLER), permits.forward(CALLER)])
@@ -208,9 +209,9 @@ def test_a_relay_has_two_languages_where_twilios_values_differ() -> None:
 def test_a_document_is_never_larger_than_twilios_limit(text: str, count: int) -> None:
     say_actions = [Say(text * 5_000) for _ in range(count)]
 
-    reply_document = render(CallReply((*say_actions, Listen()), STATE), callback_url=CALLBACK)
+    reply_document = render(CallReply((*say_actions, Listen()), STATE), callback_urls=CALLBACK_URLS)
     update_document = render(
-        CallReply((*say_actions[:8], Listen()), STATE), callback_url=CALLBACK, max_size=4_000
+        CallReply((*say_actions[:8], Listen()), STATE), callback_urls=CALLBACK_URLS, max_size=4_000
     )
 
     assert len(reply_document.encode()) <= twiml.MAX_BYTES
@@ -222,7 +223,7 @@ def test_a_document_is_never_larger_than_twilios_limit(text: str, count: int) ->
 def test_a_call_update_has_room_for_a_text_of_escaped_characters() -> None:
     document = render(
         CallReply((Say("&" * 9_000), Listen()), STATE),
-        callback_url=CALLBACK,
+        callback_urls=CALLBACK_URLS,
         max_size=MAX_UPDATE_CHARS,
     )
 

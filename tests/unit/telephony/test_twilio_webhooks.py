@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,12 @@ import pytest
 from twilio.request_validator import HMAC_SHA256, RequestValidator
 
 from tests.contract.suites.telephony import CALLBACK, CALLER, NUMBER, RECORDING, STATE, new_call_id
-from tests.fakes.carriers.twilio.connected_twilio import ACCOUNT_LOGIN, OTHER_LOGIN
+from tests.fakes.carriers.twilio.connected_twilio import (
+    ACCOUNT_LOGIN,
+    OTHER_LOGIN,
+    STATE_SIGNER,
+    callback_url,
+)
 from tests.fakes.carriers.twilio.webhooks import (
     inbound_form,
     outbound_form,
@@ -24,13 +30,14 @@ from vca.kit import clock
 from vca.telephony.adapter import InvalidCarrierRequest, InvalidCarrierSignature
 from vca.telephony.providers.twilio import statuses
 from vca.telephony.providers.twilio.adapter import TwilioAdapter
-from vca.telephony.providers.twilio.callback_urls import build_callback_url
+from vca.telephony.providers.twilio.callback_urls import CallbackUrls
 from vca.telephony.providers.twilio.settings import TwilioCredentials, TwilioUrls
+from vca.telephony.state_signature import StateSigner
 from vca.telephony.types import Caller, CarrierRequest
 
-ADAPTER = TwilioAdapter((ACCOUNT_LOGIN,), TwilioUrls(CALLBACK))
+ADAPTER = TwilioAdapter((ACCOUNT_LOGIN,), TwilioUrls(CALLBACK), state_signer=STATE_SIGNER)
 SIGNATURE = "x-twilio-signature"
-TURN = build_callback_url(CALLBACK, "turn", state=STATE, verb="gather")
+TURN = callback_url("turn", state=STATE, verb="gather")
 Forgery = Callable[[CarrierRequest], CarrierRequest]
 
 
@@ -217,7 +224,9 @@ def test_the_default_port_in_the_signed_url_is_optional() -> None:
 
 def test_during_a_rotation_both_auth_tokens_are_accepted() -> None:
     new_login = TwilioCredentials(ACCOUNT_LOGIN.account_sid, f"{9:032x}")
-    adapter = TwilioAdapter((new_login, ACCOUNT_LOGIN), TwilioUrls(CALLBACK))
+    adapter = TwilioAdapter(
+        (new_login, ACCOUNT_LOGIN), TwilioUrls(CALLBACK), state_signer=STATE_SIGNER
+    )
 
     adapter.verify(genuine_request())
     adapter.verify(genuine_request(login=new_login))
@@ -263,7 +272,7 @@ def test_an_invalid_but_signed_request_is_rejected(action: str, fields: dict[str
 
 def _status_request(status: str, **fields: Any) -> CarrierRequest:
     form = inbound_form(f"CA{7:032x}", to=NUMBER, caller=CALLER, status=status)
-    return signed_request(ACCOUNT_LOGIN, build_callback_url(CALLBACK, "status"), {**form, **fields})
+    return signed_request(ACCOUNT_LOGIN, callback_url("status"), {**form, **fields})
 
 
 @pytest.mark.parametrize("status", statuses.STATUSES)
@@ -325,15 +334,13 @@ def test_silence_is_an_empty_utterance() -> None:
 
 
 def test_a_leg_with_an_unknown_status_has_failed() -> None:
-    url = build_callback_url(CALLBACK, "turn", state=STATE, verb="dial")
+    url = callback_url("turn", state=STATE, verb="dial")
 
     assert ADAPTER.parse(genuine_request(url, DialCallStatus="on-the-moon")).leg == "failed"
 
 
 def test_an_empty_voicemail_has_no_recording() -> None:
-    carrier_event = ADAPTER.parse(
-        genuine_request(build_callback_url(CALLBACK, "turn", state=STATE, verb="record"))
-    )
+    carrier_event = ADAPTER.parse(genuine_request(callback_url("turn", state=STATE, verb="record")))
 
     assert (carrier_event.kind, carrier_event.recording_id) == ("voicemail", None)
 
@@ -351,9 +358,7 @@ def test_a_recording_status_does_not_end_the_call(status: str, kind: str) -> Non
     fields = {"CallSid": new_call_id(), "RecordingSid": RECORDING, "RecordingStatus": status}
 
     carrier_event = ADAPTER.parse(
-        signed_request(
-            ACCOUNT_LOGIN, build_callback_url(CALLBACK, "recording", state=STATE), fields
-        )
+        signed_request(ACCOUNT_LOGIN, callback_url("recording", state=STATE), fields)
     )
 
     assert carrier_event.kind == kind
@@ -361,7 +366,7 @@ def test_a_recording_status_does_not_end_the_call(status: str, kind: str) -> Non
 
 
 def test_own_number_is_the_tenants_number_for_outbound_and_inbound_calls() -> None:
-    url, call = build_callback_url(CALLBACK, "voice", state=STATE), new_call_id()
+    url, call = callback_url("voice", state=STATE), new_call_id()
     outbound = signed_request(ACCOUNT_LOGIN, url, outbound_form(call, to=CALLER, caller=NUMBER))
     inbound = signed_request(
         ACCOUNT_LOGIN, url, inbound_form(call, to=NUMBER, caller=CALLER, status="ringing")
@@ -377,9 +382,7 @@ def test_a_webrtc_client_calls_the_number_in_its_token() -> None:
     form = inbound_form(new_call_id(), to="", caller="client:bob", status="ringing")
 
     carrier_event = ADAPTER.parse(
-        signed_request(
-            ACCOUNT_LOGIN, build_callback_url(CALLBACK, "voice"), {**form, "VcaNumber": NUMBER}
-        )
+        signed_request(ACCOUNT_LOGIN, callback_url("voice"), {**form, "VcaNumber": NUMBER})
     )
 
     assert (carrier_event.called_number, carrier_event.own_number) == (NUMBER, NUMBER)
@@ -387,7 +390,42 @@ def test_a_webrtc_client_calls_the_number_in_its_token() -> None:
 
 
 def test_a_callback_url_has_sorted_parameters_that_are_parsed_again() -> None:
-    url = build_callback_url(CALLBACK, "turn", verb="gather", state=STATE)
+    url = callback_url("turn", verb="gather", state=STATE)
 
-    assert url.partition("?")[2] == f"state={STATE.replace('=', '%3D')}&verb=gather"
+    parameters = [name.partition("=")[0] for name in url.partition("?")[2].split("&")]
+    assert parameters == ["signature", "state", "verb"]
+    assert f"&state={STATE.replace('=', '%3D')}&verb=gather" in url
     assert ADAPTER.parse(genuine_request(url)).state == STATE
+
+
+def _unsigned(url: str) -> str:
+    """Return the URL as the release before made it."""
+    return re.sub(r"signature=[^&]*&", "", url)
+
+
+@pytest.mark.parametrize(
+    "alter_url",
+    [
+        _unsigned,
+        lambda url: url.replace("verb=gather", "verb=dial"),
+        lambda url: url.replace("&verb=gather", "&reference=a&verb=gather"),
+        lambda url: url.replace("/turn?", "/recording?"),
+        lambda url: url.replace("state=", "state=x"),
+        lambda url: re.sub(r"signature=.", "signature=", url),
+        lambda url: CallbackUrls(CALLBACK, StateSigner("another secret")).build(
+            "turn", state=STATE, verb="gather"
+        ),
+    ],
+    ids=["unsigned", "verb", "reference", "action", "state", "signature", "other deployment"],
+)
+def test_a_callback_url_that_is_not_ours_as_a_whole_has_no_state(
+    alter_url: Callable[[str], str],
+) -> None:
+    url = alter_url(callback_url("turn", state=STATE, verb="gather"))
+    fields = {"DialCallStatus": "busy", "RecordingSid": f"RE{1:032x}", "RecordingStatus": "absent"}
+
+    carrier_event = ADAPTER.parse(genuine_request(url, **fields))
+
+    assert carrier_event.state is None
+    assert carrier_event.unsigned is not None
+    assert carrier_event.unsigned.state in (STATE, f"x{STATE}")

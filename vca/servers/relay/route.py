@@ -1,133 +1,182 @@
-"""The route of voice WebSockets, `/telephony/<provider>/relay`, served by separate processes."""
+"""The route of voice WebSockets, `/telephony/<provider>/relay/<token>`, in separate processes.
+
+Strangers can reach it, and a WebSocket occupies a thread. So a handshake is verified before it is
+answered, without the database as far as possible; few WebSockets may be open that have not said
+whose they are; and refusals are counted by client address.
+"""
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
+from threading import Semaphore
 from typing import NoReturn
 
-from flask import Flask, request
+from flask import Flask, Response, g, request
 from flask_sock import Sock
 from simple_websocket import Server
 from structlog.contextvars import bind_contextvars
-from werkzeug.exceptions import NotFound
+from werkzeug.exceptions import NotFound, ServiceUnavailable
 
 from vca.kit import deadline
 from vca.kit.errors import DomainError
 from vca.kit.web import access
 from vca.observability import log, metrics
+from vca.registry.rate_limits.token_cache import RateLimited
 from vca.servers.relay import frames, slot_lease
 from vca.servers.relay.connection import POLICY_VIOLATION, VoiceConnection
 from vca.servers.relay.conversation import Conversation
 from vca.servers.relay.frames import Setup
-from vca.telephony.adapter import InvalidCarrierSignature, TelephonyAdapter
-from vca.telephony.types import CarrierRequest, ProviderAccountRef
+from vca.telephony.adapter import InvalidCarrierSignature
+from vca.telephony.types import CarrierRequest
 from vca.tenant.calls.carrier_webhooks import voice_websockets
 from vca.tenant.calls.carrier_webhooks.voice_websockets import (
     AcceptedWebSocket,
+    Handshake,
     NoFreeSlot,
     WebSocketRejected,
 )
 from vca.tenant.calls.core import call_services
 
 _PATH = f"/telephony/<provider>/{voice_websockets.ACTION}"
-# By endpoint: WebSockets of the deployment's own accounts, and of tenants' accounts.
-_RULES = {"relay": _PATH, "relay_of_account": f"{_PATH}/<account_token>"}
-_SETUP_S = 5.0
+# By endpoint. The release before gave out URLs without a token.
+_RULES = {"relay": f"{_PATH}/<url_token>", "relay_without_token": _PATH}
+# Carriers send the first frame with the end of the handshake, so it arrives after one round trip.
+# That takes 0.3 s around the world, and as long again plus 0.2 s if its packet is lost.
+_SETUP_S = 1.0
+_DATABASE_BUDGET_S = 5.0
+_RETRY_HEADERS = {"Retry-After": "1"}
 
 
-def install(app: Flask, *, on_invalid_signature: Callable[[str, str], NoReturn]) -> None:
-    """Serve voice WebSockets.
+class RelayRoute:
+    """The WebSockets of one process.
 
-    `on_invalid_signature` rejects a handshake without a valid signature.
+    `count_refusal` counts a refusal of the current request's client address and raises RateLimited
+    if there were too many. `reject_signature` does the same and raises Forbidden. At most
+    `max_unidentified` WebSockets may be open without a first frame.
     """
+
+    def __init__(
+        self,
+        *,
+        count_refusal: Callable[[], None],
+        reject_signature: Callable[[str, str], NoReturn],
+        max_unidentified: int,
+    ) -> None:
+        self._count_refusal = count_refusal
+        self._reject_signature = reject_signature
+        self._unidentified = Semaphore(max_unidentified)
+
+    def check_handshake(self) -> None:
+        """Verify the handshake before it is answered, so that only carriers get a WebSocket."""
+        if request.endpoint not in _RULES or request.view_args is None:
+            return
+        provider, url_token = request.view_args["provider"], request.view_args.get("url_token")
+        with deadline.within(_DATABASE_BUDGET_S):
+            handshake = voice_websockets.read_handshake(
+                call_services.current_services(), carrier_name=provider, url_token=url_token
+            )
+        if handshake is None:
+            self._refuse()
+        try:
+            handshake.adapter.verify_websocket(_handshake_request(provider, url_token))
+        except InvalidCarrierSignature:
+            self._reject_signature(provider, voice_websockets.ACTION)
+        with deadline.within(_DATABASE_BUDGET_S):
+            if not voice_websockets.is_admissible(handshake):
+                self._refuse()
+        if not self._unidentified.acquire(blocking=False):
+            log.get_logger().warning("relay.too_many_unidentified", provider=provider)
+            raise ServiceUnavailable(response=Response(status=503, headers=_RETRY_HEADERS))
+        g.relay_handshake, g.relay_is_unidentified = handshake, True
+
+    def release_place(self, error: BaseException | None = None) -> None:
+        """Let another WebSocket open, because this one has said whose it is, or has ended."""
+        if g.pop("relay_is_unidentified", False):
+            self._unidentified.release()
+
+    def serve_connection(self, ws: Server, provider: str, url_token: str | None = None) -> None:
+        """Hold one call's conversation."""
+        connection, services = VoiceConnection(ws), call_services.current_services()
+        handshake: Handshake = g.relay_handshake
+        try:
+            setup = _receive_setup(connection)
+            self.release_place()
+            admission = _admit(setup, handshake, services)
+        except (WebSocketRejected, DomainError) as error:
+            metrics.RELAY_REFUSED.inc(carrier=provider)
+            log.get_logger().warning("relay.refused", provider=provider, why=str(error))
+            connection.close(POLICY_VIOLATION)
+            if isinstance(error, WebSocketRejected):
+                with suppress(RateLimited):
+                    self._count_refusal()
+            return
+        except NoFreeSlot:  # the carrier asks what to do next, and the call continues over HTTP
+            log.get_logger().warning("relay.no_slot", provider=provider)
+            deque(connection.send_end(voice_websockets.RESUME), maxlen=0)
+            return
+        ref = admission.ref
+        bind_contextvars(call_id=str(ref.call_id), tenant_id=str(ref.tenant.id))
+        if admission.is_reconnected:
+            metrics.RELAY_RECONNECTS.inc(carrier=provider)
+            log.get_logger().info("relay.reconnected", provider=provider)
+        with slot_lease.lease_slot(admission.slot) as lease:
+            Conversation(connection, admission, lease, services, handshake.adapter).converse()
+
+    def _refuse(self) -> NoReturn:
+        self._count_refusal()
+        raise NotFound
+
+
+def install(
+    app: Flask,
+    *,
+    count_refusal: Callable[[], None],
+    reject_signature: Callable[[str, str], NoReturn],
+    max_unidentified: int,
+) -> None:
+    """Serve voice WebSockets. The arguments are those of `RelayRoute`."""
+    route = RelayRoute(
+        count_refusal=count_refusal,
+        reject_signature=reject_signature,
+        max_unidentified=max_unidentified,
+    )
     app.config["SOCK_SERVER_OPTIONS"] = {"max_message_size": frames.MAX_FRAME_BYTES}
+
+    @access("carrier")
+    def serve_connection(ws: Server, provider: str, url_token: str | None = None) -> None:
+        route.serve_connection(ws, provider, url_token)
+
     sockets = Sock(app)
     for endpoint, rule in _RULES.items():
-        sockets.route(rule, endpoint=endpoint)(_serve_connection)
-
-    def check_handshake() -> None:
-        """Verify the handshake before it is answered, so that only carriers get a WebSocket."""
-        if request.endpoint in _RULES and request.view_args is not None:
-            provider, account_token = (
-                request.view_args["provider"],
-                request.view_args.get("account_token"),
-            )
-            try:
-                _get_account(provider, account_token)[0].verify_websocket(
-                    _handshake_request(provider, account_token)
-                )
-            except InvalidCarrierSignature:
-                on_invalid_signature(provider, voice_websockets.ACTION)
-
-    app.before_request(check_handshake)
+        sockets.route(rule, endpoint=endpoint)(serve_connection)
+    app.before_request(route.check_handshake)
+    app.teardown_request(route.release_place)
 
 
-@access("carrier")
-def _serve_connection(ws: Server, provider: str, account_token: str | None = None) -> None:
-    """Hold one call's conversation."""
-    connection, services = VoiceConnection(ws), call_services.current_services()
-    adapter, account_ref = _get_account(provider, account_token)
-    try:
-        admission = _admit(connection, adapter, account_ref, services)
-    except (WebSocketRejected, DomainError) as error:
-        metrics.RELAY_REFUSED.inc(carrier=provider)
-        log.get_logger().warning("relay.refused", provider=provider, why=str(error))
-        connection.close(POLICY_VIOLATION)
-        return
-    except NoFreeSlot:  # the carrier asks what to do next, and the call continues over HTTP
-        log.get_logger().warning("relay.no_slot", provider=provider)
-        deque(connection.send_end(voice_websockets.RESUME), maxlen=0)
-        return
-    ref = admission.ref
-    bind_contextvars(call_id=str(ref.call_id), tenant_id=str(ref.tenant.id))
-    if admission.is_reconnected:
-        metrics.RELAY_RECONNECTS.inc(carrier=provider)
-        log.get_logger().info("relay.reconnected", provider=provider)
-    with slot_lease.lease_slot(admission.slot) as lease:
-        Conversation(connection, admission, lease, services, adapter).converse()
-
-
-def _admit(
-    connection: VoiceConnection,
-    adapter: TelephonyAdapter,
-    account_ref: ProviderAccountRef,
-    services: call_services.CallServices,
-) -> AcceptedWebSocket:
-    """Return the call of the WebSocket, from its first frame.
-
-    Raises WebSocketRejected and NoFreeSlot.
-    """
+def _receive_setup(connection: VoiceConnection) -> Setup:
+    """Return the first frame; raise WebSocketRejected if it is late or another one."""
     setup = connection.receive_frame(_SETUP_S)
     if not isinstance(setup, Setup):
         raise WebSocketRejected("the first frame is late or is not a setup frame")
-    assert adapter.websocket_format is not None
-    call_id = setup.fields.get(adapter.websocket_format.call_id_field, "")
-    with deadline.within(_SETUP_S):
+    return setup
+
+
+def _admit(
+    setup: Setup, handshake: Handshake, services: call_services.CallServices
+) -> AcceptedWebSocket:
+    """Return the call of the WebSocket. Raises WebSocketRejected and NoFreeSlot."""
+    assert handshake.adapter.websocket_format is not None
+    call_id = setup.fields.get(handshake.adapter.websocket_format.call_id_field, "")
+    with deadline.within(_DATABASE_BUDGET_S):
         return voice_websockets.accept_websocket(
-            services,
-            token=setup.token,
-            account=account_ref,
-            provider_call_id=call_id,
-            reconnects=adapter.websocket_format.reconnects,
+            services, handshake, token=setup.token, provider_call_id=call_id
         )
 
 
-def _get_account(
-    provider: str, account_token: str | None
-) -> tuple[TelephonyAdapter, ProviderAccountRef]:
-    """Return the adapter and the account that the WebSocket's URL names. Raises NotFound."""
-    with deadline.within(_SETUP_S):
-        account = voice_websockets.expected_signer(
-            call_services.current_services(), carrier_name=provider, account_token=account_token
-        )
-    if account is None:
-        raise NotFound
-    return account
-
-
-def _handshake_request(provider: str, account_token: str | None) -> CarrierRequest:
+def _handshake_request(provider: str, url_token: str | None) -> CarrierRequest:
     """Return the handshake as its carrier signed it: with the URL that we gave it."""
     query = request.query_string.decode("latin-1")
-    url = voice_websockets.websocket_url(call_services.current_services(), provider, account_token)
+    url = voice_websockets.websocket_url(call_services.current_services(), provider, url_token)
     return CarrierRequest(
         action=voice_websockets.ACTION,
         url=f"{url}?{query}" if query else url,

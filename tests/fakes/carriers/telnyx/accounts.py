@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from tests.fakes.carriers.telnyx.calls import CONNECTION_ID, Leg, build_event
@@ -10,8 +11,12 @@ from tests.fakes.carriers.telnyx.signing import Signer
 from vca.settings import Settings
 from vca.telephony.providers.telnyx.adapter import TelnyxAdapter
 from vca.telephony.providers.telnyx.client_state import LegState
+from vca.telephony.state_signature import StateSigner
 
 BASE_URL = "https://voice.example.com/vca"
+# The secret of the test suite's app, so that both sign states alike.
+SECRET_KEY = "a-secret-of-the-test-suite-and-no-other"
+STATE_SIGNER = StateSigner(SECRET_KEY)
 NUMBER, CALLER = "+14155550100", "+14155550123"
 OTHER_NUMBERS = ("+14155550199", "+14155550188")
 
@@ -23,7 +28,7 @@ def telnyx_settings(server: TelnyxServer, signer: Signer, **overrides: Any) -> S
         "app_env": "development",
         "app_name": "VCA",
         "debug": False,
-        "secret_key": "a-secret-of-this-test-alone-and-no-other",
+        "secret_key": SECRET_KEY,
         "public_base_url": BASE_URL,
         "telnyx_api_key": API_KEY,
         "telnyx_public_key": signer.public_key,
@@ -62,5 +67,6 @@ def leg_event(
 ) -> dict[str, Any]:
     """Return an event of a leg with this client state."""
     leg = Leg(call_id, to, from_, connection_id=connection_id)
-    leg.client_state = mark.encode() if mark else None
+    if mark is not None:
+        leg.client_state = replace(mark, session=leg.session_id).encode(STATE_SIGNER)
     return build_event(leg, event_type, **payload)

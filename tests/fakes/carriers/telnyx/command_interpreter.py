@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tests.fakes.carriers.telnyx.accounts import STATE_SIGNER
 from tests.support import permits
 from vca.telephony.providers.telnyx import client_state
 from vca.telephony.providers.telnyx.client_state import LegState
@@ -42,7 +43,7 @@ _WITHOUT_ACTION = (
 
 def read_mark(body: Mapping[str, Any]) -> LegState:
     """Return the client state that a command sets on its leg."""
-    mark = client_state.decode(body["client_state"])
+    mark = client_state.decode_signed(body["client_state"], STATE_SIGNER)
     assert mark is not None
     return mark
 

@@ -1,6 +1,6 @@
 """An inbound call through Twilio: follows the latest TwiML document and sends webhooks."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,7 +21,7 @@ CALLER = "+14155550123"
 class TwilioCall:
     """An inbound call. Each request is sent `copies` times; `sent_requests` are in order.
 
-    `login` is the Twilio account of the call.
+    `login` is the Twilio account of the call. `alter_url` changes each URL before it is requested.
     """
 
     api: Api
@@ -32,6 +32,7 @@ class TwilioCall:
     sid: str = field(default_factory=lambda: new_sid("CA"))
     sent_requests: list[CarrierRequest] = field(default_factory=list)
     twiml: TwimlDocument | None = None
+    alter_url: Callable[[str], str] = str
 
     def ring(self) -> TwimlDocument:
         return self._post(f"{BASE_PATH}voice", "ringing")
@@ -102,7 +103,8 @@ class TwilioCall:
 
     def _post(self, url: str, status: str, **fields: Any) -> TwimlDocument:
         form = webhooks.inbound_form(self.sid, to=self.to, caller=self.caller, status=status)
-        self.twiml = self.deliver(webhooks.signed_request(self.login, url, {**form, **fields}))
+        request = webhooks.signed_request(self.login, self.alter_url(url), {**form, **fields})
+        self.twiml = self.deliver(request)
         return self.twiml
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.fakes.hostile_model import transfer
 from tests.integration.calls.usage.conftest import GREETING, ScriptModel
+from tests.support.call_times import age_calls
 from tests.support.carrier_client import CarrierClient
 from tests.support.factories import Factory, Tenant, fresh_number
 from tests.support.usage import total_quantities, usage_facts
@@ -30,12 +31,13 @@ def test_a_call_uses_seconds_spoken_characters_and_model_tokens(
     carrier_client: CarrierClient,
     acme: Tenant,
     globex: Tenant,
+    world: Factory,
     number: str,
     script_model: ScriptModel,
 ) -> None:
     script_model(["At nine."], tokens=Tokens(40, 7))
     state = carrier_client.ring(number, "call-1")["state"]
-    carrier_client.send_status("call-1", "answered", state=state, at=_time_from_now(-60))
+    age_calls(world, acme, 60)
     carrier_client.say("call-1", state, "When do you open?")
 
     carrier_client.send_status("call-1", "completed", state=state, at=_time_from_now(-0.5))
@@ -139,6 +141,7 @@ def test_a_transfer_event_after_the_hang_up_is_counted(
     script_model([transfer("sales")])
     state = carrier_client.ring(number, "call-1")["state"]
     state = carrier_client.say("call-1", state, "Sales, please.")["state"]
+    age_calls(world, acme, 150)
     transferred_at = datetime.fromisoformat(_time_from_now(-120))
     world.sql(acme, f"UPDATE calls SET transfer['started_at'] = '\"{transferred_at.isoformat()}\"'")
     ended_at = (transferred_at + timedelta(seconds=90)).isoformat()
@@ -159,12 +162,10 @@ def test_speech_seconds_end_with_the_transfer(
     script_model: ScriptModel,
 ) -> None:
     script_model([transfer("sales")])
-    state = carrier_client.ring(number, "call-1")["state"]
     now = clock.now()
-    answered_at, transferred_at, ended_at = (
-        (now - timedelta(seconds=age_s)).isoformat() for age_s in (150, 120, 30)
-    )
-    carrier_client.send_status("call-1", "answered", state=state, at=answered_at)
+    state = carrier_client.ring(number, "call-1")["state"]
+    age_calls(world, acme, 150)
+    transferred_at, ended_at = ((now - timedelta(seconds=age_s)).isoformat() for age_s in (120, 30))
     state = carrier_client.say("call-1", state, "Sales, please.")["state"]
     world.sql(acme, f"UPDATE calls SET transfer['started_at'] = '\"{transferred_at}\"'")
     carrier_client.send_status("call-1", "completed", state=state, at=ended_at)
@@ -233,7 +234,7 @@ def test_an_outbound_call_is_counted_as_its_own_leg(
 def _sign_state(tenant: Tenant, call: dict[str, Any]) -> str:
     """Return the state token of a call."""
     return call_services.current_services().sign_state(
-        CallRef(tenant.ref, UUID(call["id"])), turns=0
+        CallRef(tenant.ref, UUID(call["id"])), provider_call_id=None, turns=0
     )
 
 
@@ -294,8 +295,9 @@ def test_the_usage_of_a_call_does_not_depend_on_the_order_of_events(
     tenant = world.tenant()
     tenant.profile(greeting=GREETING)
     call_id = fresh_number()
-    state = carrier_client.ring(tenant.number()["did_number"], call_id)["state"]
     now = clock.now()
+    state = carrier_client.ring(tenant.number()["did_number"], call_id)["state"]
+    age_calls(world, tenant, 80)
 
     for status, offset_s in order:
         event_at = (now + timedelta(seconds=offset_s)).isoformat()

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.contract.suites.telephony import outbound_call
+from tests.fakes.carriers.telnyx import accounts
 from tests.fakes.carriers.telnyx.calls import Leg
 from tests.fakes.carriers.telnyx.server import TelnyxServer
 from tests.integration.telephony.telnyx_api.conftest import SIGNER
@@ -69,7 +70,7 @@ def test_an_ended_outbound_call_is_found_in_the_event_log(
     request = outbound_call()
     call = adapter.place_call(request)
     leg = telnyx.account.switch.legs[call]
-    leg.client_state = LegState("listening", "token", call).encode()
+    leg.client_state = LegState("listening", "token", call).encode(accounts.STATE_SIGNER)
     telnyx.account.switch.end_leg(leg)
 
     assert adapter.find_call(permits.query_for(request)) == call

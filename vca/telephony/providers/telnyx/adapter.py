@@ -22,7 +22,6 @@ from vca.telephony.providers.telnyx import (
     api,
     application,
     call_log,
-    client_state,
     command_builder,
     control,
     events,
@@ -35,6 +34,8 @@ from vca.telephony.providers.telnyx import (
 from vca.telephony.providers.telnyx.api import ApiClient
 from vca.telephony.providers.telnyx.application import ApplicationSettings, ApplicationSetup
 from vca.telephony.providers.telnyx.control import CallControl
+from vca.telephony.providers.telnyx.events import EventContext
+from vca.telephony.state_signature import StateSigner
 from vca.telephony.types import (
     Account,
     AccountField,
@@ -100,21 +101,20 @@ class TelnyxAdapter(TelephonyAdapter):
         self,
         *,
         api_client: ApiClient,
+        state_signer: StateSigner,
         public_keys: Sequence[str] = (),
         connection_ids: Sequence[str] = (),
         credential_connection_id: str = "",
         application_settings: ApplicationSettings | None = None,
-        secret: str = "",
         parks_calls: bool = False,
     ) -> None:
         """Use the first key and the first connection id. Signatures of the others stay valid.
 
-        `secret` signs what the carrier keeps for us between two commands. `parks_calls`: the
-        credential connection parks outbound calls, so that browsers may use it.
+        `parks_calls`: the credential connection parks outbound calls, so that browsers may use it.
         """
-        self._secret = secret
         self._parks_calls = parks_calls
         self._api_client = api_client
+        self._signer = state_signer
         self._public_keys = tuple(base64.b64decode(key) for key in public_keys)
         self._connection_ids = frozenset(filter(None, connection_ids))
         self.connection_id = connection_ids[0] if connection_ids else ""
@@ -129,27 +129,28 @@ class TelnyxAdapter(TelephonyAdapter):
             return None
         return cls(
             api_client=ApiClient(settings.telnyx_api_key, base_url=settings.telnyx_api_base_url),
+            state_signer=StateSigner(settings.secret_key),
             public_keys=[settings.telnyx_public_key],
             connection_ids=[settings.telnyx_connection_id],
             credential_connection_id=settings.telnyx_credential_connection_id,
             application_settings=_application_settings(settings),
-            secret=settings.secret_key,
             parks_calls=settings.telnyx_call_parking == "on",
         )
 
     @classmethod
     @override
     def from_account(cls, settings: Settings, account: Account | None) -> Self:
+        signer = StateSigner(settings.secret_key)
         if account is None:
-            return cls(api_client=ApiClient(""), secret=settings.secret_key)
+            return cls(api_client=ApiClient(""), state_signer=signer)
         versions = [fields for fields in (account.fields, account.previous) if fields is not None]
         return cls(
             api_client=ApiClient(account.fields["api_key"], base_url=settings.telnyx_api_base_url),
+            state_signer=signer,
             public_keys=[fields["public_key"] for fields in versions],
             connection_ids=[fields["connection_id"] for fields in versions],
             credential_connection_id=account.fields.get("credential_connection_id", ""),
             application_settings=_application_settings(settings),
-            secret=settings.secret_key,
             parks_calls=settings.telnyx_call_parking == "on",
         )
 
@@ -202,15 +203,20 @@ class TelnyxAdapter(TelephonyAdapter):
     def parse(self, request: CarrierRequest) -> CarrierEvent:
         if request.action != _EVENTS_ACTION:
             raise InvalidCarrierRequest("unknown action")
-        carrier_event = events.parse_carrier_event(request)
-        if carrier_event.kind == "progress" and control.has_unpermitted_dial(
-            client_state.decode(carrier_event.adapter_data),
+        carrier_event = self._check_deferred(events.parse_carrier_event(request, self._signer))
+        if carrier_event.unsigned is None:
+            return carrier_event
+        return replace(carrier_event, unsigned=self._check_deferred(carrier_event.unsigned))
+
+    def _check_deferred(self, carrier_event: CarrierEvent) -> CarrierEvent:
+        """Return the event; as `due` if its commands would dial without a valid permission."""
+        is_unpermitted = control.has_unpermitted_dial(
+            _context(carrier_event).deferred,
             call_id=carrier_event.provider_call_id,
-            secret=self._secret,
+            signer=self._signer,
             now=clock.now(),
-        ):
-            return replace(carrier_event, kind="due")
-        return carrier_event
+        )
+        return replace(carrier_event, kind="due") if is_unpermitted else carrier_event
 
     def verify(self, request: CarrierRequest) -> None:
         """Check the signature; reject an event of another application of the same account."""
@@ -247,7 +253,7 @@ class TelnyxAdapter(TelephonyAdapter):
     def handle(
         self, carrier_event: CarrierEvent, reply: CallReply, *, callback_url: str
     ) -> CarrierResponse:
-        if reply.actions or carrier_event.adapter_data:
+        if reply.actions or _context(carrier_event).deferred is not None:
             try:
                 self._execute(carrier_event, reply, callback_url)
             except TelephonyError as error:
@@ -257,7 +263,7 @@ class TelnyxAdapter(TelephonyAdapter):
 
     @override
     def hang_up(self, provider_call_id: str) -> None:
-        control.hang_up(self._api_client.open_session(), provider_call_id)
+        control.hang_up(self._api_client.open_session(), self._signer, provider_call_id)
 
     @override
     def update_live_call(
@@ -265,25 +271,26 @@ class TelnyxAdapter(TelephonyAdapter):
     ) -> None:
         control.update_live_call(
             self._api_client.open_session(),
+            self._signer,
             provider_call_id,
             reply,
             callback_url=callback_url,
-            secret=self._secret,
         )
 
     @override
     def place_call(self, call: OutboundCall) -> str:
-        return control.dial(self._api_client.open_session(), call, self._require_connection_id())
+        session, connection_id = self._api_client.open_session(), self._require_connection_id()
+        return control.dial(session, self._signer, call, connection_id)
 
     @override
     def find_call(self, query: PlacedCallQuery) -> str | None:
-        return call_log.find_placed_call(
-            self._api_client.open_session(), query, self._require_connection_id()
-        )
+        session, connection_id = self._api_client.open_session(), self._require_connection_id()
+        return call_log.find_placed_call(session, self._signer, query, connection_id)
 
     @override
     def find_call_status(self, provider_call_id: str) -> CallStatus | None:
-        return call_log.find_call_status(self._api_client.open_session(), provider_call_id)
+        session = self._api_client.open_session()
+        return call_log.find_call_status(session, self._signer, provider_call_id)
 
     @override
     def fetch_recording(
@@ -318,19 +325,20 @@ class TelnyxAdapter(TelephonyAdapter):
         )
 
     def _execute(self, carrier_event: CarrierEvent, reply: CallReply, callback_url: str) -> None:
-        leg_state = client_state.decode(carrier_event.adapter_data)
+        context = _context(carrier_event)
         call_control = CallControl(
             self._api_client.open_session(),
+            self._signer,
             carrier_event.provider_call_id,
             carrier_event.request_id,
             callback_url,
-            leg_state.own_number if leg_state else "",
-            self._secret,
+            context.own_number,
+            context.session_id,
         )
         if carrier_event.unanswered:
             control.answer_or_reject(call_control, reply)
         else:
-            control.continue_call(call_control, carrier_event, leg_state, reply)
+            control.continue_call(call_control, carrier_event, context.deferred, reply)
 
     def _require_connection_id(self) -> str:
         if not self.connection_id:
@@ -340,6 +348,12 @@ class TelnyxAdapter(TelephonyAdapter):
                 code="not-set-up",
             )
         return self.connection_id
+
+
+def _context(carrier_event: CarrierEvent) -> EventContext:
+    """Return what `parse` has stored with the event for `handle`."""
+    context = carrier_event.adapter_data
+    return context if isinstance(context, EventContext) else EventContext()
 
 
 def _application_settings(settings: Settings) -> ApplicationSettings:

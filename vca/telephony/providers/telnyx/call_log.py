@@ -10,6 +10,7 @@ from typing import Any
 from vca.kit import clock
 from vca.telephony.providers.telnyx import api, client_state, control, hangup_causes
 from vca.telephony.providers.telnyx.api import ApiSession
+from vca.telephony.state_signature import StateSigner
 from vca.telephony.types import CallEvent, CallStatus, PlacedCallQuery
 
 _PAGE = 250
@@ -18,43 +19,45 @@ _SEARCH_WINDOW = timedelta(minutes=20)
 _MAX_DEPTH = 8
 
 
-def find_call_status(session: ApiSession, call_id: str) -> CallStatus | None:
+def find_call_status(session: ApiSession, signer: StateSigner, call_id: str) -> CallStatus | None:
     """Return the status of a call, live or ended, or None if Telnyx does not know it."""
     status = control.find_status(session, call_id)
     if status is None:
         return None
-    return CallStatus(
-        call_id, _end_event(session, call_id, status) if control.has_ended(status) else None
-    )
+    has_ended = control.has_ended(status)
+    return CallStatus(call_id, _end_event(session, signer, call_id, status) if has_ended else None)
 
 
-def find_placed_call(session: ApiSession, query: PlacedCallQuery, connection_id: str) -> str | None:
+def find_placed_call(
+    session: ApiSession, signer: StateSigner, query: PlacedCallQuery, connection_id: str
+) -> str | None:
     """Return the id of the call with our reference: a live one, else one in the log."""
     active_calls = session(
         session.client.connections.list_active_calls, connection_id, page_size=_PAGE
     )
     for active_call in api.page_items(active_calls):
-        if _has_reference(active_call.client_state, query.reference):
+        if _has_reference(active_call.client_state, signer, query.reference):
             return str(active_call.call_control_id)
     since = (clock.now() - _SEARCH_WINDOW).isoformat()
     events = _list_events(session, {"to": query.number, "occurred_at": {"gte": since}})
     for payload in _payloads_with(events, "client_state"):
         call_id = payload.get("call_control_id")
-        if isinstance(call_id, str) and _has_reference(payload["client_state"], query.reference):
+        encoded_state = payload["client_state"]
+        if isinstance(call_id, str) and _has_reference(encoded_state, signer, query.reference):
             return call_id
     return None
 
 
-def _has_reference(encoded_state: object, reference: str) -> bool:
-    leg_state = client_state.decode(encoded_state)
+def _has_reference(encoded_state: object, signer: StateSigner, reference: str) -> bool:
+    leg_state = client_state.decode_signed(encoded_state, signer)
     return leg_state is not None and leg_state.reference == reference
 
 
-def _end_event(session: ApiSession, call_id: str, status: Any) -> CallEvent:
+def _end_event(session: ApiSession, signer: StateSigner, call_id: str, status: Any) -> CallEvent:
     events = _list_events(session, {"leg_id": status.call_leg_id})
     hangups = list(_payloads_with(events, "hangup_cause"))
     cause = str(hangups[0]["hangup_cause"]) if hangups else ""
-    leg_state = client_state.decode(status.client_state)
+    leg_state = control.leg_state_of(status, signer)
     outcome = (
         hangup_causes.hangup_outcome(cause, phase=leg_state.phase if leg_state else "")
         if cause

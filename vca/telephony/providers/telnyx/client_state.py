@@ -1,16 +1,18 @@
 """What a leg of a call carries for us in Telnyx's `client_state`: our token and the leg's phase.
 
 Neither Telnyx nor this adapter stores anything between two commands. The context for the next event
-travels with the leg and comes back with the event, under the carrier's signature.
+travels with the leg and comes back with the event. Browsers can set a `client_state` too, so ours
+is signed as a whole and bound to its leg; any other counts as none.
 """
 
 import base64
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from vca.kit import json
+from vca.telephony.state_signature import StateSigner
 
 # What the leg is doing:
 #   ring       an inbound call rings
@@ -53,8 +55,19 @@ DEFERRABLE_COMMANDS = frozenset(
     }
 )
 Command = Mapping[str, Any]
+_PURPOSE = "telnyx leg"
 _MAX_CHARS = 32 * 1024
+# Between the reference, the session and the signature.
+_SEPARATORS = 2
 _CALL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:=~-]{0,255}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Leg:
+    """A leg by Telnyx's ids. `call` is empty in the events that name no call."""
+
+    call: str
+    session: str
 
 
 @dataclass(frozen=True)
@@ -62,9 +75,9 @@ class LegState:
     """The state of one leg. Its field names are the keys of the encoded JSON.
 
     `call` is the call that the leg belongs to; for the target of a transfer, another leg's.
-    `own_number` is the tenant's number of a call that we placed, and `reference` our reference for
-    that call. `rest` are commands that wait until the leg has spoken, and `after` is its phase
-    then.
+    `session` is Telnyx's id of all legs of the call, if it was known. `own_number` is the tenant's
+    number of a call that we placed, and `reference` our reference for that call. `rest` are
+    commands that wait until the leg has spoken, and `after` is its phase then.
     """
 
     phase: Phase
@@ -74,19 +87,69 @@ class LegState:
     reference: str = ""
     rest: tuple[Command, ...] = ()
     after: Phase = "done"
+    session: str = ""
 
-    def encode(self) -> str:
-        """Return the state as Telnyx takes it: base64."""
-        fields = {name: value for name, value in vars(self).items() if value}
+    def encode(self, signer: StateSigner) -> str:
+        """Return the signed state as Telnyx takes it: base64.
+
+        The session and the signature follow the reference in its field, because the release before
+        ignores a state with other fields.
+        """
+        fields = {name: value for name, value in vars(self).items() if value and name != "session"}
+        signature = signer.sign(_PURPOSE, self._signed_values())
+        fields["reference"] = ".".join((self.reference, self.session, signature))
         return base64.b64encode(json.dumps(fields)).decode()
 
+    def has_signature(self, signature: str, signer: StateSigner) -> bool:
+        """Return whether we have signed this state."""
+        return signer.is_valid(signature, _PURPOSE, self._signed_values())
 
-def decode(text: object) -> LegState | None:
-    """Return the state in a `client_state`, or None if there is none or it is not ours."""
-    if not isinstance(text, str) or not 0 < len(text) <= _MAX_CHARS:
+    def belongs_to(self, leg: Leg) -> bool:
+        """Return whether the state was made for this leg.
+
+        When we dial, Telnyx has not named the leg yet: the state of a leg that we dial for a
+        transfer is bound to the session, and that of a call that we place to its row in the
+        database.
+        """
+        if self.phase == "dial":
+            return not self.call
+        is_same_session = bool(self.session) and self.session == leg.session
+        if self.phase == "target":
+            return is_same_session and leg.call not in ("", self.call)
+        return leg.call == self.call if leg.call else is_same_session
+
+    def _signed_values(self) -> list[Any]:
+        return [
+            *(self.phase, self.state, self.call, self.own_number, self.reference),
+            *(self.rest, self.after, self.session),
+        ]
+
+
+def decode(encoded_state: object, signer: StateSigner, leg: Leg) -> LegState | None:
+    """Return the state in a leg's `client_state`, or None if we have not made it for this leg."""
+    leg_state = decode_signed(encoded_state, signer)
+    return leg_state if leg_state is not None and leg_state.belongs_to(leg) else None
+
+
+def decode_signed(encoded_state: object, signer: StateSigner) -> LegState | None:
+    """Return the state in a `client_state`, whichever leg it is for, or None if it is not ours."""
+    leg_state = decode_unsigned(encoded_state)
+    if leg_state is None or leg_state.reference.count(".") < _SEPARATORS:
+        return None
+    reference, session, signature = leg_state.reference.rsplit(".", _SEPARATORS)
+    leg_state = replace(leg_state, reference=reference, session=session)
+    return leg_state if leg_state.has_signature(signature, signer) else None
+
+
+def decode_unsigned(encoded_state: object) -> LegState | None:
+    """Return a state as the release before reads it, which did not sign; anybody may have made it.
+
+    `reference` is the whole text of its field.
+    """
+    if not isinstance(encoded_state, str) or not 0 < len(encoded_state) <= _MAX_CHARS:
         return None
     try:
-        fields = json.strict_loads(base64.b64decode(text, validate=True))
+        fields = json.strict_loads(base64.b64decode(encoded_state, validate=True))
     except ValueError:
         return None
     return _parse_leg_state(fields) if isinstance(fields, dict) else None

@@ -1,7 +1,7 @@
 """Send commands to a call: those of a reply, and those of a live update."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -13,8 +13,9 @@ from vca.telephony.adapter import TelephonyError
 from vca.telephony.dial_permit import DialPermit
 from vca.telephony.providers.telnyx import api, client_state, command_builder, languages
 from vca.telephony.providers.telnyx.api import ApiSession
-from vca.telephony.providers.telnyx.client_state import Command, LegState
+from vca.telephony.providers.telnyx.client_state import Command, Leg, LegState, Phase
 from vca.telephony.providers.telnyx.command_builder import PERMIT, CommandPlan
+from vca.telephony.state_signature import StateSigner
 from vca.telephony.types import (
     CallReply,
     CarrierEvent,
@@ -32,6 +33,8 @@ _STOP_RELAY: tuple[Command, ...] = ({"command": "stop_conversation_relay"},)
 _STOP_SPEAKING: tuple[Command, ...] = ({"command": "stop_playback", "stop": "all"},)
 # How to stop what a leg is doing, by its phase, before it does something else.
 _STOP_BY_PHASE = {"listening": _STOP_GATHER, "relay": _STOP_RELAY}
+# Without a state of ours. Telnyx's error about what is not going on is ignored.
+_STOP_EVERYTHING = (*_STOP_GATHER, *_STOP_RELAY, *_STOP_SPEAKING)
 _RING_TIMEOUT_RANGE_S = (5, 600)
 _CALL_ENDED = "the call has ended"
 
@@ -41,25 +44,30 @@ class CallControl:
     """A call to send commands to.
 
     `idempotency_seed` identifies the request that the commands respond to. Telnyx executes commands
-    with the same seed once. `secret` seals the permissions of commands that wait.
+    with the same seed once. `session_id` is Telnyx's id of all legs of the call.
     """
 
     session: ApiSession
+    signer: StateSigner
     call_id: str
     idempotency_seed: str
     callback_url: str = ""
     own_number: str = ""
-    secret: str = field(default="", repr=False)
+    session_id: str = ""
 
     def execute_plan(self, plan: CommandPlan, *, first: tuple[Command, ...] = ()) -> None:
         """Send the immediate commands, and leave the others with the call until it has spoken."""
         immediate, deferred = command_builder.drop_empty_speech(plan).split_after_speech()
-        leg_state = LegState(plan.phase, plan.state, self.call_id, self.own_number)
+        leg_state = self.leg_state(plan.phase, plan.state)
         if deferred:
             rest = tuple(self._seal_permit(command) for command in deferred)
             leg_state = replace(leg_state, phase="then", rest=rest, after=plan.phase)
         for step, command in enumerate((*first, *immediate)):
             self.send_command(command, leg_state, step=step)
+
+    def leg_state(self, phase: Phase, state: str | None) -> LegState:
+        """Return a state of the call's own leg, or of the target of its transfer."""
+        return LegState(phase, state, self.call_id, self.own_number, session=self.session_id)
 
     def send_command(
         self, command: Command, leg_state: LegState | None = None, *, step: int = 0
@@ -70,7 +78,7 @@ class CallControl:
         if command_name == "transfer":
             self._require_permit(command)
         if leg_state is not None:
-            arguments |= {"client_state": leg_state.encode()}
+            arguments |= {"client_state": leg_state.encode(self.signer)}
         if command_name == "transfer":
             arguments |= self._target_leg_arguments(leg_state)
         if command_name in ("answer", "transfer"):
@@ -91,7 +99,7 @@ class CallControl:
         if not isinstance(permit, DialPermit):
             return command
         now = clock.now()
-        token = dial_permit.seal(permit, secret=self.secret, call=self.call_id, now=now)
+        token = dial_permit.seal(permit, self.signer, call=self.call_id, now=now)
         return {**command, PERMIT: token}
 
     def _require_permit(self, command: Command) -> None:
@@ -99,7 +107,7 @@ class CallControl:
         permit = command.get(PERMIT)
         if isinstance(permit, DialPermit) and permit.number == command["to"]:
             return
-        if not _is_sealed_for(command, self.call_id, self.secret, clock.now()):
+        if not _is_sealed_for(command, self.call_id, self.signer, clock.now()):
             raise TelephonyError(
                 "the number may not be dialled", permanent=True, code="not-permitted"
             )
@@ -111,9 +119,9 @@ class CallControl:
         """
         returns_to_us = leg_state is not None and leg_state.phase == "transfer"
         state = leg_state.state if leg_state is not None and returns_to_us else None
-        target = LegState("target", state, self.call_id, self.own_number)
+        target = self.leg_state("target", state)
         caller_id = {"from_": self.own_number} if self.own_number else {}
-        return {**caller_id, "target_leg_client_state": target.encode()}
+        return {**caller_id, "target_leg_client_state": target.encode(self.signer)}
 
     def _send_tolerantly(self, command_name: str, request: Callable[[], Any]) -> None:
         try:
@@ -129,19 +137,19 @@ class CallControl:
 
 
 def has_unpermitted_dial(
-    leg_state: LegState | None, *, call_id: str, secret: str, now: datetime
+    leg_state: LegState | None, *, call_id: str, signer: StateSigner, now: datetime
 ) -> bool:
     """Return whether commands that are due would dial a number without a valid permission."""
     return leg_state is not None and any(
-        command["command"] == "transfer" and not _is_sealed_for(command, call_id, secret, now)
+        command["command"] == "transfer" and not _is_sealed_for(command, call_id, signer, now)
         for command in leg_state.rest
     )
 
 
-def _is_sealed_for(command: Command, call_id: str, secret: str, now: datetime) -> bool:
+def _is_sealed_for(command: Command, call_id: str, signer: StateSigner, now: datetime) -> bool:
     number = command.get("to")
     return isinstance(number, str) and dial_permit.is_sealed_for(
-        command.get(PERMIT), secret=secret, number=number, call=call_id, now=now
+        command.get(PERMIT), signer, number=number, call=call_id, now=now
     )
 
 
@@ -160,25 +168,25 @@ def answer_or_reject(call_control: CallControl, reply: CallReply) -> None:
         )
     else:
         call_control.send_command(
-            {"command": "answer"}, LegState("ring", reply.state, call_control.call_id)
+            {"command": "answer"}, call_control.leg_state("ring", reply.state)
         )
 
 
 def continue_call(
     call_control: CallControl,
     carrier_event: CarrierEvent,
-    leg_state: LegState | None,
+    deferred: LegState | None,
     reply: CallReply,
 ) -> None:
-    """Execute the reply, or the commands that had to wait until now."""
+    """Execute the reply, or the deferred commands, which had to wait until now."""
     if _is_silence(carrier_event) and _has_newer_turn(call_control, carrier_event):
         return
     if reply.actions:
         call_control.execute_plan(
             command_builder.build_plan(reply), first=_preparatory_commands(carrier_event, reply)
         )
-    elif carrier_event.kind == "progress" and leg_state is not None and leg_state.rest:
-        call_control.execute_plan(CommandPlan(leg_state.rest, leg_state.after, leg_state.state))
+    elif carrier_event.kind == "progress" and deferred is not None:
+        call_control.execute_plan(CommandPlan(deferred.rest, deferred.after, deferred.state))
 
 
 def _is_silence(carrier_event: CarrierEvent) -> bool:
@@ -191,7 +199,7 @@ def _has_newer_turn(call_control: CallControl, carrier_event: CarrierEvent) -> b
     A transcript arrives late, while the end of a silence arrives on time.
     """
     status = find_status(call_control.session, call_control.call_id)
-    leg_state = client_state.decode(status.client_state) if status is not None else None
+    leg_state = leg_state_of(status, call_control.signer) if status is not None else None
     return leg_state is not None and leg_state.state != carrier_event.state
 
 
@@ -219,25 +227,37 @@ def _start_transcription(listen: Listen) -> Command:
 
 
 def update_live_call(
-    session: ApiSession, call_id: str, reply: CallReply, *, callback_url: str, secret: str
+    session: ApiSession,
+    signer: StateSigner,
+    call_id: str,
+    reply: CallReply,
+    *,
+    callback_url: str,
 ) -> None:
     """Make a live call execute the reply now. Its state says what has to stop."""
     status = find_status(session, call_id)
     if status is None or has_ended(status):
         raise TelephonyError(_CALL_ENDED, permanent=True, code="90018")
-    leg_state = client_state.decode(status.client_state)
-    own_number = leg_state.own_number if leg_state else ""
+    leg_state = leg_state_of(status, signer)
     call_control = CallControl(
-        session, call_id, uuid4().hex, callback_url, own_number, secret=secret
+        session,
+        signer,
+        call_id,
+        uuid4().hex,
+        callback_url,
+        leg_state.own_number if leg_state else "",
+        str(status.call_session_id or ""),
     )
-    stop_commands = _STOP_BY_PHASE.get(leg_state.phase if leg_state else "", _STOP_SPEAKING)
+    stop_commands = (
+        _STOP_BY_PHASE.get(leg_state.phase, _STOP_SPEAKING) if leg_state else _STOP_EVERYTHING
+    )
     call_control.execute_plan(command_builder.build_plan(reply), first=stop_commands)
 
 
-def hang_up(session: ApiSession, call_id: str) -> None:
+def hang_up(session: ApiSession, signer: StateSigner, call_id: str) -> None:
     """End a call. Succeeds if it has already ended."""
     try:
-        CallControl(session, call_id, "hang-up").send_command({"command": "hangup"})
+        CallControl(session, signer, call_id, "hang-up").send_command({"command": "hangup"})
     except TelephonyError as error:
         if error.code not in api.CALL_ENDED_CODES | api.NOT_FOUND_CODES:
             raise
@@ -253,12 +273,18 @@ def find_status(session: ApiSession, call_id: str) -> Any:
         raise
 
 
+def leg_state_of(status: Any, signer: StateSigner) -> LegState | None:
+    """Return our state of the call that has this status, or None."""
+    leg = Leg(str(status.call_control_id or ""), str(status.call_session_id or ""))
+    return client_state.decode(status.client_state, signer, leg)
+
+
 def has_ended(status: Any) -> bool:
     """Return whether a call has ended. A call that is being dialled is not `alive` either."""
     return not status.is_alive and bool(status.end_time)
 
 
-def dial(session: ApiSession, call: OutboundCall, connection_id: str) -> str:
+def dial(session: ApiSession, signer: StateSigner, call: OutboundCall, connection_id: str) -> str:
     """Dial a number once and return the call's id."""
     leg_state = LegState("dial", call.state, own_number=call.from_number, reference=call.reference)
     try:
@@ -271,7 +297,7 @@ def dial(session: ApiSession, call: OutboundCall, connection_id: str) -> str:
             timeout_secs=max(
                 _RING_TIMEOUT_RANGE_S[0], min(call.timeout_s, _RING_TIMEOUT_RANGE_S[1])
             ),
-            client_state=leg_state.encode(),
+            client_state=leg_state.encode(signer),
             command_id=str(uuid5(NAMESPACE_URL, f"dial:{call.reference}")),
             webhook_url=events_url(call.callback_url),
             webhook_url_method="POST",

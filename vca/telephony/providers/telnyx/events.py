@@ -1,5 +1,6 @@
 """Parse Telnyx's events by their `event_type` and by the state that their leg carries.
 
+Only a state counts that we have made for this leg. An event with any other is one of a leg without.
 The SDK's classes are not used, because they misread events that they do not know. An event that the
 product does not wait for becomes `progress`.
 """
@@ -14,7 +15,8 @@ from vca.kit import json
 from vca.telephony.adapter import InvalidCarrierRequest
 from vca.telephony.caller_id import called_number, parse_caller
 from vca.telephony.providers.telnyx import client_state, command_builder, hangup_causes
-from vca.telephony.providers.telnyx.client_state import LegState
+from vca.telephony.providers.telnyx.client_state import Leg, LegState
+from vca.telephony.state_signature import StateSigner
 from vca.telephony.types import Caller, CallEvent, CarrierEvent, CarrierRequest, EventType
 
 # The `state` of an outbound call that waits for a command of ours.
@@ -29,8 +31,20 @@ _DISCONNECTED, _ENDED = "customer_disconnect", "ended"
 
 
 @dataclass(frozen=True)
+class EventContext:
+    """What handling an event needs to know of its leg.
+
+    `deferred`: the leg has spoken, and the commands that waited for that are due.
+    """
+
+    session_id: str = ""
+    own_number: str = ""
+    deferred: LegState | None = None
+
+
+@dataclass(frozen=True)
 class TelnyxEvent:
-    """One event, parsed but not verified."""
+    """One event, parsed but not verified. `leg_state` is the state that counts."""
 
     id: str
     type: str
@@ -49,11 +63,14 @@ class TelnyxEvent:
         return value
 
     @property
+    def leg(self) -> Leg:
+        """Return the leg of the event."""
+        return Leg(self.text_field("call_control_id"), self.text_field("call_session_id"))
+
+    @property
     def call_id(self) -> str:
         """Return the id of the event's call, or the closest to it that the event has."""
-        own_call_id = (
-            self.text_field("call_control_id") or self.text_field("call_leg_id") or self.id
-        )
+        own_call_id = self.leg.call or self.text_field("call_leg_id") or self.id
         call_id = (self.leg_state.call if self.leg_state else "") or own_call_id
         if not client_state.is_call_id(call_id):
             raise InvalidCarrierRequest("the call id is malformed")
@@ -71,7 +88,7 @@ class TelnyxEvent:
 
 
 def parse_event(body: bytes) -> TelnyxEvent:
-    """Return the event in a request's body. Raises InvalidCarrierRequest."""
+    """Return the event in a request's body, without a state. Raises InvalidCarrierRequest."""
     try:
         document = json.tolerant_loads(body)
     except json.InvalidJson as error:
@@ -83,26 +100,55 @@ def parse_event(body: bytes) -> TelnyxEvent:
     identifiers = {name: telnyx_event.text_field(name, data) for name in ("id", "event_type")}
     if not all(identifiers.values()):
         raise InvalidCarrierRequest("the event has no id or type")
-    leg_state = client_state.decode(data["payload"].get("client_state"))
-    return replace(
-        telnyx_event, id=identifiers["id"], type=identifiers["event_type"], leg_state=leg_state
-    )
+    return replace(telnyx_event, id=identifiers["id"], type=identifiers["event_type"])
 
 
-def parse_carrier_event(request: CarrierRequest) -> CarrierEvent:
+def parse_carrier_event(request: CarrierRequest, signer: StateSigner) -> CarrierEvent:
     """Return the event as the product knows it."""
     telnyx_event = parse_event(request.body)
+    encoded_state = telnyx_event.payload.get("client_state")
+    signed_state = client_state.decode_signed(encoded_state, signer)
+    is_own_state = signed_state is not None and signed_state.belongs_to(telnyx_event.leg)
+    leg_state = signed_state if is_own_state else None
+    carrier_event = _parse_typed(replace(telnyx_event, leg_state=leg_state))
+    if signed_state is not None or carrier_event.kind == "call":
+        return carrier_event
+    unsigned_state = client_state.decode_unsigned(encoded_state)
+    if unsigned_state is None or not _may_belong_to(unsigned_state, telnyx_event.leg):
+        return carrier_event
+    unsigned_event = _parse_typed(replace(telnyx_event, leg_state=unsigned_state))
+    return replace(carrier_event, unsigned=unsigned_event)
+
+
+def _may_belong_to(unsigned_state: LegState, leg: Leg) -> bool:
+    """Return whether an unsigned state names no other call than that of its leg."""
+    if unsigned_state.phase == "target":
+        return leg.call not in ("", unsigned_state.call)
+    return not unsigned_state.call or leg.call in ("", unsigned_state.call)
+
+
+def _parse_typed(telnyx_event: TelnyxEvent) -> CarrierEvent:
     return _PARSERS.get(telnyx_event.type, _ignored_event)(telnyx_event)
 
 
-def _carrier_event(telnyx_event: TelnyxEvent, **overrides: Any) -> CarrierEvent:
+def _carrier_event(
+    telnyx_event: TelnyxEvent, *, deferred: LegState | None = None, **overrides: Any
+) -> CarrierEvent:
+    leg_state = telnyx_event.leg_state
+    deferred_commands = deferred.rest if deferred else ()
     defaults: dict[str, Any] = {
         "provider_call_id": telnyx_event.call_id,
         "called_number": called_number(telnyx_event.text_field("to")),
         "caller": telnyx_event.caller,
-        "state": telnyx_event.leg_state.state if telnyx_event.leg_state else None,
+        "state": leg_state.state if leg_state else None,
         "request_id": telnyx_event.id,
-        "adapter_data": telnyx_event.leg_state.encode() if telnyx_event.leg_state else "",
+        "deferred_actions": tuple(command["command"] for command in deferred_commands),
+        "deferred_numbers": tuple(
+            str(command.get("to")) for command in deferred_commands if "to" in command
+        ),
+        "adapter_data": EventContext(
+            telnyx_event.leg.session, leg_state.own_number if leg_state else "", deferred
+        ),
     }
     return CarrierEvent(**{**defaults, **overrides})
 
@@ -112,9 +158,7 @@ def _ignored_event(telnyx_event: TelnyxEvent, *, deferred: LegState | None = Non
 
     `deferred`: the leg has spoken, and its deferred commands are due.
     """
-    return _carrier_event(
-        telnyx_event, kind="progress", adapter_data=deferred.encode() if deferred else ""
-    )
+    return _carrier_event(telnyx_event, kind="progress", deferred=deferred)
 
 
 def _call_initiated(telnyx_event: TelnyxEvent) -> CarrierEvent:

@@ -21,6 +21,7 @@ from vca.telephony.providers.twilio import (
     webhooks,
     webrtc,
 )
+from vca.telephony.providers.twilio.callback_urls import CallbackUrls
 from vca.telephony.providers.twilio.settings import (
     ACCOUNT_FIELDS,
     NAME,
@@ -33,6 +34,7 @@ from vca.telephony.providers.twilio.settings import (
     deployment_api_key,
     deployment_credentials,
 )
+from vca.telephony.state_signature import StateSigner
 from vca.telephony.turn_settings import TURN_FIELDS, SpokenLanguage
 from vca.telephony.types import (
     Account,
@@ -82,11 +84,13 @@ class TwilioAdapter(TelephonyAdapter):
         credentials: tuple[TwilioCredentials, ...],
         urls: TwilioUrls,
         *,
+        state_signer: StateSigner,
         api_key: ApiKey | None = None,
         timeouts: RestTimeouts = _DEFAULT_TIMEOUTS,
     ) -> None:
         self._credentials = credentials
         self._urls = urls
+        self._signer = state_signer
         self._api_key = api_key
         self._timeouts = timeouts
         self._lock = Lock()
@@ -100,6 +104,7 @@ class TwilioAdapter(TelephonyAdapter):
             cls(
                 credentials,
                 TwilioUrls.from_settings(settings),
+                state_signer=StateSigner(settings.secret_key),
                 api_key=deployment_api_key(settings),
             )
             if credentials
@@ -112,6 +117,7 @@ class TwilioAdapter(TelephonyAdapter):
         return cls(
             account_credentials(account),
             TwilioUrls.from_settings(settings),
+            state_signer=StateSigner(settings.secret_key),
             api_key=account_api_key(account),
         )
 
@@ -143,7 +149,7 @@ class TwilioAdapter(TelephonyAdapter):
 
     @override
     def parse(self, request: CarrierRequest) -> CarrierEvent:
-        return webhooks.parse_webhook(request)
+        return webhooks.parse_webhook(request, self._signer)
 
     @override
     def verify(self, request: CarrierRequest) -> None:
@@ -164,7 +170,7 @@ class TwilioAdapter(TelephonyAdapter):
 
     @override
     def render(self, reply: CallReply, *, callback_url: str) -> CarrierResponse:
-        return _response(twiml.render(reply, callback_url=callback_url))
+        return _response(twiml.render(reply, callback_urls=self._callback_urls(callback_url)))
 
     def handle(
         self, carrier_event: CarrierEvent, reply: CallReply, *, callback_url: str
@@ -174,7 +180,8 @@ class TwilioAdapter(TelephonyAdapter):
         A party that it dials sees our number in the call as the caller id.
         """
         caller_id = carrier_event.own_number if is_e164(carrier_event.own_number) else None
-        return _response(twiml.render(reply, callback_url=callback_url, caller_id=caller_id))
+        callback_urls = self._callback_urls(callback_url)
+        return _response(twiml.render(reply, callback_urls=callback_urls, caller_id=caller_id))
 
     @override
     def hang_up(self, provider_call_id: str) -> None:
@@ -186,12 +193,13 @@ class TwilioAdapter(TelephonyAdapter):
         self, provider_call_id: str, reply: CallReply, *, callback_url: str
     ) -> None:
         with self._open_session(retry_writes=False) as session:
-            calls.update_live_call(session, provider_call_id, reply, callback_url=callback_url)
+            callback_urls = self._callback_urls(callback_url)
+            calls.update_live_call(session, provider_call_id, reply, callback_urls=callback_urls)
 
     @override
     def place_call(self, call: OutboundCall) -> str:
         with self._open_session(retry_writes=False) as session:
-            return calls.place_call(session, call)
+            return calls.place_call(session, self._signer, call)
 
     @override
     def find_call(self, query: PlacedCallQuery) -> str | None:
@@ -241,6 +249,9 @@ class TwilioAdapter(TelephonyAdapter):
             rest, self._rest = self._rest, None
         if rest is not None:
             rest.close()
+
+    def _callback_urls(self, base: str) -> CallbackUrls:
+        return CallbackUrls(base, self._signer)
 
     @contextmanager
     def _open_session(self, *, retry_writes: bool = True) -> "Iterator[RestSession]":

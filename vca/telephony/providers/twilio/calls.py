@@ -7,7 +7,8 @@ from vca.kit import clock
 from vca.telephony.adapter import TelephonyError
 from vca.telephony.caller_id import parse_number
 from vca.telephony.providers.twilio import errors, statuses, twiml
-from vca.telephony.providers.twilio.callback_urls import build_callback_url
+from vca.telephony.providers.twilio.callback_urls import CallbackUrls
+from vca.telephony.state_signature import StateSigner
 from vca.telephony.types import (
     CallReply,
     CallStatus,
@@ -29,17 +30,16 @@ _MAX_CLOCK_SKEW, _MAX_PLACING_TIME = timedelta(seconds=5), timedelta(seconds=15)
 _MAX_LISTED = 50
 
 
-def place_call(session: "RestSession", call: OutboundCall) -> str:
+def place_call(session: "RestSession", signer: StateSigner, call: OutboundCall) -> str:
     """Place a call; see `TelephonyAdapter.place_call`."""
+    callback_urls = CallbackUrls(call.callback_url, signer)
     call_resource = session.client.calls.create(
         to=call.permit.number,
         from_=call.from_number,
         timeout=call.timeout_s,
-        url=build_callback_url(call.callback_url, "voice", state=call.state),
+        url=callback_urls.build("voice", state=call.state),
         method="POST",
-        status_callback=build_callback_url(
-            call.callback_url, "status", reference=call.reference, state=call.state
-        ),
+        status_callback=callback_urls.build("status", reference=call.reference, state=call.state),
         status_callback_method="POST",
         status_callback_event=_EVENTS,
     )
@@ -88,12 +88,12 @@ def find_call_status(session: "RestSession", call_sid: str) -> CallStatus | None
 
 
 def update_live_call(
-    session: "RestSession", call_sid: str, reply: CallReply, *, callback_url: str
+    session: "RestSession", call_sid: str, reply: CallReply, *, callback_urls: CallbackUrls
 ) -> None:
     """Update a live call; see `TelephonyAdapter.update_live_call`."""
     document = twiml.render(
         reply,
-        callback_url=callback_url,
+        callback_urls=callback_urls,
         caller_id=_find_own_number(session, call_sid) if _dials(reply) else None,
         max_size=twiml.MAX_UPDATE_CHARS,
     )

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from vca.telephony.adapter import TelephonyError
-from vca.telephony.providers.twilio.callback_urls import build_callback_url
 from vca.telephony.providers.twilio.settings import TwilioUrls
 from vca.telephony.types import NumberSetting
 
@@ -102,11 +101,11 @@ def expected_settings(urls: TwilioUrls, *, tenant_id: UUID, did_number: str) -> 
         "friendly_name": f"VCA tenant {tenant_id}",
         "voice_application_sid": None,
         "trunk_sid": None,
-        "voice_url": build_callback_url(urls.callback_url, "voice"),
+        "voice_url": f"{urls.callback_url}voice",
         "voice_method": "POST",
         "voice_fallback_url": fallback_url,
         "voice_fallback_method": "GET" if fallback_url else "POST",
-        "status_callback": build_callback_url(urls.callback_url, "status"),
+        "status_callback": f"{urls.callback_url}status",
         "status_callback_method": "POST",
     }
 

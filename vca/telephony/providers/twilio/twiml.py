@@ -11,7 +11,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from vca.kit.text import sanitize
 from vca.telephony.providers.twilio import languages
-from vca.telephony.providers.twilio.callback_urls import build_callback_url
+from vca.telephony.providers.twilio.callback_urls import CallbackUrls
 from vca.telephony.turn_settings import SpokenLanguage
 from vca.telephony.types import (
     Action,
@@ -42,26 +42,26 @@ _VOICEMAIL_SILENCE_S = 10
 
 @dataclass(frozen=True)
 class _RenderContext:
-    """The callback URL and state of the next request, and the caller id for dialling."""
+    """The callback URLs and state of the next request, and the caller id for dialling."""
 
-    callback_url: str
+    callback_urls: CallbackUrls
     state: str | None
     caller_id: str | None
 
     def turn_url(self, verb: str) -> str:
         """Return the URL to request when this verb has ended."""
-        return build_callback_url(self.callback_url, "turn", state=self.state, verb=verb)
+        return self.callback_urls.build("turn", state=self.state, verb=verb)
 
 
 def render(
     reply: CallReply,
     *,
-    callback_url: str,
+    callback_urls: CallbackUrls,
     caller_id: str | None = None,
     max_size: int = MAX_DOCUMENT_BYTES,
 ) -> str:
     """Return the document of a reply, of at most `max_size` bytes. Cut texts that are too long."""
-    context = _RenderContext(callback_url, reply.state, caller_id)
+    context = _RenderContext(callback_urls, reply.state, caller_id)
     max_text_chars = MAX_TEXT_CHARS
     document = _document(reply, context, max_text_chars)
     while len(document.encode()) > max_size and max_text_chars:
@@ -207,7 +207,7 @@ def _voicemail(action: TakeVoicemail, context: _RenderContext) -> str:
 
 
 def _recording(action: Record, context: _RenderContext) -> str:
-    status_url = build_callback_url(context.callback_url, "recording", state=context.state)
+    status_url = context.callback_urls.build("recording", state=context.state)
     recording = _element(
         "Recording",
         channels="dual",

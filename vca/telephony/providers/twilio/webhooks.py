@@ -3,16 +3,18 @@
 import hmac
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from vca.kit import clock
 from vca.telephony.adapter import InvalidCarrierRequest, InvalidCarrierSignature
 from vca.telephony.caller_id import called_number, parse_caller
-from vca.telephony.providers.twilio import statuses
+from vca.telephony.providers.twilio import callback_urls, statuses
 from vca.telephony.providers.twilio.callback_urls import parse_query
 from vca.telephony.providers.twilio.form import Form
 from vca.telephony.providers.twilio.settings import TwilioCredentials
+from vca.telephony.state_signature import StateSigner
 from vca.telephony.types import Caller, CallEvent, CarrierEvent, CarrierEventKind, CarrierRequest
 
 ACTIONS = frozenset({"voice", "status", "turn", "recording"})
@@ -59,7 +61,7 @@ class WebhookForm:
 
     @property
     def state(self) -> str | None:
-        """Return the state token that we gave Twilio, or None."""
+        """Return the state token in the URL, or None."""
         return _limit_length("state", self.query.get("state", ""), 2_000) or None
 
     @property
@@ -81,9 +83,19 @@ class WebhookForm:
             return Caller(None, "other")
 
 
-def parse_webhook(request: CarrierRequest) -> CarrierEvent:
-    """Return the event of a request. Raises InvalidCarrierRequest."""
+def parse_webhook(request: CarrierRequest, signer: StateSigner) -> CarrierEvent:
+    """Return the event of a request. Raises InvalidCarrierRequest.
+
+    A URL that we have not signed as it is has no state.
+    """
     form = WebhookForm(request)
+    carrier_event = _parse_action(request, form)
+    if carrier_event.state is None or callback_urls.is_signed(request.action, form.query, signer):
+        return carrier_event
+    return replace(carrier_event, state=None, unsigned=carrier_event)
+
+
+def _parse_action(request: CarrierRequest, form: WebhookForm) -> CarrierEvent:
     match request.action:
         case "voice":
             is_outbound = form.text("Direction") == _OUTBOUND

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from vca.kit import clock
 from vca.telephony.adapter import TelephonyError
-from vca.telephony.providers.twilio.callback_urls import build_callback_url
 from vca.telephony.providers.twilio.settings import ApiKey, TwilioUrls
 from vca.telephony.providers.twilio.webhooks import WEBRTC_NUMBER_FIELD
 from vca.telephony.types import WebRtcCredential
@@ -52,9 +51,9 @@ def _ensure_application(session: "RestSession", urls: TwilioUrls) -> str:
     if not urls.callback_url:
         raise TelephonyError("PUBLIC_BASE_URL is not set", permanent=True, code="not-set-up")
     settings: dict[str, Any] = {
-        "voice_url": build_callback_url(urls.callback_url, "voice"),
+        "voice_url": f"{urls.callback_url}voice",
         "voice_method": "POST",
-        "status_callback": build_callback_url(urls.callback_url, "status"),
+        "status_callback": f"{urls.callback_url}status",
         "status_callback_method": "POST",
     }
     name = f"VCA {urls.callback_url}"[:64]

@@ -2,7 +2,8 @@
 
 The unverified request says what it is about: by our state token, by a call that we know, or by the
 called number. The account of that call or number must have signed it. For anything else, the
-deployment's own account must have signed.
+deployment's own account must have signed. A state that we have not made for the request's call is
+refused, or ignored if the carrier lets others choose it.
 """
 
 from collections.abc import Iterable
@@ -16,6 +17,7 @@ from vca.telephony.types import CarrierEvent, CarrierRequest, ProviderAccountRef
 from vca.tenancy import schema
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public_connection, tenant_session
+from vca.tenant.calls.carrier_webhooks import unsigned_states
 from vca.tenant.calls.core import record
 from vca.tenant.calls.core.call_services import CallServices, CallState
 from vca.tenant.calls.core.call_types import CallRef
@@ -26,10 +28,11 @@ from vca.tenant.telephony_accounts import adapter_lookup
 class AuthenticatedRequest:
     """A request with a valid signature.
 
-    `adapter` uses the account that signed and renders the reply. The other fields say what the
-    request is about, as far as that is known.
+    `adapter` uses the account that signed and renders the reply. `event` is what counts of the
+    request. The other fields say what it is about, as far as that is known.
     """
 
+    event: CarrierEvent
     adapter: TelephonyAdapter
     account: ProviderAccountRef
     owner: Owner | None = None
@@ -55,21 +58,21 @@ def authenticate(
     For the deployment's own account, only the owner of the number is looked up. Raises
     InvalidCarrierRequest, InvalidCarrierSignature and DatabaseFailure.
     """
-    if carrier_event.kind == "call" or carrier_event.state is None:
-        return _authenticate_by_number(parser, request, carrier_event)
     try:
-        call_state = services.verify_state(carrier_event.state)
+        carrier_event, call_state = _find_state(carrier_event, services)
     except InvalidCarrierRequest:
         parser.verify(request)  # an unsigned request learns nothing about tokens
         if carrier_event.kind == "progress":  # needs no call
-            return AuthenticatedRequest(parser, ProviderAccountRef(parser.name))
+            return AuthenticatedRequest(carrier_event, parser, ProviderAccountRef(parser.name))
         raise
+    if call_state is None or carrier_event.kind == "call":
+        return _authenticate_by_number(parser, request, carrier_event)
     tenant = call_state.ref.tenant
     call_account = (
         call_state.account or _load_call_account(call_state.ref) or ProviderAccountRef(parser.name)
     )
     adapter, account = _find_signer(parser, request, [call_account], tenant)
-    return AuthenticatedRequest(adapter, account, call_state=call_state)
+    return AuthenticatedRequest(carrier_event, adapter, account, call_state=call_state)
 
 
 def authenticate_simulated(
@@ -81,10 +84,26 @@ def authenticate_simulated(
     """Verify a request of the simulated phone, which may call any number on any carrier."""
     simulator.verify(request)
     owner = find_number_owner(carrier_event.called_number) if carrier_event.kind == "call" else None
-    call_state = (
-        services.verify_state(carrier_event.state) if carrier_event.state is not None else None
-    )
-    return AuthenticatedRequest(simulator, ProviderAccountRef(simulator.name), owner, call_state)
+    account = ProviderAccountRef(simulator.name)
+    carrier_event, call_state = _find_state(carrier_event, services)
+    return AuthenticatedRequest(carrier_event, simulator, account, owner, call_state)
+
+
+def _find_state(
+    carrier_event: CarrierEvent, services: CallServices
+) -> tuple[CarrierEvent, CallState | None]:
+    """Return what counts of the event, and its state, or None if it has none.
+
+    Raises InvalidCarrierRequest if its state is not one that we made for its call.
+    """
+    if (accepted := unsigned_states.find_accepted(carrier_event, services)) is not None:
+        return accepted.event, accepted.call_state
+    if carrier_event.state is None:
+        return carrier_event, None
+    call_state = services.verify_state(carrier_event.state)
+    if not call_state.belongs_to(carrier_event):
+        raise InvalidCarrierRequest("the state belongs to another call")
+    return carrier_event, call_state
 
 
 def _authenticate_by_number(
@@ -93,13 +112,13 @@ def _authenticate_by_number(
     owner = find_number_owner(carrier_event.called_number)
     if owner is None:
         parser.verify(request)
-        return AuthenticatedRequest(parser, ProviderAccountRef(parser.name))
+        return AuthenticatedRequest(carrier_event, parser, ProviderAccountRef(parser.name))
     call, call_account = (
         (None, None) if carrier_event.kind == "call" else _find_call(parser, carrier_event, owner)
     )
     candidates = owner.carriers if call_account is None else (call_account,)
     adapter, account = _find_signer(parser, request, candidates, owner.tenant)
-    return AuthenticatedRequest(adapter, account, owner, call=call)
+    return AuthenticatedRequest(carrier_event, adapter, account, owner, call=call)
 
 
 def _find_call(

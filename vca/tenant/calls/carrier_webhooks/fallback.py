@@ -12,8 +12,10 @@ from sqlalchemy.orm import Session
 
 from vca.conversation import localised_phrases
 from vca.kit import db
+from vca.kit.phone import mask
 from vca.observability import log
 from vca.registry.number_registry import claimed_numbers
+from vca.registry.number_registry import service as number_registry
 from vca.registry.number_registry.claimed_numbers import ClaimedNumber
 from vca.registry.number_registry.service import Owner
 from vca.telephony import providers
@@ -100,6 +102,27 @@ def _permit_fallback(
     except DiallingRefused as refusal:
         log.get_logger().warning("call.fallback_not_permitted", code=refusal.reason)
         return None
+
+
+def reject_unrouted(number: str) -> CallReply:
+    """Reject, log and count a call to a number that nobody owns."""
+    log.get_logger().warning("call.missed_number", called=mask(number))
+    with public_session() as session:
+        number_registry.record_unrouted_call(session, number=number)
+    return CallReply((Reject(),))
+
+
+def reply_during_upgrade(owner: Owner, number: str) -> CallReply:
+    """Reply with the configured fallback, because the tenant's schema is too old for this code.
+
+    The call is logged and counted, but not recorded.
+    """
+    log.get_logger().warning(
+        "call.tenant_upgrading", tenant_id=str(owner.tenant.id), called=mask(number)
+    )
+    with public_session() as session:
+        number_registry.record_unrouted_call(session, number=number)
+    return CallReply(fallback_actions(owner, number, records_leg=True))
 
 
 def _say_sentence(config: Row[Any], name: str) -> Say:

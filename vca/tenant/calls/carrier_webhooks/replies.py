@@ -2,7 +2,16 @@
 
 from dataclasses import replace
 
-from vca.telephony.types import Action, CallReply, HangUp, Listen, ProviderAccountRef, Reject, Say
+from vca.telephony.types import (
+    Action,
+    CallReply,
+    CarrierEvent,
+    HangUp,
+    Listen,
+    ProviderAccountRef,
+    Reject,
+    Say,
+)
 from vca.tenant.calls.carrier_webhooks import polled_turn
 from vca.tenant.calls.core.call_services import CallServices, CallState
 from vca.tenant.calls.core.call_types import SpokenChunk, TurnResult, join_chunks
@@ -15,9 +24,15 @@ def prepend_speech(chunks: list[SpokenChunk], result: TurnResult) -> TurnResult:
 
 
 def build_reply(
-    result: TurnResult, account: ProviderAccountRef | None, services: CallServices
+    result: TurnResult,
+    account: ProviderAccountRef | None,
+    carrier_event: CarrierEvent,
+    services: CallServices,
 ) -> CallReply:
-    """Return the reply to a turn. Its orders to dial are permitted now, or replaced."""
+    """Return the reply to a turn. Its orders to dial are permitted now, or replaced.
+
+    The state token is valid for the call of the event.
+    """
     permitted = dial_orders.permit_orders(result)
     continues = not isinstance(permitted.actions[-1], HangUp | Reject)
     state_token = None
@@ -25,6 +40,7 @@ def build_reply(
         state_token = services.sign_state(
             permitted.ref,
             account,
+            provider_call_id=carrier_event.provider_call_id,
             turns=permitted.turns,
             language=_spoken_language(permitted.actions),
         )

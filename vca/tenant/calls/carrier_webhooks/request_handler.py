@@ -13,10 +13,7 @@ from sqlalchemy.exc import OperationalError
 from vca.conversation.llm.models import Models
 from vca.kit import clock
 from vca.kit.db import DatabaseFailure
-from vca.kit.phone import mask
 from vca.observability import log
-from vca.registry.number_registry import service as number_registry
-from vca.registry.number_registry.service import Owner
 from vca.registry.tenants import service as tenants
 from vca.telephony.adapter import InvalidCarrierRequest, InvalidCarrierSignature, TelephonyAdapter
 from vca.telephony.types import (
@@ -27,11 +24,9 @@ from vca.telephony.types import (
     CarrierRequest,
     CarrierResponse,
     HangUp,
-    Reject,
 )
 from vca.tenancy import schema
 from vca.tenancy.schema import TenantUpgrading
-from vca.tenancy.session import public_session, tenant_session
 from vca.tenant.calls.carrier_webhooks import (
     authentication,
     fallback,
@@ -41,7 +36,6 @@ from vca.tenant.calls.carrier_webhooks import (
     voicemail,
 )
 from vca.tenant.calls.carrier_webhooks.authentication import AuthenticatedRequest
-from vca.tenant.calls.core import record
 from vca.tenant.calls.core.call_services import CallServices, CallState
 from vca.tenant.calls.core.call_types import InboundCall, SpokenChunk, TurnResult, join_chunks
 from vca.tenant.calls.core.simulations import Simulation
@@ -83,6 +77,7 @@ def handle_request(
     except DatabaseFailure as error:
         reply = _fallback_without_database(parser, request, carrier_event, services, error)
         return parser.handle(carrier_event, reply, callback_url=callback_url)
+    carrier_event = authenticated.event
     if carrier_event.kind in _KINDS_WITH_REPLY:
         reply = voice_websockets.offer_websocket(
             _reply_to_caller(authenticated, carrier_event, services, simulation),
@@ -113,7 +108,7 @@ def stream_simulated_turn(
     callback_url = services.callback_url(simulator.name)
     return simulator.handle(
         carrier_event,
-        replies.build_reply(result, authenticated.account, services),
+        replies.build_reply(result, authenticated.account, carrier_event, services),
         callback_url=callback_url,
     )
 
@@ -186,9 +181,9 @@ def _handle_inbound_call(
 ) -> CallReply:
     owner = authenticated.owner
     if owner is None:
-        return _reject_unrouted(carrier_event.called_number)
+        return fallback.reject_unrouted(carrier_event.called_number)
     if not schema.is_supported_revision(owner.schema_revision):
-        return _reply_during_upgrade(owner, carrier_event.called_number)
+        return fallback.reply_during_upgrade(owner, carrier_event.called_number)
     metadata = CallMetadata(
         tenant_id=owner.tenant.id,
         phone_number_id=owner.phone_number_id,
@@ -212,29 +207,9 @@ def _handle_inbound_call(
     return replies.build_reply(
         call_start.start_inbound_call(call, model_available=model_available),
         authenticated.account,
+        carrier_event,
         services,
     )
-
-
-def _reject_unrouted(number: str) -> CallReply:
-    """Reject, log and count a call to a number that nobody owns."""
-    log.get_logger().warning("call.missed_number", called=mask(number))
-    with public_session() as session:
-        number_registry.record_unrouted_call(session, number=number)
-    return CallReply((Reject(),))
-
-
-def _reply_during_upgrade(owner: Owner, number: str) -> CallReply:
-    """Reply with the configured fallback, because the tenant's schema is too old for this code.
-
-    The call is logged and counted, but not recorded.
-    """
-    log.get_logger().warning(
-        "call.tenant_upgrading", tenant_id=str(owner.tenant.id), called=mask(number)
-    )
-    with public_session() as session:
-        number_registry.record_unrouted_call(session, number=number)
-    return CallReply(fallback.fallback_actions(owner, number, records_leg=True))
 
 
 def _handle_answered(
@@ -243,7 +218,7 @@ def _handle_answered(
     result = call_start.start_outbound_call(
         call_state.ref, provider_call_id=carrier_event.provider_call_id
     )
-    return replies.build_reply(result, call_state.account, services)
+    return replies.build_reply(result, call_state.account, carrier_event, services)
 
 
 def _handle_utterance(
@@ -256,11 +231,8 @@ def _handle_utterance(
         after=call_state.turns,
     )
     if partial_turn.result is not None:
-        return replies.build_reply(
-            replies.prepend_speech(partial_turn.chunks, partial_turn.result),
-            call_state.account,
-            services,
-        )
+        result = replies.prepend_speech(partial_turn.chunks, partial_turn.result)
+        return replies.build_reply(result, call_state.account, carrier_event, services)
     polling_state = polled_turn.start_polling(call_state, partial_turn.chunks, now=clock.now())
     return replies.poll_reply(join_chunks(partial_turn.chunks), polling_state, services)
 
@@ -292,7 +264,8 @@ def _handle_poll(
     if reply is None:
         return replies.poll_reply((), call_state, services)
     chunks, result = reply
-    return replies.build_reply(replies.prepend_speech(chunks, result), call_state.account, services)
+    result = replies.prepend_speech(chunks, result)
+    return replies.build_reply(result, call_state.account, carrier_event, services)
 
 
 def _handle_leg_ended(
@@ -303,7 +276,7 @@ def _handle_leg_ended(
     result = call_flow.finish_transfer(
         call_state.ref, leg_outcome=carrier_event.leg, after=call_state.turns
     )
-    return replies.build_reply(result, call_state.account, services)
+    return replies.build_reply(result, call_state.account, carrier_event, services)
 
 
 def _handle_websocket_ended(
@@ -321,16 +294,7 @@ def _handle_websocket_ended(
 def _handle_due_dial(
     carrier_event: CarrierEvent, call_state: CallState, services: CallServices
 ) -> CallReply:
-    """Dial what the call's record orders, because the order at the carrier is permitted no more.
-
-    Raises InvalidCarrierRequest if the event is not about the call of its state token.
-    """
-    with tenant_session(call_state.ref.tenant) as session:
-        provider_call_id = record.lock_call_context(
-            session, call_state.ref.call_id
-        ).provider_call_id
-    if provider_call_id != carrier_event.provider_call_id:
-        raise InvalidCarrierRequest("the state token belongs to another call")
+    """Dial what the call's record orders, because the order at the carrier is permitted no more."""
     return _resume_call(carrier_event, call_state, services, repeat_last=False)
 
 
@@ -343,7 +307,7 @@ def _resume_call(
 ) -> CallReply:
     resumption = call_flow.resume_call(call_state.ref, repeat_last=repeat_last)
     if isinstance(resumption, TurnResult):
-        return replies.build_reply(resumption, call_state.account, services)
+        return replies.build_reply(resumption, call_state.account, carrier_event, services)
     utterance_event = replace(carrier_event, kind="speech", speech=resumption.utterance)
     return _handle_utterance(utterance_event, replace(call_state, turns=resumption.after), services)
 
@@ -380,7 +344,11 @@ def _record_event(authenticated: AuthenticatedRequest, carrier_event: CarrierEve
     elif carrier_event.kind == "recording":
         voicemail.schedule_recording_fetch(ref, recording_id=carrier_event.recording_id)
     elif carrier_event.event is not None:
-        state = call_flow.apply_call_event(ref, event=carrier_event.event)
+        event = carrier_event.event
+        if authenticated.account.account_id is not None:
+            # Whoever has the account's secret can sign any time. Our clock measures what is billed.
+            event = replace(event, timestamp=clock.now())
+        state = call_flow.apply_call_event(ref, event=event)
         polled_turn.cancel_turns_after_end(ref, state)
     return CallReply(())
 
@@ -390,4 +358,9 @@ def _require_call_state(
 ) -> CallState:
     if authenticated.call_state is None:
         raise InvalidCarrierRequest(f"a {carrier_event.kind} event without a state token")
-    return replace(authenticated.call_state, account=authenticated.account)
+    return replace(
+        authenticated.call_state,
+        account=authenticated.account,
+        kind="call",
+        provider_call_id=carrier_event.provider_call_id,
+    )

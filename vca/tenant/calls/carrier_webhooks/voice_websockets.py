@@ -5,12 +5,14 @@ one each turn is an HTTP request; the caller notices nothing but longer pauses.
 """
 
 from dataclasses import dataclass
+from datetime import timedelta
 from time import monotonic, sleep
 from uuid import UUID
 
-from vca.kit import crypto
+from vca.kit import clock, crypto
 from vca.kit.db import DatabaseFailure
 from vca.observability import log
+from vca.registry import unsigned_states
 from vca.registry.relay_slots import service as slots
 from vca.registry.tenants import service as tenants
 from vca.telephony import providers
@@ -29,7 +31,7 @@ from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public_connection, tenant_session
 from vca.tenant.calls.carrier_webhooks.authentication import AuthenticatedRequest
 from vca.tenant.calls.core import record, state_machine
-from vca.tenant.calls.core.call_services import CallServices
+from vca.tenant.calls.core.call_services import CallServices, WebSocketClaims
 from vca.tenant.calls.core.call_types import CallRef, account_of
 from vca.tenant.calls.turns import spoken_language
 from vca.tenant.telephony_accounts import adapter_lookup
@@ -39,6 +41,8 @@ ACTION = "relay"
 # WebSocket, or we failed. Carriers that can return it do so as `handoff`.
 RESUME, DONE, FAILED = "resume", "done", "failed"
 _PURPOSE = "relay"
+# How long a carrier may take to use the URL for the first time.
+URL_LIFETIME = timedelta(seconds=60)
 # How long a new connection waits for the process of the lost one.
 REPLACEMENT_TIMEOUT_S = 1.0
 _POLL_INTERVAL_S = 0.05
@@ -83,6 +87,28 @@ class AcceptedWebSocket:
     apology: str
 
 
+@dataclass(frozen=True)
+class Handshake:
+    """A request to open a WebSocket: the account that it must be from, and its URL's token.
+
+    `claims` is None for a URL of the release before.
+    """
+
+    adapter: TelephonyAdapter
+    account: ProviderAccountRef
+    claims: WebSocketClaims | None
+
+    @property
+    def reconnects(self) -> bool:
+        """Whether the carrier replaces a lost connection; it signs its handshakes then."""
+        websocket_format = self.adapter.websocket_format
+        return websocket_format is not None and websocket_format.reconnects
+
+    def is_for(self, ref: CallRef, slot: UUID) -> bool:
+        """Return whether the URL was made for this call's WebSocket."""
+        return self.claims is None or (self.claims.ref, self.claims.slot) == (ref, slot)
+
+
 def offer_websocket(
     reply: CallReply,
     carrier_event: CarrierEvent,
@@ -107,8 +133,9 @@ def offer_websocket(
     )
     greeting = last_say if isinstance(last_say, Say) else Say("", listen.language)
     assert reply.state is not None
+    ref = services.verify_state(reply.state).ref
     relay = Relay(
-        call_websocket_url(services, authenticated.account, services.verify_state(reply.state).ref),
+        call_websocket_url(services, authenticated.account, ref, slot),
         _sign_token(reply, listen, greeting, slot, services),
         greeting.text,
         greeting.language,
@@ -118,76 +145,117 @@ def offer_websocket(
     return CallReply((*earlier_actions, relay), reply.state)
 
 
-def call_websocket_url(services: CallServices, account: ProviderAccountRef, ref: CallRef) -> str:
+def call_websocket_url(
+    services: CallServices, account: ProviderAccountRef, ref: CallRef, slot: UUID
+) -> str:
     """Return the WebSocket URL of a call under our public address.
 
-    For a tenant's own account it ends in a token with that account, because the carrier must be
-    authenticated before it sends anything else that identifies the call.
+    It ends in a token for this call only. So a handshake without one is refused before it is
+    answered, and one with a token says which account the carrier must be authenticated with.
     """
-    account_token = services.sign_state(ref, account) if account.account_id is not None else None
-    return websocket_url(services, account.provider_type, account_token)
+    claims = WebSocketClaims(ref, account, slot, clock.now() + URL_LIFETIME)
+    return websocket_url(services, account.provider_type, services.sign_websocket(claims))
 
 
-def websocket_url(
-    services: CallServices, carrier_name: str, account_token: str | None = None
-) -> str:
-    """Return a carrier's WebSocket URL, with the account token at its end if there is one."""
+def websocket_url(services: CallServices, carrier_name: str, url_token: str | None) -> str:
+    """Return a carrier's WebSocket URL, with the token at its end if there is one."""
     url = f"{services.callback_url(carrier_name)}{ACTION}".replace("http", "ws", 1)
-    return f"{url}/{account_token}" if account_token is not None else url
+    return f"{url}/{url_token}" if url_token is not None else url
 
 
-def expected_signer(
-    services: CallServices, *, carrier_name: str, account_token: str | None
-) -> tuple[TelephonyAdapter, ProviderAccountRef] | None:
-    """Return the adapter and account that must have signed a request to open a WebSocket.
+def read_handshake(
+    services: CallServices, *, carrier_name: str, url_token: str | None
+) -> Handshake | None:
+    """Return what the URL of a handshake says, or None if no account can have been given it.
 
-    Returns None if no account can have signed it. Raises DatabaseFailure.
+    Needs the database only for a valid token of a tenant's account. Raises DatabaseFailure.
     """
-    parser = providers.current_carriers().parser_for(carrier_name)
-    if parser is None or parser.websocket_format is None:
+    adapter_class = providers.current_carriers().adapter_class(carrier_name)
+    if adapter_class is None or adapter_class.websocket_format is None:
         return None
-    if account_token is None:
-        return parser, ProviderAccountRef(carrier_name)
+    claims, ref, account = None, None, ProviderAccountRef(carrier_name)
     try:
-        call_state = services.verify_state(account_token)
+        if url_token is None:
+            # The URL of the release before, for a carrier that signs its handshakes.
+            if not adapter_class.websocket_format.reconnects:
+                return None
+        elif (claims := _read_url_token(services, url_token)) is not None:
+            ref, account = claims.ref, claims.account
+        else:
+            call_state = services.verify_state(url_token)
+            if call_state.kind is not None or call_state.account is None:
+                return None
+            ref, account = call_state.ref, call_state.account
     except InvalidCarrierRequest:
         return None
-    account = call_state.account
-    if account is None or account.provider_type != carrier_name:
+    if account.provider_type != carrier_name:
         return None
-    with tenant_session(call_state.ref.tenant) as session:
-        adapter = adapter_lookup.adapter_for_call(session, account)
-    return None if adapter is None else (adapter, account)
+    adapter = _find_adapter(account, ref)
+    return Handshake(adapter, account, claims) if adapter is not None else None
+
+
+def is_admissible(handshake: Handshake) -> bool:
+    """Return whether a WebSocket may open with this URL. The carrier's signature is verified first.
+
+    A carrier that reconnects uses the URL again, as long as the call has had no later one. The URLs
+    of the release before are accepted for a few minutes. Raises DatabaseFailure.
+    """
+    if handshake.claims is None:
+        return unsigned_states.are_accepted()
+    if clock.now() <= handshake.claims.expires_at:
+        return True
+    if not handshake.reconnects:
+        return False
+    with tenant_session(handshake.claims.ref.tenant) as session:
+        offer = record.find_websocket_offer(session, handshake.claims.ref.call_id)
+    return offer == handshake.claims.slot
+
+
+def _read_url_token(services: CallServices, url_token: str) -> WebSocketClaims | None:
+    try:
+        return services.verify_websocket(url_token)
+    except InvalidCarrierRequest:
+        return None
+
+
+def _find_adapter(account: ProviderAccountRef, ref: CallRef | None) -> TelephonyAdapter | None:
+    if account.account_id is None or ref is None:
+        return providers.current_carriers().adapter(account.provider_type)
+    with tenant_session(ref.tenant) as session:
+        return adapter_lookup.adapter_for_call(session, account)
 
 
 def accept_websocket(
     services: CallServices,
+    handshake: Handshake,
     *,
     token: str,
-    account: ProviderAccountRef,
     provider_call_id: str,
-    reconnects: bool,
 ) -> AcceptedWebSocket:
     """Use the token's slot for the live call that it was issued for.
 
-    A token opens one WebSocket. If the carrier `reconnects`, the token of the call's last WebSocket
-    also opens the connections that replace a lost one, with a new slot each.
+    `token` is that of the first frame. It opens one WebSocket. If the carrier reconnects, the token
+    of the call's last WebSocket also opens the connections that replace a lost one, with a new slot
+    each.
 
     Raises WebSocketRejected, and then has written nothing, NoFreeSlot, TenantUpgrading and
     DatabaseFailure.
     """
     claims = _verify_token(services, token)
+    if not handshake.is_for(claims.ref, claims.slot):
+        raise WebSocketRejected("the token is not the one of the URL")
     tenants.require_supported_schema(claims.ref.tenant.id)
     with tenant_session(claims.ref.tenant) as session:
         call_context = record.lock_call_context(session, claims.ref.call_id)
-    if (account_of(call_context), call_context.provider_call_id) != (account, provider_call_id):
+    own_call = (account_of(call_context), call_context.provider_call_id)
+    if own_call != (handshake.account, provider_call_id):
         raise WebSocketRejected("the token belongs to another call")
     if call_context.status in state_machine.TERMINAL:
         raise WebSocketRejected("the call has ended")
     with public_connection() as connection:
         is_first = slots.open_once(connection, claims.slot)
     is_current = call_context.websocket_offer == claims.slot
-    if not is_first and not (reconnects and is_current):
+    if not is_first and not (handshake.reconnects and is_current):
         raise WebSocketRejected("the token was used or has expired")
     slot = claims.slot if is_first else _replace_slot(services, call_context.websocket_slot)
     _store_connection(claims, slot, replaced=None if is_first else call_context.websocket_slot)

@@ -233,7 +233,13 @@ def _send_actions(
     turns: int,
 ) -> None:
     language = call_context.profile["language"]
-    state = services.sign_state(ref, account_of(call_context), turns=turns, language=language)
+    state = services.sign_state(
+        ref,
+        account_of(call_context),
+        provider_call_id=call_context.provider_call_id,
+        turns=turns,
+        language=language,
+    )
     reply = CallReply(actions, state)
     adapter.update_live_call(
         call_context.provider_call_id, reply, callback_url=services.callback_url(adapter.name)

@@ -271,7 +271,7 @@ def _build_order(ref: CallRef, call_context: CallContext, permit: DialPermit) ->
         permit=permit,
         from_number=str(call_context.caller_number),
         callback_url=services.callback_url(call_context.provider_type),
-        state=services.sign_state(ref, account_of(call_context), turns=0),
+        state=services.sign_state(ref, account_of(call_context), provider_call_id=None, turns=0),
         timeout_s=RING_TIMEOUT_S,
     )
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from vca.conversation.engine import NO_LIMITS
@@ -10,13 +10,19 @@ from vca.conversation.llm.models import Models
 from vca.conversation.types import Limits
 from vca.kit import crypto
 from vca.telephony.adapter import InvalidCarrierRequest
-from vca.telephony.types import ProviderAccountRef
+from vca.telephony.types import CarrierEvent, CarrierEventKind, ProviderAccountRef
 from vca.tenancy.schema import TenantRef
 from vca.tenant.calls.core.call_types import CallRef
 
 _PURPOSE = "call"
 # Tenant, call, turns and spoken characters. The other values of a token are optional.
 _REQUIRED_VALUES = 4
+_VALUES = 11
+# What a token is for. It is one of its values and not the purpose of the signature, because the
+# release before reads the tokens of both kinds, and ignores values that it does not know.
+TokenKind = Literal["call", "socket"]
+# The events that a call can have before it has been answered.
+KINDS_OF_PLACED_CALL: tuple[CarrierEventKind, ...] = ("answered", "status", "progress")
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,9 @@ class CallState:
     - `language`: the language of the call, for an apology while the database is away.
     - `spoken_checksum`: the CRC-32 of those characters. None: there are none, or an older version,
       which counted them before redaction, made the token.
+    - `kind`: None if the release before made the token, which bound it to no call of the carrier.
+    - `provider_call_id`: the carrier's id of the call. None: it was not known yet, because the
+      token was made to place the call.
     """
 
     ref: CallRef
@@ -40,6 +49,30 @@ class CallState:
     polling_since: datetime | None = None
     language: str | None = None
     spoken_checksum: int | None = None
+    kind: TokenKind | None = "call"
+    provider_call_id: str | None = None
+
+    def belongs_to(self, carrier_event: CarrierEvent) -> bool:
+        """Return whether we made the state for the call of this event.
+
+        The state of a call that we place is all that its first events have. Whether they are the
+        call's own is decided by its row.
+        """
+        if self.kind != "call":
+            return False
+        if self.provider_call_id is None:
+            return carrier_event.kind in KINDS_OF_PLACED_CALL
+        return self.provider_call_id == carrier_event.provider_call_id
+
+
+@dataclass(frozen=True)
+class WebSocketClaims:
+    """The content of the token at the end of a voice WebSocket's URL."""
+
+    ref: CallRef
+    account: ProviderAccountRef
+    slot: UUID
+    expires_at: datetime
 
 
 @dataclass(frozen=True)
@@ -76,22 +109,30 @@ class CallServices:
         ref: CallRef,
         account: ProviderAccountRef | None = None,
         *,
+        provider_call_id: str | None,
         turns: int | None = None,
-        spoken_chars: int = 0,
         language: str | None = None,
     ) -> str:
         """Return a token that identifies the call to us. Carriers can read it but not forge it.
 
         With `account`, the token itself says which account must sign the requests that return it.
+        Only requests about the call with this carrier's id may return it. None: the call is about
+        to be placed.
         """
-        return self.sign_full_state(CallState(ref, turns, spoken_chars, account, language=language))
+        return self.sign_full_state(
+            CallState(
+                ref,
+                turns,
+                account=account,
+                language=language,
+                provider_call_id=provider_call_id,
+            )
+        )
 
     def sign_full_state(self, state: CallState) -> str:
         """Return a token with all fields of a call state."""
-        ref, account, polling_since = state.ref, state.account, state.polling_since
-        values: list[Any] = [
-            ref.tenant.id.hex,
-            ref.call_id.hex,
+        account, polling_since = state.account, state.polling_since
+        values = (
             state.turns,
             state.spoken_chars,
             account.provider_type if account else None,
@@ -99,23 +140,28 @@ class CallServices:
             round(polling_since.timestamp(), 1) if polling_since else None,
             state.language,
             state.spoken_checksum,
-        ]
-        while values[-1] is None and len(values) > _REQUIRED_VALUES:  # the token is part of URLs
-            values.pop()
-        return crypto.sign(self.secret, values, purpose=_PURPOSE)
+            state.kind,
+            state.provider_call_id,
+        )
+        return self._sign(state.ref, *values)
 
     def verify_state(self, token: str) -> CallState:
-        """Return the state in a token; raise InvalidCarrierRequest if the token is not valid."""
-        try:
-            values = crypto.unsign(self.secret, token, purpose=_PURPOSE)
-            tenant_id, call_id, turns, spoken_chars, *optional_values = values
-        except (crypto.BadSignature, ValueError):
-            raise InvalidCarrierRequest("the state token is not valid") from None
-        ref = CallRef(TenantRef(UUID(tenant_id)), UUID(call_id))
-        provider_type, account_id, polling_since, language, spoken_checksum = [
-            *optional_values,
-            *[None] * 5,
-        ][:5]
+        """Return the state in a token; raise InvalidCarrierRequest if the token is not valid.
+
+        Whoever acts on it must check that it belongs to the call of the request.
+        """
+        ref, turns, spoken_chars, *optional_values = self._verify(token)
+        (
+            provider_type,
+            account_id,
+            polling_since,
+            language,
+            spoken_checksum,
+            kind,
+            provider_call_id,
+        ) = optional_values
+        if kind not in (None, "call"):
+            raise InvalidCarrierRequest("the token is not a state token")
         return CallState(
             ref,
             turns,
@@ -124,7 +170,45 @@ class CallServices:
             _parse_timestamp(polling_since),
             language,
             spoken_checksum,
+            kind,
+            provider_call_id,
         )
+
+    def sign_websocket(self, claims: WebSocketClaims) -> str:
+        """Return the token for the URL of a voice WebSocket."""
+        account, expires_at = claims.account, round(claims.expires_at.timestamp())
+        account_values = (account.provider_type, _hex(account.account_id))
+        kind: TokenKind = "socket"
+        values = (None, 0, *account_values, expires_at, None, None, kind, claims.slot.hex)
+        return self._sign(claims.ref, *values)
+
+    def verify_websocket(self, token: str) -> WebSocketClaims:
+        """Return the content of a URL's token, which may have expired.
+
+        Raises InvalidCarrierRequest.
+        """
+        ref, _, _, provider_type, account_id, expires_at, _, _, kind, slot = self._verify(token)
+        account = _parse_account(provider_type, account_id)
+        if kind != "socket" or account is None:
+            raise InvalidCarrierRequest("the token is not that of a voice WebSocket")
+        return WebSocketClaims(ref, account, UUID(slot), datetime.fromtimestamp(expires_at, UTC))
+
+    def _sign(self, ref: CallRef, *optional_values: Any) -> str:
+        values: list[Any] = [ref.tenant.id.hex, ref.call_id.hex, *optional_values]
+        while values[-1] is None and len(values) > _REQUIRED_VALUES:  # the token is part of URLs
+            values.pop()
+        return crypto.sign(self.secret, values, purpose=_PURPOSE)
+
+    def _verify(self, token: str) -> tuple[Any, ...]:
+        """Return the call and the other values of a token, with None for those that it lacks."""
+        try:
+            values = crypto.unsign(self.secret, token, purpose=_PURPOSE)
+            tenant_id, call_id, *other_values = values
+        except (crypto.BadSignature, ValueError):
+            raise InvalidCarrierRequest("the state token is not valid") from None
+        padding = [None] * (_VALUES - len(values))
+        ref = CallRef(TenantRef(UUID(tenant_id)), UUID(call_id))
+        return ref, *[*other_values, *padding][: _VALUES - 2]
 
 
 def _hex(account_id: UUID | None) -> str | None:

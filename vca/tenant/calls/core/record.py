@@ -4,26 +4,28 @@ Uses table statements instead of ORM objects to save round trips, because a call
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Row, Table, select, update
+from sqlalchemy import Row, Table, select, text, update
 from sqlalchemy.orm import Session
 
 from vca.audit import context, redaction
 from vca.conversation.types import Tokens
-from vca.kit import db, json
+from vca.kit import clock, db, json
 from vca.kit.errors import NotFound
 from vca.telephony.types import CallEvent, ProviderAccountRef
 from vca.tenant.calls.core import (
     call_end,
     call_events,
+    event_times,
     metering,
     simulated_tokens,
     state_machine,
 )
 from vca.tenant.calls.core.call_types import CallContext, NewCall, StoredCall, account_of
-from vca.tenant.calls.core.models import Call, TurnRecord
+from vca.tenant.calls.core.models import LIVE_CONDITION, Call, TurnRecord
 from vca.tenant.calls.core.state_machine import LifecycleState
 from vca.tenant.settings import phrases
 from vca.tenant.webhooks import events as webhooks
@@ -232,6 +234,17 @@ def provider_of(session: Session, call_id: UUID) -> ProviderAccountRef | None:
     return account_of(row) if row else None
 
 
+def find_provider_call_id(session: Session, call_id: UUID) -> str | None:
+    """Return the carrier's id of a call, or None if it is not known or there is no such call."""
+    return session.scalar(select(Call.provider_call_id).where(Call.id == call_id))
+
+
+def find_websocket_offer(session: Session, call_id: UUID) -> UUID | None:
+    """Return the slot in the token of a live call's last voice WebSocket, or None."""
+    live_call = Call.id == call_id, text(LIVE_CONDITION)
+    return session.scalar(select(Call.websocket_offer).where(*live_call))
+
+
 def update_call(session: Session, call_id: UUID, **changes: Any) -> None:
     """Set columns of a call that no event changes. The caller locks its row."""
     context.record_change(session, "call", call_id)
@@ -273,10 +286,20 @@ def add_tokens(session: Session, call_context: CallContext, tokens: Tokens) -> N
 
 
 def apply_event(session: Session, call_id: UUID, event: CallEvent) -> LifecycleState:
-    """Store an event, update the state and run what follows from it; raise NotFound."""
+    """Store an event, update the state and run what follows from it; raise NotFound.
+
+    An event of another call of the carrier changes nothing. Until the call has been answered, the
+    carrier's id on record may be that of a call which was only similar.
+    """
     call = lock_stored_call(session, call_id)
-    if call.provider_call_id is None and event.call_id != call_id.hex:
+    is_own_id = event.call_id in (call_id.hex, call.provider_call_id)
+    if not is_own_id and call.provider_call_id is not None and call.state.answered_at is not None:
+        return call.state
+    if call.provider_call_id is None and not is_own_id:
         set_provider_call_id(session, call_id, provider_call_id=event.call_id)
+    event = replace(
+        event, timestamp=event_times.believable_time(event, call.state, now=clock.now())
+    )
     before, state = call.state, state_machine.next_state(call.state, event)
     context.record_change(session, "call", call_id, changes=_audit_changes(before, state))
     event_row = _event_row(call_id, event)

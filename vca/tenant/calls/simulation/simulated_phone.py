@@ -75,7 +75,9 @@ class SimulatedPhone:
         self._send_action("status", **self._call_fields(ref), status="completed")
 
     def _call_fields(self, ref: CallRef) -> dict[str, str]:
-        return {"call_id": ref.call_id.hex, "state": self._services.sign_state(ref)}
+        call_id = ref.call_id.hex
+        state = self._services.sign_state(ref, provider_call_id=call_id)
+        return {"call_id": call_id, "state": state}
 
     def _build_request(self, action: str, **fields: Any) -> CarrierRequest:
         base_url = self._services.callback_url(self._adapter.name)

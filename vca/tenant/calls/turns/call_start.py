@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from vca.kit import clock, failpoints
 from vca.observability import log, metrics
-from vca.telephony.adapter import InvalidCarrierSignature
+from vca.telephony.adapter import InvalidCarrierRequest, InvalidCarrierSignature
 from vca.telephony.types import (
     CallEvent,
     EventType,
@@ -173,13 +173,18 @@ def _route_and_record(
 
 
 def start_outbound_call(ref: CallRef, *, provider_call_id: str) -> TurnResult:
-    """Greet the person who answered our call. Idempotent. Raises NotFound."""
+    """Greet the person who answered our call. Idempotent.
+
+    Raises NotFound, and InvalidCarrierRequest if another call of the carrier has begun as this one.
+    """
     now = clock.now()
     with tenant_session(ref.tenant) as session:
         call_context = record.lock_call_context(session, ref.call_id)
         if call_context.status in state_machine.TERMINAL or turn_records.list_turns(
             session, ref.call_id
         ):
+            if call_context.provider_call_id not in (None, provider_call_id):
+                raise InvalidCarrierRequest("the state belongs to another call")
             return _repeat_greeting(session, ref)
         if call_context.provider_call_id != provider_call_id:
             record.set_provider_call_id(session, ref.call_id, provider_call_id=provider_call_id)

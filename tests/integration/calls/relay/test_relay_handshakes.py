@@ -1,0 +1,239 @@
+"""Handshakes of voice WebSockets: who gets one, how long, and how many strangers may try."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from flask import Flask
+
+from tests.fakes.carriers.call_scripts import url_token
+from tests.fakes.carriers.carrier_websocket import (
+    CarrierWebSocket,
+    handshake_is_refused,
+    handshake_status,
+    run_relay,
+)
+from tests.fakes.carriers.twilio.call import TwilioCall
+from tests.fakes.carriers.twilio.connected_twilio import ACCOUNT_LOGIN
+from tests.fakes.carriers.twilio.webhooks import socket_signature
+from tests.integration.calls.relay.conftest import open_session, open_socket
+from tests.support.api import Api
+from tests.support.processes import wait_until
+from vca.servers.relay import route
+from vca.telephony import providers
+from vca.tenant.calls.carrier_webhooks import voice_websockets
+
+POLICY_VIOLATION = 1008
+
+
+class CountedRelay:
+    """A running server, and how many refusals it has counted."""
+
+    def __init__(self) -> None:
+        self.refusals = 0
+        self.url = ""
+
+    def count(self) -> None:
+        self.refusals += 1
+
+
+@pytest.fixture
+def counted_relay(app: Flask) -> Iterator[CountedRelay]:
+    relay = CountedRelay()
+    with run_relay(count_refusal=relay.count, max_unidentified=2) as relay.url:
+        yield relay
+
+
+def _url_of(call: TwilioCall) -> str:
+    return call.ring().find("ConversationRelay").get("url") or ""
+
+
+def _headers(url: str) -> dict[str, str]:
+    return {"X-Twilio-Signature": socket_signature(ACCOUNT_LOGIN, url)}
+
+
+def _path(url: str) -> str:
+    return f"twilio/relay/{url_token(url)}"
+
+
+# --- How long a URL is valid ---
+
+
+def test_a_url_is_refused_after_a_minute(
+    relay_url: str, call: TwilioCall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert timedelta(seconds=60) == voice_websockets.URL_LIFETIME
+    monkeypatch.setattr(voice_websockets, "URL_LIFETIME", timedelta(seconds=-1))
+    url = _url_of(call)
+
+    assert handshake_is_refused(f"{relay_url}{_path(url)}", _headers(url))
+
+
+def test_a_carrier_reconnects_with_the_url_of_its_call_after_a_minute(
+    relay_url: str, call: TwilioCall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = open_session(relay_url, call)
+    assert session.say("Hello?")
+    _let_urls_expire(monkeypatch)
+
+    session.socket.break_connection()
+    wait_until(lambda: not session.socket.client.connected)
+    session.reconnect()
+
+    assert session.say("Are you still there?")
+    assert session.connection_count == 2
+    session.hang_up()
+
+
+def _let_urls_expire(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let all URLs so far be more than a minute old, for handshakes only."""
+    now = voice_websockets.clock.now
+
+    class LaterClock:
+        @staticmethod
+        def now() -> object:
+            return now() + timedelta(seconds=61)
+
+    monkeypatch.setattr(voice_websockets, "clock", LaterClock)
+
+
+def test_a_url_that_no_websocket_has_used_is_refused_to_a_reconnection(
+    relay_url: str, call: TwilioCall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = _url_of(call)
+    _let_urls_expire(monkeypatch)
+
+    assert handshake_is_refused(f"{relay_url}{_path(url)}", _headers(url))
+
+
+def test_the_url_of_an_ended_call_is_refused_to_a_reconnection(
+    relay_url: str, call: TwilioCall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = call.ring()
+    url = document.find("ConversationRelay").get("url") or ""
+    open_socket(relay_url, call, document).close()
+    call.hang_up()
+    _let_urls_expire(monkeypatch)
+
+    assert handshake_is_refused(f"{relay_url}{_path(url)}", _headers(url))
+
+
+def test_a_carrier_that_does_not_reconnect_uses_a_url_only_for_a_minute(
+    relay_url: str, call: TwilioCall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = call.ring()
+    url = document.find("ConversationRelay").get("url") or ""
+    open_socket(relay_url, call, document).close()
+    adapter = providers.current_carriers().adapter("twilio")
+    assert adapter is not None
+    assert adapter.websocket_format is not None
+    monkeypatch.setattr(
+        adapter, "websocket_format", replace(adapter.websocket_format, reconnects=False)
+    )
+    _let_urls_expire(monkeypatch)
+
+    assert handshake_is_refused(f"{relay_url}{_path(url)}", _headers(url))
+
+
+# --- The token of the first frame ---
+
+
+def test_the_first_frame_needs_the_token_of_the_same_call(
+    relay_url: str, anonymous: Api, number: str
+) -> None:
+    first, second = TwilioCall(anonymous, number), TwilioCall(anonymous, number)
+    first_document, second_document = first.ring(), second.ring()
+    url = first_document.find("ConversationRelay").get("url") or ""
+    token = second_document.find("Parameter").get("value")
+    setup = {"callSid": second.sid, "customParameters": {"token": token}}
+
+    socket = CarrierWebSocket(f"{relay_url}{_path(url)}", setup=setup, headers=_headers(url))
+
+    assert socket.receive_close_code() == POLICY_VIOLATION
+
+
+# --- Strangers ---
+
+
+def test_each_refusal_is_counted(counted_relay: CountedRelay, call: TwilioCall) -> None:
+    url = _url_of(call)
+    refused = [
+        ("telnyx/relay", {}),
+        ("twilio/relay", _headers("/telephony/twilio/relay")),
+        ("twilio/relay/garbage", {}),
+        (_path(url), {}),
+    ]
+    for path, headers in refused:
+        assert handshake_is_refused(f"{counted_relay.url}{path}", headers)
+    assert counted_relay.refusals == len(refused)
+
+    socket = CarrierWebSocket(f"{counted_relay.url}{_path(url)}", headers=_headers(url))
+    socket.send("prompt", voicePrompt="Hello?", last=True)
+
+    assert socket.receive_close_code() == POLICY_VIOLATION
+    wait_until(lambda: counted_relay.refusals == len(refused) + 1)
+
+
+def test_a_good_handshake_is_not_counted(counted_relay: CountedRelay, call: TwilioCall) -> None:
+    socket = open_socket(counted_relay.url, call)
+
+    assert socket.say("Hello?")
+
+    socket.close()
+    assert counted_relay.refusals == 0
+
+
+def test_few_websockets_may_be_open_that_have_not_said_whose_they_are(
+    counted_relay: CountedRelay, call: TwilioCall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(route, "_SETUP_S", 20)
+    url = _url_of(call)
+    address, headers = f"{counted_relay.url}{_path(url)}", _headers(url)
+    silent = [CarrierWebSocket(address, headers=headers) for _ in range(2)]
+
+    assert handshake_status(address, headers) == 503
+
+    silent.pop().close()
+    wait_until(lambda: handshake_status(address, headers) != 503)
+    silent.pop().close()
+
+
+def test_a_websocket_that_has_said_whose_it_is_takes_no_place(
+    counted_relay: CountedRelay, anonymous: Api, number: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(route, "_SETUP_S", 20)
+    talking = open_socket(counted_relay.url, TwilioCall(anonymous, number))
+    assert talking.say("Hello?")
+    url = _url_of(TwilioCall(anonymous, number))
+    address, headers = f"{counted_relay.url}{_path(url)}", _headers(url)
+
+    silent = CarrierWebSocket(address, headers=headers)
+
+    assert handshake_status(address, headers) == 101
+    for socket in (talking, silent):
+        socket.close()
+
+
+def test_a_websocket_has_a_second_to_say_whose_it_is(relay_url: str, call: TwilioCall) -> None:
+    assert route._SETUP_S == 1
+    url = _url_of(call)
+
+    socket = CarrierWebSocket(f"{relay_url}{_path(url)}", headers=_headers(url))
+
+    assert socket.receive_close_code() == POLICY_VIOLATION
+
+
+def test_a_strangers_handshake_needs_no_database(
+    relay_url: str, call: TwilioCall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise AssertionError("a stranger's handshake has used the database")
+
+    url = _url_of(call)
+    for name in ("public_connection", "tenant_session"):
+        monkeypatch.setattr(voice_websockets, name, fail)
+    monkeypatch.setattr(voice_websockets.unsigned_states, "are_accepted", fail)
+
+    for path in ("telnyx/relay", "twilio/relay", "twilio/relay/garbage", _path(url)):
+        assert handshake_is_refused(f"{relay_url}{path}", {})

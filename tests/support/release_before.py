@@ -1,0 +1,69 @@
+"""What the release before gave to carriers: states and URLs that nobody has signed as a whole."""
+
+import base64
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from urllib.parse import quote, unquote
+
+from sqlalchemy import text
+
+from tests.fakes.carriers.telnyx.accounts import STATE_SIGNER
+from tests.support import admin_db
+from vca.kit import crypto, json
+from vca.telephony.providers.telnyx import client_state
+from vca.telephony.providers.telnyx.client_state import LegState
+from vca.telephony.types import ProviderAccountRef
+from vca.tenant.calls.core.call_services import current_services
+from vca.tenant.calls.core.call_types import CallRef
+
+_SIGNATURE = re.compile(r"signature=[^&]*&")
+_STATE = re.compile(r"(?<=state=)[^&]*")
+
+
+def state_token(token: str) -> str:
+    """Return a call's state token as the release before made it: bound to no carrier's call."""
+    state = current_services().verify_state(token)
+    account_id = state.account.account_id if state.account else None
+    values = [
+        *(state.ref.tenant.id.hex, state.ref.call_id.hex, state.turns, state.spoken_chars),
+        *(state.account.provider_type if state.account else None,),
+        account_id.hex if account_id else None,
+    ]
+    return crypto.sign(current_services().secret, values, purpose="call")
+
+
+def websocket_account_token(ref: CallRef, account: ProviderAccountRef) -> str:
+    """Return the end of a WebSocket's URL for a tenant's account."""
+    return state_token(current_services().sign_state(ref, account, provider_call_id=None))
+
+
+def encode(state: LegState) -> str:
+    """Return a Telnyx state without a signature, as anybody can make it."""
+    fields = {name: value for name, value in vars(state).items() if value and name != "session"}
+    return base64.b64encode(json.dumps(fields)).decode()
+
+
+def client_state_of(encoded_state: str | None) -> str:
+    """Return a leg's state as the release before made it."""
+    state = client_state.decode_signed(encoded_state, STATE_SIGNER)
+    assert state is not None
+    return encode(replace(state, state=state_token(state.state) if state.state else None))
+
+
+def callback_url(url: str) -> str:
+    """Return a URL for Twilio as the release before made it."""
+    unsigned = _SIGNATURE.sub("", url)
+    return _STATE.sub(lambda match: quote(state_token(unquote(match[0]))), unsigned)
+
+
+@contextmanager
+def accept_unsigned_states(*, until: str = "now() + interval '15 minutes'") -> Iterator[None]:
+    """Set until when unsigned states are accepted, as an SQL expression."""
+    statement = text(f"UPDATE public.deployment SET unsigned_states_until = {until}")
+    with admin_db.public_session() as session:
+        session.execute(statement)
+    yield
+    with admin_db.public_session() as session:
+        session.execute(text("UPDATE public.deployment SET unsigned_states_until = now()"))

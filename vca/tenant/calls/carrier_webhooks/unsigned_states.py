@@ -1,0 +1,70 @@
+"""Find the call of a state that the release before gave to a carrier, and did not sign as a whole.
+
+Anybody may have made such a state. It counts only for a few minutes after the deployment, only with
+a token of ours in it, and only for the call of the request: it cannot act on any other call, nor
+dial a number that the call was not permitted to dial.
+"""
+
+from dataclasses import dataclass
+
+from vca.registry import unsigned_states
+from vca.telephony.adapter import InvalidCarrierRequest
+from vca.telephony.types import CarrierEvent
+from vca.tenancy.session import tenant_session
+from vca.tenant.calls.core import outbound_legs, record
+from vca.tenant.calls.core.call_services import KINDS_OF_PLACED_CALL, CallServices, CallState
+from vca.tenant.calls.core.call_types import CallRef
+
+
+@dataclass(frozen=True)
+class AcceptedState:
+    """The event with its unsigned state, and the call of the state. None: it needs no call."""
+
+    event: CarrierEvent
+    call_state: CallState | None = None
+
+
+def find_accepted(carrier_event: CarrierEvent, services: CallServices) -> AcceptedState | None:
+    """Return the event with its unsigned state, or None if it has none that is accepted.
+
+    Raises DatabaseFailure.
+    """
+    event = carrier_event.unsigned or carrier_event
+    call_state = _read_token(event, services)
+    if event is carrier_event and (call_state is None or call_state.kind is not None):
+        return None
+    if call_state is None:
+        needs_no_call = event.kind == "call" or _hangs_up_own_call(event, carrier_event)
+        is_accepted = needs_no_call and unsigned_states.are_accepted()
+        return AcceptedState(event) if is_accepted else None
+    is_accepted = unsigned_states.are_accepted() and _belongs_to_call(event, call_state.ref)
+    return AcceptedState(event, call_state) if is_accepted else None
+
+
+def _read_token(event: CarrierEvent, services: CallServices) -> CallState | None:
+    """Return the state in the event's token, unless we bound it to another call."""
+    if event.state is None:
+        return None
+    try:
+        call_state = services.verify_state(event.state)
+    except InvalidCarrierRequest:
+        return None
+    return call_state if call_state.kind is None or call_state.belongs_to(event) else None
+
+
+def _hangs_up_own_call(event: CarrierEvent, carrier_event: CarrierEvent) -> bool:
+    """Return whether the event's only effect is the end of the very call that has sent it."""
+    is_own_call = event.provider_call_id == carrier_event.provider_call_id
+    return event.state is None and is_own_call and event.deferred_actions == ("hangup",)
+
+
+def _belongs_to_call(event: CarrierEvent, ref: CallRef) -> bool:
+    """Return whether the event is one of this call, and dials only what the call has dialled."""
+    with tenant_session(ref.tenant) as session:
+        provider_call_id = record.find_provider_call_id(session, ref.call_id)
+        if provider_call_id is None and event.kind not in KINDS_OF_PLACED_CALL:
+            return False
+        return provider_call_id in (None, event.provider_call_id) and all(
+            outbound_legs.was_dialled(session, number, call_id=ref.call_id)
+            for number in event.deferred_numbers
+        )
