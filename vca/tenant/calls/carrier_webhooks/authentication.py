@@ -7,7 +7,7 @@ refused, or ignored if the carrier lets others choose it.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from vca.registry.number_registry import service as number_registry
 from vca.registry.number_registry.service import Owner
