@@ -324,8 +324,7 @@ def _register_routes(app: Flask) -> None:
             app,
             count_refusal=limits.record_client_failure,
             reject_signature=carrier_webhooks.reject_invalid_signature,
-            # Half of the threads remain for calls, however many WebSockets keep silent.
-            max_unidentified=max(1, app.extensions["settings"].relay_threads // 2),
+            threads=app.extensions["settings"].relay_threads,
         )
     app.extensions["openapi"] = docs.render_openapi(openapi.build_document(app, api))
     guards.install(app, model_timeout_s=app.extensions["settings"].llm_timeout_s)

@@ -20,6 +20,7 @@ ACCOUNT_SID, AUTH_TOKEN = f"AC{1:032x}", f"{1:032x}"
 _UTTERANCE = "I would like to know if you are open tomorrow."
 _RING_SPREAD_S = 10
 _ANSWER_TIMEOUT_S = 20
+_SOCKET_URL = re.compile(r'<ConversationRelay[^>]* url="([^"]+)"')
 _STATE_TOKEN = re.compile(r'<Parameter name="token" value="([^"]+)"')
 
 
@@ -85,24 +86,24 @@ class _Call:
         """Run the call from ring to hang-up."""
         await asyncio.sleep(self._rng.uniform(0, _RING_SPREAD_S))
         try:
-            socket = await self._open_socket(await self._ring_number())
+            socket = await self._open_socket(*await self._ring_number())
             self._result.sockets += 1
             await self._run_turns(socket)
             socket.close()
         except (OSError, EOFError, TimeoutError, ConnectionRejected) as error:
             self._result.errors.append(repr(error))
 
-    async def _ring_number(self) -> str:
-        """Ring and return the token for the call's WebSocket."""
+    async def _ring_number(self) -> tuple[str, str]:
+        """Ring and return the URL of the call's WebSocket, and the token for its first frame."""
         number = self._plan.numbers[self._number % len(self._plan.numbers)]
         url = f"{self._plan.base_url}/telephony/twilio/voice"
         form = {"AccountSid": ACCOUNT_SID, "CallSid": self._call_sid, "CallStatus": "ringing"}
         form |= {"Direction": "inbound", "From": "+14155550123", "To": number}
         response = await self._post_form(url, form)
-        match = _STATE_TOKEN.search(response)
-        if match is None:
+        socket_url, token = _SOCKET_URL.search(response), _STATE_TOKEN.search(response)
+        if socket_url is None or token is None:
             raise ConnectionRejected(response)
-        return unescape(match[1])
+        return unescape(socket_url[1]), unescape(token[1])
 
     async def _post_form(self, url: str, form: dict[str, str]) -> str:
         signature = RequestValidator(AUTH_TOKEN).compute_signature(url, form)
@@ -123,9 +124,7 @@ class _Call:
         writer.close()
         return received.decode()
 
-    async def _open_socket(self, token: str) -> RelaySocket:
-        path = "/telephony/twilio/relay"
-        url = f"{self._plan.base_url}{path}".replace("http", "ws", 1)
+    async def _open_socket(self, url: str, token: str) -> RelaySocket:
         signature = RequestValidator(AUTH_TOKEN).compute_signature(url, {})
         headers = {"X-Twilio-Signature": signature}
         socket = await RelaySocket.connect(self._plan.relay_port, urlsplit(url).path, headers)

@@ -122,7 +122,7 @@ class _QuietRequestHandler(WSGIRequestHandler):
 
 @contextmanager
 def run_relay(
-    *, count_refusal: Callable[[], None] = lambda: None, max_unidentified: int = 64
+    *, count_refusal: Callable[[], None] = lambda: None, threads: int = 128
 ) -> Iterator[str]:
     """Serve the product's voice WebSockets on loopback; yield their base URL."""
 
@@ -135,7 +135,7 @@ def run_relay(
         app,
         count_refusal=count_refusal,
         reject_signature=reject,
-        max_unidentified=max_unidentified,
+        threads=threads,
     )
     port = free_port()
     server = make_server(

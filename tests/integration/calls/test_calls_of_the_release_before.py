@@ -111,8 +111,8 @@ def test_a_telnyx_call_of_the_release_before_ends_after_its_goodbye(
     acme.profile(greeting="Acme here.", end_phrases=["goodbye"])
     leg = telnyx_client.ring(acme.number(provider_type="telnyx")["did_number"])
     telnyx_client.switch.say(leg, "Goodbye.")
-    [said], telnyx_client.switch.pending = telnyx_client.switch.pending, []
-    telnyx_client.deliver_event(said)
+    [utterance], telnyx_client.switch.pending = telnyx_client.switch.pending, []
+    telnyx_client.deliver_event(utterance)
     for event in telnyx_client.switch.pending:
         payload = event["data"]["payload"]
         payload["client_state"] = release_before.client_state_of(payload["client_state"])
@@ -234,12 +234,11 @@ def test_a_token_of_the_release_before_counts_for_its_own_call(
         return client.send(request).status_code
 
     with release_before.accept_unsigned_states():
-        accepted = say("call-1")
-        refused = say("call-2")
+        own_call, other_call = say("call-1"), say("call-2")
     with release_before.accept_unsigned_states(until=OVER):
         later = say("call-1")
 
-    assert (accepted, refused, later) == (200, 400, 400)
+    assert (own_call, other_call, later) == (200, 400, 400)
 
 
 # --- Voice WebSockets ---

@@ -162,8 +162,8 @@ def test_repeated_status_events_in_any_order_result_in_the_same_row(
             f" WHERE provider_call_id = '{call_id}'",
         )
         for status in (*order, *order):
-            at = (began_at + timedelta(seconds=STATUS_TIMES_S[status])).isoformat()
-            fields = {"state": state, "at": at}
+            reported_at = began_at + timedelta(seconds=STATUS_TIMES_S[status])
+            fields = {"state": state, "at": reported_at.isoformat()}
             assert carrier_client.send_status(call_id, status, **fields)["actions"] == []
 
     columns = ("status", "end_reason", "started_at", "answered_at", "ended_at", "duration_seconds")

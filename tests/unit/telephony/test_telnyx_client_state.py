@@ -122,3 +122,24 @@ def test_the_release_before_reads_our_states() -> None:
         "rest": list(STATE.rest),
         "after": STATE.after,
     }
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"phase": "asleep"},
+        {"phase": ["more"]},
+        {"phase": "more", "state": 7},
+        {"phase": "more", "state": "x" * 2_001},
+        {"phase": "more", "call": "../../phone_numbers"},
+        {"phase": "more", "after": "never"},
+        {"phase": "more", "rest": "hangup"},
+        {"phase": "more", "rest": [{"command": "dial"}]},
+        {"phase": "more", "rest": [{"command": "__class__"}]},
+        {"phase": "more", "rest": ["hangup"]},
+        {"phase": "more", "unknown": 1},
+    ],
+)
+def test_an_invalid_client_state_is_ignored(fields: dict[str, Any]) -> None:
+    assert client_state.decode_unsigned(_encode(fields)) is None

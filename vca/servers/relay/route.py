@@ -27,6 +27,7 @@ from vca.servers.relay.connection import POLICY_VIOLATION, VoiceConnection
 from vca.servers.relay.conversation import Conversation
 from vca.servers.relay.frames import Setup
 from vca.telephony.adapter import InvalidCarrierSignature
+from vca.telephony.providers import ADAPTERS
 from vca.telephony.types import CarrierRequest
 from vca.tenant.calls.carrier_webhooks import voice_websockets
 from vca.tenant.calls.carrier_webhooks.voice_websockets import (
@@ -43,6 +44,7 @@ _RULES = {"relay": f"{_PATH}/<url_token>", "relay_without_token": _PATH}
 # Carriers send the first frame with the end of the handshake, so it arrives after one round trip.
 # That takes 0.3 s around the world, and as long again plus 0.2 s if its packet is lost.
 _SETUP_S = 1.0
+_PLACE_TIMEOUT_S = 1.0
 _DATABASE_BUDGET_S = 5.0
 _RETRY_HEADERS = {"Retry-After": "1"}
 
@@ -51,8 +53,9 @@ class RelayRoute:
     """The WebSockets of one process.
 
     `count_refusal` counts a refusal of the current request's client address and raises RateLimited
-    if there were too many. `reject_signature` does the same and raises Forbidden. At most
-    `max_unidentified` WebSockets may be open without a first frame.
+    if there were too many. `reject_signature` does the same and raises Forbidden. At most half of
+    the `threads` serve a WebSocket without a first frame, and a quarter wait for that: after a
+    process has died, all of its calls connect again at once.
     """
 
     def __init__(
@@ -60,11 +63,12 @@ class RelayRoute:
         *,
         count_refusal: Callable[[], None],
         reject_signature: Callable[[str, str], NoReturn],
-        max_unidentified: int,
+        threads: int,
     ) -> None:
         self._count_refusal = count_refusal
         self._reject_signature = reject_signature
-        self._unidentified = Semaphore(max_unidentified)
+        self._unidentified = Semaphore(max(1, threads // 2))
+        self._waiting = Semaphore(threads // 4)
 
     def check_handshake(self) -> None:
         """Verify the handshake before it is answered, so that only carriers get a WebSocket."""
@@ -76,18 +80,29 @@ class RelayRoute:
                 call_services.current_services(), carrier_name=provider, url_token=url_token
             )
         if handshake is None:
-            self._refuse()
+            self._refuse(provider)
         try:
             handshake.adapter.verify_websocket(_handshake_request(provider, url_token))
         except InvalidCarrierSignature:
             self._reject_signature(provider, voice_websockets.ACTION)
         with deadline.within(_DATABASE_BUDGET_S):
             if not voice_websockets.is_admissible(handshake):
-                self._refuse()
-        if not self._unidentified.acquire(blocking=False):
+                self._refuse(provider)
+        if not self._take_place():
             log.get_logger().warning("relay.too_many_unidentified", provider=provider)
             raise ServiceUnavailable(response=Response(status=503, headers=_RETRY_HEADERS))
         g.relay_handshake, g.relay_is_unidentified = handshake, True
+
+    def _take_place(self) -> bool:
+        """Return whether this WebSocket may open without a first frame; wait a moment for that."""
+        if self._unidentified.acquire(blocking=False):
+            return True
+        if not self._waiting.acquire(blocking=False):
+            return False
+        try:
+            return self._unidentified.acquire(timeout=_PLACE_TIMEOUT_S)
+        finally:
+            self._waiting.release()
 
     def release_place(self, error: BaseException | None = None) -> None:
         """Let another WebSocket open, because this one has said whose it is, or has ended."""
@@ -122,7 +137,9 @@ class RelayRoute:
         with slot_lease.lease_slot(admission.slot) as lease:
             Conversation(connection, admission, lease, services, handshake.adapter).converse()
 
-    def _refuse(self) -> NoReturn:
+    def _refuse(self, provider: str) -> NoReturn:
+        if provider in ADAPTERS:  # it is a stranger's text
+            metrics.RELAY_REFUSED.inc(carrier=provider)
         self._count_refusal()
         raise NotFound
 
@@ -132,13 +149,13 @@ def install(
     *,
     count_refusal: Callable[[], None],
     reject_signature: Callable[[str, str], NoReturn],
-    max_unidentified: int,
+    threads: int,
 ) -> None:
     """Serve voice WebSockets. The arguments are those of `RelayRoute`."""
     route = RelayRoute(
         count_refusal=count_refusal,
         reject_signature=reject_signature,
-        max_unidentified=max_unidentified,
+        threads=threads,
     )
     app.config["SOCK_SERVER_OPTIONS"] = {"max_message_size": frames.MAX_FRAME_BYTES}
 

@@ -1,8 +1,8 @@
 """Handshakes of voice WebSockets: who gets one, how long, and how many strangers may try."""
 
 from collections.abc import Iterator
-from dataclasses import replace
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 import pytest
 from flask import Flask
@@ -15,16 +15,29 @@ from tests.fakes.carriers.carrier_websocket import (
     run_relay,
 )
 from tests.fakes.carriers.twilio.call import TwilioCall
-from tests.fakes.carriers.twilio.connected_twilio import ACCOUNT_LOGIN
+from tests.fakes.carriers.twilio.connected_twilio import ACCOUNT_LOGIN, OTHER_LOGIN, ConnectedTwilio
 from tests.fakes.carriers.twilio.webhooks import socket_signature
 from tests.integration.calls.relay.conftest import open_session, open_socket
 from tests.support.api import Api
+from tests.support.factories import Tenant
 from tests.support.processes import wait_until
+from vca.kit import clock
+from vca.registry import unsigned_states
 from vca.servers.relay import route
 from vca.telephony import providers
 from vca.tenant.calls.carrier_webhooks import voice_websockets
 
 POLICY_VIOLATION = 1008
+
+
+@dataclass(frozen=True)
+class FixedClock:
+    """A clock that stands still."""
+
+    time: datetime
+
+    def now(self) -> datetime:
+        return self.time
 
 
 class CountedRelay:
@@ -41,7 +54,7 @@ class CountedRelay:
 @pytest.fixture
 def counted_relay(app: Flask) -> Iterator[CountedRelay]:
     relay = CountedRelay()
-    with run_relay(count_refusal=relay.count, max_unidentified=2) as relay.url:
+    with run_relay(count_refusal=relay.count, threads=4) as relay.url:
         yield relay
 
 
@@ -88,14 +101,8 @@ def test_a_carrier_reconnects_with_the_url_of_its_call_after_a_minute(
 
 def _let_urls_expire(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let all URLs so far be more than a minute old, for handshakes only."""
-    now = voice_websockets.clock.now
-
-    class LaterClock:
-        @staticmethod
-        def now() -> object:
-            return now() + timedelta(seconds=61)
-
-    monkeypatch.setattr(voice_websockets, "clock", LaterClock)
+    later = clock.now() + timedelta(seconds=61)
+    monkeypatch.setattr(f"{voice_websockets.__name__}.clock", FixedClock(later))
 
 
 def test_a_url_that_no_websocket_has_used_is_refused_to_a_reconnection(
@@ -158,21 +165,21 @@ def test_the_first_frame_needs_the_token_of_the_same_call(
 
 def test_each_refusal_is_counted(counted_relay: CountedRelay, call: TwilioCall) -> None:
     url = _url_of(call)
-    refused = [
+    handshakes = [
         ("telnyx/relay", {}),
         ("twilio/relay", _headers("/telephony/twilio/relay")),
         ("twilio/relay/garbage", {}),
         (_path(url), {}),
     ]
-    for path, headers in refused:
+    for path, headers in handshakes:
         assert handshake_is_refused(f"{counted_relay.url}{path}", headers)
-    assert counted_relay.refusals == len(refused)
+    assert counted_relay.refusals == len(handshakes)
 
     socket = CarrierWebSocket(f"{counted_relay.url}{_path(url)}", headers=_headers(url))
     socket.send("prompt", voicePrompt="Hello?", last=True)
 
     assert socket.receive_close_code() == POLICY_VIOLATION
-    wait_until(lambda: counted_relay.refusals == len(refused) + 1)
+    wait_until(lambda: counted_relay.refusals == len(handshakes) + 1)
 
 
 def test_a_good_handshake_is_not_counted(counted_relay: CountedRelay, call: TwilioCall) -> None:
@@ -188,6 +195,7 @@ def test_few_websockets_may_be_open_that_have_not_said_whose_they_are(
     counted_relay: CountedRelay, call: TwilioCall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(route, "_SETUP_S", 20)
+    monkeypatch.setattr(route, "_PLACE_TIMEOUT_S", 0)
     url = _url_of(call)
     address, headers = f"{counted_relay.url}{_path(url)}", _headers(url)
     silent = [CarrierWebSocket(address, headers=headers) for _ in range(2)]
@@ -197,6 +205,20 @@ def test_few_websockets_may_be_open_that_have_not_said_whose_they_are(
     silent.pop().close()
     wait_until(lambda: handshake_status(address, headers) != 503)
     silent.pop().close()
+
+
+def test_a_handshake_waits_for_its_place(
+    counted_relay: CountedRelay, call: TwilioCall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(route, "_PLACE_TIMEOUT_S", 20)
+    url = _url_of(call)
+    address, headers = f"{counted_relay.url}{_path(url)}", _headers(url)
+    silent = [CarrierWebSocket(address, headers=headers) for _ in range(2)]
+
+    assert handshake_status(address, headers) == 101  # after a second, when those are closed
+
+    for socket in silent:
+        assert socket.receive_close_code() == POLICY_VIOLATION
 
 
 def test_a_websocket_that_has_said_whose_it_is_takes_no_place(
@@ -233,7 +255,45 @@ def test_a_strangers_handshake_needs_no_database(
     url = _url_of(call)
     for name in ("public_connection", "tenant_session"):
         monkeypatch.setattr(voice_websockets, name, fail)
-    monkeypatch.setattr(voice_websockets.unsigned_states, "are_accepted", fail)
+    monkeypatch.setattr(unsigned_states, "are_accepted", fail)
 
     for path in ("telnyx/relay", "twilio/relay", "twilio/relay/garbage", _path(url)):
         assert handshake_is_refused(f"{relay_url}{path}", {})
+
+
+# --- A tenant's telephony account ---
+
+
+def test_a_websocket_of_a_tenants_account_needs_that_accounts_signature(
+    relay_url: str, twilio: ConnectedTwilio, anonymous: Api, acme: Tenant
+) -> None:
+    fields = {"account_sid": OTHER_LOGIN.account_sid, "auth_token": OTHER_LOGIN.auth_token}
+    account = acme.post("/telephony-accounts", {"provider_type": "twilio", "fields": fields}).json
+    acme.profile(greeting="Hello.")
+    number = acme.number(provider_type="twilio", telephony_account_id=account["id"])
+    call = TwilioCall(anonymous, number["did_number"], login=OTHER_LOGIN)
+    relay = call.ring()
+    url = relay.find("ConversationRelay").get("url") or ""
+    account_suffix = url.removeprefix("/telephony/twilio/relay")
+    token = relay.find("Parameter").get("value")
+    setup = {"callSid": call.sid, "customParameters": {"token": token}}
+
+    assert handshake_is_refused(
+        f"{relay_url}twilio/relay{account_suffix}",
+        {"X-Twilio-Signature": socket_signature(ACCOUNT_LOGIN, url)},
+    )
+    for login in (ACCOUNT_LOGIN, OTHER_LOGIN):
+        assert handshake_is_refused(
+            f"{relay_url}twilio/relay",
+            {"X-Twilio-Signature": socket_signature(login, "/telephony/twilio/relay")},
+        )
+    assert handshake_is_refused(
+        f"{relay_url}twilio/relay{account_suffix}x",
+        {"X-Twilio-Signature": socket_signature(OTHER_LOGIN, f"{url}x")},
+    )
+    account_signature = {"X-Twilio-Signature": socket_signature(OTHER_LOGIN, url)}
+    socket = CarrierWebSocket(
+        f"{relay_url}twilio/relay{account_suffix}", setup=setup, headers=account_signature
+    )
+    assert socket.say("Hello?")
+    socket.close()
