@@ -78,6 +78,8 @@ def test_a_permission_of_a_minute_outlasts_the_speech(
     transfer_caller: Callable[[], Leg],
     sales_number: str,
 ) -> None:
+    _before_speech_ends(carrier_client, lambda event: _freeze(app, acme))
+
     leg = transfer_caller()
 
     assert leg.target is not None
