@@ -245,6 +245,14 @@ class TelephonyAdapter(ABC):
         """
         return self.capabilities.webrtc
 
+    def check_webrtc(self) -> tuple[NumberSetting, ...]:
+        """Compare the account's settings at the carrier with what browser calls need.
+
+        Return `()` if they need none, or if browsers cannot use the account. Changes nothing.
+        Failures and time limit as for `register_number`.
+        """
+        return ()
+
     def create_webrtc_credential(
         self, did_number: str, *, identity: str, ttl_s: int
     ) -> WebRtcCredential:

@@ -12,8 +12,10 @@ from tests.support.factories import Factory, Tenant, fresh_number
 from vca.kit import json, phone
 from vca.kit.number_ranges import parse_ranges
 from vca.registry.number_registry import claimed_numbers
+from vca.telephony import providers
 from vca.telephony.adapter import TelephonyError
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
+from vca.telephony.types import NumberSetting
 
 
 def _run(app: Flask, *arguments: object) -> Result:
@@ -52,6 +54,23 @@ def test_check_counts_numbers_and_lists_those_with_drift(
     assert "owner" in wrong["found"]
     assert account.carrier.registered_numbers == {}
     assert acme.get(f"/phone-numbers/{second['id']}").json["registration"]["status"] == "registered"
+
+
+class _UnfitCarrier(FakeTelephonyAdapter):
+    """A carrier whose account is not set up for browsers."""
+
+    def check_webrtc(self) -> tuple[NumberSetting, ...]:
+        return (NumberSetting("parking", "true", "false"), NumberSetting("url", "a", "a"))
+
+
+def test_check_reports_what_keeps_browsers_from_calling(
+    app: Flask, acme: Tenant, carrier: FakeTelephonyAdapter
+) -> None:
+    providers.current_carriers().register(_UnfitCarrier())
+
+    output = _run_json(app, "check", "--tenant", acme.id, exit_code=1)
+
+    assert output["browsers"] == ["fake: parking is false, not true"]
 
 
 def test_check_fails_when_the_carrier_is_unreachable(

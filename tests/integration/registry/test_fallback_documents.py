@@ -11,7 +11,10 @@ from flask import Flask
 from tests.support.factories import Factory, Platform, Tenant, fresh_number
 from vca.kit import json
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
-from vca.tenant.calls.core import call_services
+from vca.telephony.types import Forward, HangUp, Say
+from vca.tenancy.session import tenant_session
+from vca.tenant.calls.carrier_webhooks import authentication, fallback
+from vca.tenant.calls.core import call_services, outbound_legs
 
 
 @pytest.fixture
@@ -66,8 +69,31 @@ def test_rendering_counts_no_legs(
     app: Flask, acme: Tenant, number: dict[str, Any], tmp_path: Path
 ) -> None:
     acme.patch("/settings", {"dial_policy": {"per_minute": 1}})
+    to = number["fallback_number"]
+    with tenant_session(acme.ref) as session:
+        outbound_legs.authorise_leg(
+            session, to, kind="forward", call_id=None, from_number=number["did_number"]
+        )
 
     assert [_render(app, tmp_path, number) for _ in range(3)] == [["forward"]] * 3
+    with tenant_session(acme.ref) as session:
+        assert outbound_legs.count_recent_legs(session).last_day == 1
+
+
+def test_a_call_during_an_upgrade_counts_the_leg_to_its_fallback_number(
+    acme: Tenant, number: dict[str, Any]
+) -> None:
+    acme.patch("/settings", {"dial_policy": {"per_minute": 1}})
+    did_number = number["did_number"]
+    owner = authentication.find_number_owner(did_number)
+    assert owner is not None
+
+    first, second = (
+        fallback.fallback_actions(owner, did_number, records_leg=True) for _ in range(2)
+    )
+
+    assert [type(action) for action in first] == [Forward]
+    assert [type(action) for action in second] == [Say, HangUp]
 
 
 def test_a_freeze_writes_the_documents_again_and_so_does_its_end(

@@ -51,6 +51,8 @@ def _pointers(response: ApiResponse) -> list[str]:
         ),
         ({}, {"home_country": "SO"}, ["/home_country"]),
         ({"home_country": "US"}, {"home_country": None}, ["/home_country"]),
+        # Freephone numbers of the home country may be dialled.
+        ({"dial_policy": {"countries": ["GB", "US"]}}, {"home_country": "US"}, ["/home_country"]),
         ({"spend_cap": 100}, {"spend_cap": 101}, ["/spend_cap"]),
         ({"spend_cap": 100}, {"spend_cap": None}, ["/spend_cap"]),
         (
@@ -137,6 +139,17 @@ def test_a_value_above_the_ceiling_is_a_widening_too(
     response = _patch(write_key, acme, dial_policy={"countries": ["GB", "SO"], "per_minute": 4})
 
     assert _pointers(response) == ["/dial_policy/countries", "/dial_policy/per_minute"]
+
+
+def test_a_country_that_only_the_ceiling_withholds_is_a_widening(
+    acme: Tenant, write_key: Api, platform: Platform
+) -> None:
+    _patch(acme.api, acme, dial_policy={"countries": ["GB", "SO"]})
+    _patch(platform.api, acme, limits={"dialling": {"countries": ["GB"]}})
+
+    response = _patch(write_key, acme, dial_policy={"countries": ["SO"]})
+
+    assert _pointers(response) == ["/dial_policy/countries"]
 
 
 def test_a_widening_is_marked_in_the_audit_log(acme: Tenant, write_key: Api) -> None:

@@ -25,9 +25,11 @@ _COLUMNS = ("did_number", "tenant_id", "provider_type", "found")
 def check(tenant_id: UUID | None, as_json: bool) -> None:
     """Compare the settings of all registered numbers with their carriers. Changes nothing.
 
-    Also prints the number ranges that DIALLABLE_PREFIXES adds.
+    Also prints the number ranges that DIALLABLE_PREFIXES adds, and what keeps browsers from calling
+    through an account of the deployment.
 
-    Exit status 1 if any number differs from its registration, or could not be checked.
+    Exit status 1 if any number differs from its registration, if a number could not be checked, or
+    if browsers cannot call although the settings allow it.
     """
     with public_session() as session:
         numbers = claimed_numbers.list_registered(session, tenant_id=tenant_id)
@@ -41,12 +43,15 @@ def check(tenant_id: UUID | None, as_json: bool) -> None:
     if ranges := phone.diallable_ranges():
         output["diallable_prefixes"] = [str(added) for added in ranges]
         text += f"\nDIALLABLE_PREFIXES adds {', '.join(output['diallable_prefixes'])}."
+    if browser_problems := bulk_check.check_browser_accounts():
+        output["browsers"] = browser_problems
+        text += "\nBrowsers cannot call: " + "; ".join(browser_problems) + "."
     cli.print_result(
         output,
         as_json=as_json,
         text=f"{text}\n{cli.format_table(mismatches, _COLUMNS)}" if mismatches else text,
     )
-    if mismatches:
+    if mismatches or browser_problems:
         raise SystemExit(1)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from vca.kit.errors import DomainError, NotFound
 from vca.registry.number_registry.claimed_numbers import ClaimedNumber
 from vca.registry.tenants import service as tenants
+from vca.telephony import providers
 from vca.telephony.adapter import TelephonyError
 from vca.tenancy.schema import TenantRef
 from vca.tenant.phone_numbers import registration_check
@@ -27,6 +28,26 @@ def check_numbers(numbers: Sequence[ClaimedNumber]) -> list[CheckedNumber]:
     """Check the numbers at their carriers, several at a time. Read-only."""
     with ThreadPoolExecutor(_MAX_CONCURRENT) as executor:
         return list(executor.map(_check_number, numbers))
+
+
+def check_browser_accounts() -> list[str]:
+    """Return what keeps browsers from calling through the deployment's own accounts. Read-only.
+
+    Accounts that do not offer browser calls are left out.
+    """
+    carriers = providers.current_carriers()
+    adapters = [carriers.adapter(name) for name in providers.ADAPTERS]
+    problems: list[str] = []
+    for adapter in filter(None, adapters):
+        try:
+            problems += [
+                f"{adapter.name}: {setting.name} is {setting.actual}, not {setting.expected}"
+                for setting in adapter.check_webrtc()
+                if not setting.agrees
+            ]
+        except TelephonyError as error:
+            problems.append(f"{adapter.name}: not checked: {error}")
+    return problems
 
 
 def _check_number(number: ClaimedNumber) -> CheckedNumber:

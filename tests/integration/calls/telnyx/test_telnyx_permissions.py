@@ -8,15 +8,20 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from tests.fakes.carriers.telnyx.accounts import leg_event
+from tests.fakes.carriers.telnyx.accounts import create_adapter, leg_event
 from tests.fakes.carriers.telnyx.calls import Leg
-from tests.fakes.carriers.telnyx.carrier_client import TelnyxCarrierClient, command_names
+from tests.fakes.carriers.telnyx.carrier_client import (
+    TelnyxCarrierClient,
+    command_names,
+    spoken_texts,
+)
+from tests.fakes.carriers.telnyx.server import TelnyxServer
 from tests.fakes.hostile_model import transfer
 from tests.integration.calls.conftest import CallRecord
 from tests.integration.calls.telnyx.conftest import SIGNER, ScriptModel
 from tests.support.factories import Tenant
 from vca.kit import json
-from vca.telephony import dial_permit
+from vca.telephony import dial_permit, providers
 from vca.telephony.providers.telnyx.client_state import LegState
 
 PREMIUM = "+19005551234"
@@ -78,6 +83,8 @@ def test_a_permission_of_a_minute_outlasts_the_speech(
     transfer_caller: Callable[[], Leg],
     sales_number: str,
 ) -> None:
+    _before_speech_ends(carrier_client, lambda event: _freeze(app, acme))
+
     leg = transfer_caller()
 
     assert leg.target is not None
@@ -168,3 +175,43 @@ def test_a_forged_client_state_dials_no_number(
     assert victim.commands == commands_before
     assert victim.target is None
     assert attacker.target is None
+
+
+# --- Browsers ---
+
+
+@pytest.fixture
+def browser(carrier_client: TelnyxCarrierClient, server: TelnyxServer) -> TelnyxCarrierClient:
+    """Return a client whose calls come from a browser: parked, on the credential connection."""
+    providers.current_carriers().register(
+        create_adapter(
+            server, SIGNER, telnyx_credential_connection_id="777", telnyx_call_parking="on"
+        )
+    )
+
+    def park(events: Sequence[Event]) -> Sequence[Event]:
+        for event in events:
+            payload = event["data"]["payload"]
+            payload |= {"connection_id": "777", "direction": "outgoing", "state": "parked"}
+        return events
+
+    carrier_client.order_events = park
+    return carrier_client
+
+
+def test_a_browser_reaches_the_agent_of_the_number_that_it_dials(
+    browser: TelnyxCarrierClient, call_record: CallRecord, number: str
+) -> None:
+    leg = browser.ring(number, from_="+14155550166")
+
+    assert spoken_texts(leg) == ["Acme here."]
+    assert call_record.call["direction"] == "inbound"
+    assert (call_record.call["caller_number"], call_record.call["caller_id"]) == (None, "other")
+
+
+def test_vca_dials_no_number_for_a_browser(browser: TelnyxCarrierClient, number: str) -> None:
+    leg = browser.ring(PREMIUM, from_=number)
+
+    assert command_names(leg) == ["reject"]
+    assert leg.target is None
+    assert browser.switch.dialled == {}

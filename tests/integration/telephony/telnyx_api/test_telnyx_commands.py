@@ -1,5 +1,7 @@
 """Tests of commands to live and ended calls, and of outbound calls."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.contract.suites.telephony import CALLBACK, CALLER, outbound_call
@@ -133,3 +135,21 @@ def test_an_outbound_call_uses_the_configured_application(
     adapter.place_call(outbound_call())
 
     assert telnyx.requests[-1].body["connection_id"] == CONNECTION_ID
+
+
+def test_a_deferred_transfer_without_a_permission_is_not_sent(
+    adapter: TelnyxAdapter, leg: Leg
+) -> None:
+    rest = ({"command": "transfer", "to": CALLER},)
+    mark = LegState("then", "token", leg.id, rest=rest, after="transfer")
+    event = leg_event("call.speak.ended", call_id=leg.id, mark=mark, status="completed")
+    carrier_event = adapter.parse(SIGNER.request(event))
+    assert carrier_event.kind == "due"
+
+    with pytest.raises(TelephonyError) as error_info:
+        adapter.handle(
+            replace(carrier_event, kind="progress"), CallReply(()), callback_url=CALLBACK
+        )
+
+    assert (error_info.value.permanent, error_info.value.code) == (True, "not-permitted")
+    assert leg.commands == []

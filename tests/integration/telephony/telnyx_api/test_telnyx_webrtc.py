@@ -130,3 +130,26 @@ def test_without_the_setting_events_of_the_credential_connection_are_refused(
 
     with pytest.raises(InvalidCarrierSignature):
         adapter.verify(SIGNER.request(_parked_event()))
+
+
+@pytest.mark.parametrize(
+    ("connection", "wrong"),
+    [
+        ({"events_url": EVENTS_URL}, []),
+        ({"events_url": EVENTS_URL, "parks_calls": False}, ["outbound.call_parking_enabled"]),
+        ({"events_url": ""}, ["webhook_event_url"]),
+    ],
+)
+def test_the_connection_is_compared_without_creating_anything(
+    telnyx: TelnyxServer, adapter: TelnyxAdapter, connection: dict[str, Any], wrong: list[str]
+) -> None:
+    telnyx.account.add_credential_connection("777", **connection)
+
+    settings = adapter.check_webrtc()
+
+    assert [setting.name for setting in settings if not setting.agrees] == wrong
+    assert telnyx.account.credentials == {}
+
+
+def test_an_account_without_parking_has_nothing_to_compare(telnyx: TelnyxServer) -> None:
+    assert create_adapter(telnyx, SIGNER).check_webrtc() == ()

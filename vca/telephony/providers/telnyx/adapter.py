@@ -181,14 +181,9 @@ class TelnyxAdapter(TelephonyAdapter):
         if number is None:
             return ()
         number_settings = numbers.compare(number, tenant_id, self.connection_id)
-        number_settings += application.compare(
+        return number_settings + application.compare(
             session, self._application_settings, self.connection_id
         )
-        if self._parks_calls and self._credential_connection_id:
-            number_settings += webrtc.compare(
-                session, self._credential_connection_id, self._application_settings.events_url
-            )
-        return number_settings
 
     def set_up_application(self) -> ApplicationSetup:
         """Create or update the application that calls come through.
@@ -310,6 +305,16 @@ class TelnyxAdapter(TelephonyAdapter):
     def supports_webrtc(self) -> bool:
         """Whether TELNYX_CALL_PARKING is on: without parking, a browser dials what it likes."""
         return self._parks_calls
+
+    def check_webrtc(self) -> tuple[NumberSetting, ...]:
+        """Compare the credential connection, if there is one that parks calls."""
+        if not (self._parks_calls and self._credential_connection_id):
+            return ()
+        return webrtc.compare(
+            self._api_client.open_session(),
+            self._credential_connection_id,
+            self._application_settings.events_url,
+        )
 
     def create_webrtc_credential(
         self, did_number: str, *, identity: str, ttl_s: int

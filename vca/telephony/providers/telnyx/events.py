@@ -165,9 +165,14 @@ def _call_initiated(telnyx_event: TelnyxEvent) -> CarrierEvent:
     if telnyx_event.text_field("direction") == "incoming":
         return _carrier_event(telnyx_event, kind="call", unanswered=True, state=None)
     if telnyx_event.text_field("state") == _PARKED:
-        # A browser calls us. It could name any number as its own.
+        # A browser calls us. It can choose its caller id and its client state.
         return _carrier_event(
-            telnyx_event, kind="call", unanswered=True, state=None, caller=Caller(None, "other")
+            telnyx_event,
+            kind="call",
+            unanswered=True,
+            state=None,
+            caller=Caller(None, "other"),
+            adapter_data="",
         )
     if telnyx_event.has_phase("dial"):
         return _carrier_event(

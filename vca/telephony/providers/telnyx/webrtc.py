@@ -23,7 +23,7 @@ def compare(session: ApiSession, connection_id: str, events_url: str) -> tuple[N
     is_parking = getattr(connection.outbound, "call_parking_enabled", None) is True
     return (
         NumberSetting("outbound.call_parking_enabled", "true", str(is_parking).lower()),
-        NumberSetting("browser_webhook_event_url", events_url, connection.webhook_event_url),
+        NumberSetting("webhook_event_url", events_url, connection.webhook_event_url),
     )
 
 
