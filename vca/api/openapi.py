@@ -119,8 +119,9 @@ _RATE_LIMIT_HEADERS = {
 # The 409 of operations that take an `Idempotency-Key`.
 _IDEMPOTENCY_CONFLICT = (
     f"{_ERRORS['409']} Or the `Idempotency-Key` was used before with another body "
-    "(`idempotency-key-reused`), or its first request is still in progress "
-    "(`idempotency-in-progress`, see `Retry-After`)."
+    "(`idempotency-key-reused`), its first request is still in progress "
+    "(`idempotency-in-progress`, see `Retry-After`), or the tenant has used about "
+    f"{CAPS['idempotency_keys'].maximum:,} keys in 24 hours (`limit-reached`)."
 )
 _ALREADY_CREATED_CONFLICT = (
     f"{_IDEMPOTENCY_CONFLICT} Or an earlier request with this key created the resource "

@@ -69,7 +69,8 @@ def stream_answer(
     A chunk is useful if it contains a letter or a digit, or if it is a tool call that `is_allowed`
     accepts. The next model is asked when a model sends no useful chunk in time, fails, ends without
     a useful chunk, or stalls before its first sentence is complete. If there is no other model, one
-    whose server is busy or broken is asked once more. Raises ModelError when no model is left.
+    whose server is busy or broken is asked once more. Raises ModelError when no model is left, with
+    the tokens of all models.
     Closing the generator stops the model. Raises Cancelled, with the tokens so far, if the caller's
     own token is cancelled.
     """
@@ -109,6 +110,7 @@ def stream_answer(
                 finish = answer_end.finish
         failed_tokens += attempt.estimated_tokens()
     if failure is not None:
+        failure.tokens = failed_tokens
         raise failure
     yield AnswerEnded(failed_tokens, finish=finish)
 

@@ -110,7 +110,8 @@ class _ResponseBuilder:
         self._tool_calls.start_round()
         try:
             yield from self.stream_answer(models, request)
-        except ModelError:  # logged where it is raised; the caller learns that it did not work
+        except ModelError as error:  # logged where it is raised; the caller learns of the failure
+            self._tokens += error.tokens
             self._has_failed_call = True
             return
         if not self._reply_text.round_text and not self._tool_calls.round_results:

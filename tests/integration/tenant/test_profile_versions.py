@@ -190,3 +190,23 @@ def test_a_version_that_was_deleted_before_the_call_is_an_invalid_field(acme: Te
         service.lock_version(session, ai_profile_id=UUID(profile_id), version=1)
 
     assert error_info.value.errors[0].pointer == "/version"
+
+
+def test_a_version_that_a_call_names_in_the_meantime_is_not_deleted(
+    acme: Tenant, world: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile_id = acme.profile()["id"]
+    _simulate(acme, profile_id)
+    world.sql(acme, "UPDATE calls SET ai_profile_version = NULL")
+    _change(acme, profile_id, times=2)
+    original_delete = versions.delete
+
+    def name_and_delete(table: Any) -> Any:
+        world.sql(acme, "UPDATE calls SET ai_profile_version = 1")
+        return original_delete(table)
+
+    monkeypatch.setattr(versions, "delete", name_and_delete)
+
+    _change(acme, profile_id, times=1)
+
+    assert _stored_versions(acme, profile_id) == [1, 2, 3, 4]

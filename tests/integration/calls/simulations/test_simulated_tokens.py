@@ -199,6 +199,18 @@ def test_a_turn_whose_model_fails_ends_the_call_and_uses_nothing(
     assert total_quantities(acme) == {}
 
 
+def test_the_estimated_tokens_of_a_useless_answer_count(
+    acme: Tenant, number: str, script_model: ScriptModel
+) -> None:
+    script_model(["- - ", "- - ", ModelError("away", failure="unavailable")])
+    call_id = acme.simulate(number)["call_id"]
+
+    response = take_turn(acme, call_id)
+
+    assert response.json["end_reason"] == "model_error"
+    assert total_quantities(acme)["simulated_tokens"] > 10
+
+
 @pytest.mark.parametrize(
     ("time_zone", "used_at", "allowed"),
     [

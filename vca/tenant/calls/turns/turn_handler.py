@@ -284,6 +284,7 @@ def _reply_with_fallback(pending: _PendingTurn, error: ModelError, texts: list[s
     reply = Reply(
         speech_text.join_chunks([*texts, sentence]),
         (agent_actions.HangUp("model_error", error.end_detail),),
+        tokens=error.tokens,
     )
     return _store_reply(pending, reply, to_fallback=True)
 
