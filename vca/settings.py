@@ -19,6 +19,10 @@ from vca.kit.number_ranges import NumberRange, parse_ranges
 from vca.kit.parsers import PLACEHOLDER
 
 ROOT = Path(__file__).resolve().parents[1]
+# Settings of earlier releases, and what to do about them.
+REMOVED = {
+    "SIMULATION_STREAMS": "CALLING_OUT_THREADS limits everything that waits for another system"
+}
 EX_CONFIG = 78  # sysexits.h: something was found in an unconfigured or misconfigured state
 
 
@@ -61,6 +65,9 @@ class Settings:
     port: int = setting(parsers.integer(1, 65535), 8000)
     web_workers: int = setting(parsers.integer(1, 64), 2)
     web_threads: int = setting(parsers.integer(1, 256), 8)
+    reserved_threads: int = setting(parsers.integer(0, 255), 2)
+    calling_out_threads: int = setting(parsers.integer(1, 256), 8)
+    calling_out_per_tenant: int = setting(parsers.integer(1, 256), 4)
     trusted_proxies: tuple[Network, ...] = setting(parse_networks, ())
     relay_slots: int = setting(parsers.integer(0, 4096), 0)
     relay_port: int = setting(parsers.integer(1, 65535), 8001)
@@ -104,7 +111,6 @@ class Settings:
     )
     call_token_limit: int = setting(parsers.integer(0, 10_000_000), 0)
     call_silence_s: int = setting(parsers.integer(1, 3600), 120)
-    simulation_streams: int = setting(parsers.integer(1, 64), 4)
     simulation_idle_s: int = setting(parsers.integer(1, 86_400), 300)
     recording_store: str = setting(parsers.store_url, "folder:.vca/recordings")
     s3_endpoint_url: str = setting(parsers.base_url, "")
@@ -150,6 +156,28 @@ class Settings:
         """The language models that an AI profile may name."""
         default_model = (self.llm_model,) if self.llm_model else ()
         return tuple(dict.fromkeys((*default_model, *self.llm_models)))
+
+    @property
+    def request_threads(self) -> int:
+        """The threads of a web process: for work, and in addition for each kind of waiting."""
+        return self._prompt_threads + self.slow_body_threads + 2 * self.slow_client_threads
+
+    @property
+    def slow_body_threads(self) -> int:
+        """How many threads of a process may wait for slow bodies of requests with a key.
+
+        Together with those of carriers it is at most a quarter of the threads.
+        """
+        return max(2, self._prompt_threads // 6)
+
+    @property
+    def slow_client_threads(self) -> int:
+        """How many may wait for slow bodies of carriers, and as many for readers of responses."""
+        return max(1, self._prompt_threads // 12)
+
+    @property
+    def _prompt_threads(self) -> int:
+        return self.web_threads + self.rate_limit_threads + self.calling_out_threads
 
     @property
     def serves_relay(self) -> bool:
@@ -222,6 +250,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """
     if environ is None:
         environ = {**_read_env_file(), **os.environ}
+        _warn_of_removed(environ)
     parsed, problems = {}, []
     for spec in fields(Settings):
         name = spec.name.upper()
@@ -237,6 +266,13 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     if problems:
         raise SettingsError(problems)
     return Settings(**parsed)
+
+
+def _warn_of_removed(environ: Mapping[str, str]) -> None:
+    """Write a line to stderr for each setting that has no effect any more."""
+    for name, advice in REMOVED.items():
+        if environ.get(name, "").strip():
+            os.write(2, f"VCA ignores {name}: {advice}.\n".encode())
 
 
 def settings_or_exit() -> Settings:
@@ -297,6 +333,7 @@ def _cross_field_errors(settings: Settings) -> list[str]:
         )
     problems += _twilio_errors(settings)
     problems += _relay_errors(settings)
+    problems += _thread_errors(settings)
     if bool(settings.telnyx_api_key) != bool(settings.telnyx_public_key):
         problems.append("TELNYX_API_KEY and TELNYX_PUBLIC_KEY belong together: set both or none")
     if bool(settings.smtp_url) != bool(settings.mail_from):
@@ -336,6 +373,22 @@ def _relay_errors(settings: Settings) -> list[str]:
     if settings.serves_relay and not settings.relay_slots:
         problems.append(
             "GUNICORN_GROUP is relay, which requires RELAY_SLOTS, the limit of concurrent calls"
+        )
+    return problems
+
+
+def _thread_errors(settings: Settings) -> list[str]:
+    problems = []
+    if settings.reserved_threads >= settings.web_threads:
+        problems.append(
+            f"RESERVED_THREADS is {settings.reserved_threads}, but WEB_THREADS is only "
+            f"{settings.web_threads}: requests with an API key would have no thread"
+        )
+    if settings.calling_out_per_tenant > settings.calling_out_threads:
+        problems.append(
+            f"CALLING_OUT_PER_TENANT is {settings.calling_out_per_tenant}, but "
+            f"CALLING_OUT_THREADS, which limits all tenants together, is only "
+            f"{settings.calling_out_threads}"
         )
     return problems
 
