@@ -16,7 +16,6 @@ from time import monotonic
 from typing import Any
 from uuid import uuid4
 
-from flask import Flask
 from gunicorn.http.body import LengthReader
 from gunicorn.workers.gthread import ThreadWorker
 from typing_extensions import override
@@ -27,7 +26,7 @@ from vca.kit.thread_pool import ThreadPool
 from vca.kit.web.request_body import SocketBody
 from vca.observability import log, metrics
 from vca.servers.connection import Head, PolledConnection, adopt
-from vca.settings import Settings
+from vca.settings import settings_or_exit
 
 # How long a client may take to send a head. A worker looks at it once a second.
 HEAD_TIMEOUT_S = 10.0
@@ -71,11 +70,11 @@ class PooledThreadWorker(ThreadWorker):  # type: ignore[misc] # no stubs
 
     @override
     def load_wsgi(self) -> None:
-        """Load the app, and its settings for threads."""
+        """Load the app, and the settings for threads."""
         super().load_wsgi()
-        app: Flask = self.wsgi
-        settings: Settings = app.extensions["settings"]
+        app: WsgiApp = self.wsgi
         self.wsgi: WsgiApp = _CloseUnreadBodies(app)
+        settings = settings_or_exit()
         if not settings.serves_relay:  # a voice WebSocket is a request that lasts as long as a call
             self._max_ordinary = self.cfg.threads - settings.reserved_threads
             self._slow_responses = Admission(

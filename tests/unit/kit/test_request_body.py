@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from threading import Event, Thread
 
 import pytest
+from werkzeug.wsgi import get_input_stream
 
 from vca.kit.web import request_body
 from vca.kit.web.request_body import BodyIncomplete, BodyTooSlow, SocketBody
@@ -184,3 +185,16 @@ def test_a_response_before_the_end_of_the_body_closes_the_connection(
 
     assert closed == [True] * is_closed
     assert body.failed is is_closed
+
+
+def test_an_app_that_only_reads_gets_the_whole_body(
+    sockets: tuple[socket.socket, socket.socket],
+) -> None:
+    server, client = sockets
+    client.sendall(b"abcd")
+
+    assert get_input_stream(_environ(_body(server, 4)), max_content_length=100).read() == b"abcd"
+
+
+def _environ(body: SocketBody) -> dict[str, object]:
+    return {"wsgi.input": body, "wsgi.input_terminated": True, "CONTENT_LENGTH": "4"}

@@ -6,13 +6,14 @@ tests' client, have the whole body already.
 
 import socket
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from io import BytesIO
 from time import monotonic
 from typing import Protocol
 
 from flask import Request
-from werkzeug.exceptions import RequestEntityTooLarge
+from typing_extensions import Buffer, override
+from werkzeug.exceptions import LengthRequired, RequestEntityTooLarge
 
 from vca.kit.errors import DomainError
 from vca.kit.web.parser import check_body
@@ -61,7 +62,7 @@ class Unreader(Protocol):
 
 
 class SocketBody(BytesIO):
-    """The body of a request on a socket. Nothing is received before `receive` is called.
+    """The body of a request on a socket. Nothing is received before it is asked for.
 
     `length` is None for a body without a declared length, which is never received. The server is
     told by `close_connection` if the response begins before the body is complete: what the client
@@ -82,6 +83,23 @@ class SocketBody(BytesIO):
         self._close_connection = close_connection
         self._received = bytearray()
         self._is_ended = False
+        self._is_readable = False
+
+    @override
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return bytes of the body; receive it first if nobody did."""
+        self._ensure_readable()
+        return super().read(size)
+
+    @override
+    def readinto(self, buffer: Buffer, /) -> int:
+        """Do as `read`, into a buffer."""
+        self._ensure_readable()
+        return super().readinto(buffer)
+
+    def _ensure_readable(self) -> None:
+        if not self._is_readable:
+            self.receive(nullcontext)
 
     @property
     def is_complete(self) -> bool:
@@ -111,15 +129,18 @@ class SocketBody(BytesIO):
         Enters the context `enter_slow` before a longer wait. Raises BodyTooSlow, BodyIncomplete,
         and what the context raises.
         """
+        if self._length is None:
+            raise LengthRequired
         started_at = monotonic()
         waited = not self.receive_available()
         if not self._receive_until(lambda: started_at + PROMPT_S):
             with enter_slow():
                 if not self._receive_until(lambda: started_at + self._allowed_s()):
                     raise BodyTooSlow
-        self.seek(0)
-        self.write(self._received)
-        self.seek(0)
+        if not self._is_readable:
+            self._is_readable = True
+            self.write(self._received)
+            self.seek(0)
         return waited
 
     def _allowed_s(self) -> float:
