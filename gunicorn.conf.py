@@ -23,7 +23,7 @@ worker_class = "vca.servers.gunicorn_worker.PooledThreadWorker"
 workers = _settings.relay_workers if _SERVES_RELAY else _settings.web_workers
 # What waits has threads in addition to those that work: rejections, other systems, slow clients.
 # The README has a table of them.
-threads = _settings.relay_threads if _SERVES_RELAY else _settings.request_threads
+threads = _settings.relay_threads if _SERVES_RELAY else _settings.thread_shares.total
 # A worker whose threads all hold a WebSocket accepts no further connection: it would wait until a
 # caller hangs up. Another worker accepts it. So voice WebSockets allow no idle connections either.
 worker_connections = threads if _SERVES_RELAY else 1_000

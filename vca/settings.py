@@ -1,9 +1,7 @@
 """Settings: read once from the environment and `.env`, validated, frozen."""
 
-import base64
 import hashlib
 import os
-import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property
@@ -17,6 +15,7 @@ from vca.kit import parsers
 from vca.kit.addresses import Network, parse_networks
 from vca.kit.number_ranges import NumberRange, parse_ranges
 from vca.kit.parsers import PLACEHOLDER
+from vca.thread_shares import ThreadShares
 
 ROOT = Path(__file__).resolve().parents[1]
 # Settings of earlier releases, and what to do about them.
@@ -158,26 +157,15 @@ class Settings:
         return tuple(dict.fromkeys((*default_model, *self.llm_models)))
 
     @property
-    def request_threads(self) -> int:
-        """The threads of a web process: for work, and in addition for each kind of waiting."""
-        return self._prompt_threads + self.slow_body_threads + 2 * self.slow_client_threads
-
-    @property
-    def slow_body_threads(self) -> int:
-        """How many threads of a process may wait for slow bodies of requests with a key.
-
-        Together with those of carriers it is at most a quarter of the threads.
-        """
-        return max(2, self._prompt_threads // 6)
-
-    @property
-    def slow_client_threads(self) -> int:
-        """How many may wait for slow bodies of carriers, and as many for readers of responses."""
-        return max(1, self._prompt_threads // 12)
-
-    @property
-    def _prompt_threads(self) -> int:
-        return self.web_threads + self.rate_limit_threads + self.calling_out_threads
+    def thread_shares(self) -> ThreadShares:
+        """How the threads of a web process are shared."""
+        return ThreadShares(
+            working=self.web_threads,
+            reserved=self.reserved_threads,
+            rejections=self.rate_limit_threads,
+            calling_out=self.calling_out_threads,
+            calling_out_per_tenant=self.calling_out_per_tenant,
+        )
 
     @property
     def serves_relay(self) -> bool:
@@ -294,27 +282,6 @@ def export_env(name: str, value: str) -> None:
     os.environ[name] = value
 
 
-def write_env_file(target: Path, example: Path) -> bool:
-    """Create `.env` from `.env.example` with new secrets, mode 0600; return False if it exists."""
-    try:
-        handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return False
-    lines = [_with_fresh_secret(line) for line in example.read_text().splitlines()]
-    with os.fdopen(handle, "w") as file:
-        file.write("\n".join(lines) + "\n")
-    return True
-
-
-def _with_fresh_secret(line: str) -> str:
-    name, separator, value = line.partition("=")
-    if not separator or not value.startswith(PLACEHOLDER):
-        return line
-    if name == "ENCRYPTION_KEYS":
-        return f"{name}={base64.b64encode(secrets.token_bytes(32)).decode()}"
-    return f"{name}={secrets.token_urlsafe(32)}"
-
-
 def _read_env_file() -> dict[str, str]:
     return {name: value or "" for name, value in dotenv_values(ROOT / ".env").items()}
 
@@ -333,7 +300,7 @@ def _cross_field_errors(settings: Settings) -> list[str]:
         )
     problems += _twilio_errors(settings)
     problems += _relay_errors(settings)
-    problems += _thread_errors(settings)
+    problems += settings.thread_shares.errors()
     if bool(settings.telnyx_api_key) != bool(settings.telnyx_public_key):
         problems.append("TELNYX_API_KEY and TELNYX_PUBLIC_KEY belong together: set both or none")
     if bool(settings.smtp_url) != bool(settings.mail_from):
@@ -373,22 +340,6 @@ def _relay_errors(settings: Settings) -> list[str]:
     if settings.serves_relay and not settings.relay_slots:
         problems.append(
             "GUNICORN_GROUP is relay, which requires RELAY_SLOTS, the limit of concurrent calls"
-        )
-    return problems
-
-
-def _thread_errors(settings: Settings) -> list[str]:
-    problems = []
-    if settings.reserved_threads >= settings.web_threads:
-        problems.append(
-            f"RESERVED_THREADS is {settings.reserved_threads}, but WEB_THREADS is only "
-            f"{settings.web_threads}: requests with an API key would have no thread"
-        )
-    if settings.calling_out_per_tenant > settings.calling_out_threads:
-        problems.append(
-            f"CALLING_OUT_PER_TENANT is {settings.calling_out_per_tenant}, but "
-            f"CALLING_OUT_THREADS, which limits all tenants together, is only "
-            f"{settings.calling_out_threads}"
         )
     return problems
 

@@ -15,7 +15,7 @@ from flask import Flask, Response, current_app, g, request
 from vca.api import requests
 from vca.kit import admission
 from vca.kit.admission import Admission
-from vca.kit.web import request_body
+from vca.kit.web import request_body, request_thread
 from vca.observability import metrics
 from vca.settings import Settings
 
@@ -35,23 +35,24 @@ class Admissions:
     @classmethod
     def from_settings(cls, settings: Settings) -> "Admissions":
         """Return the admissions of the deployment."""
+        shares = settings.thread_shares
         return cls(
             Admission(
                 "calling_out",
-                places=settings.calling_out_threads,
-                places_per_owner=settings.calling_out_per_tenant,
+                places=shares.calling_out,
+                places_per_owner=shares.calling_out_per_tenant,
                 refusal="Too many requests of this tenant, or of all tenants, wait for a carrier, "
                 "a model or another system in this process; retry later.",
             ),
             Admission(
                 "slow_bodies",
-                places=settings.slow_body_threads,
+                places=shares.slow_bodies,
                 places_per_owner=SLOW_BODIES_PER_KEY,
                 refusal="Too many bodies arrive slowly at this process; retry later.",
             ),
             Admission(
                 "carrier_bodies",
-                places=settings.slow_client_threads,
+                places=shares.slow_clients,
                 refusal="Too many bodies arrive slowly at this process; retry later.",
             ),
         )
@@ -62,8 +63,14 @@ def install(app: Flask, settings: Settings) -> None:
     app.extensions["admissions"] = Admissions.from_settings(settings)
     admission.observe_admissions(
         observe_refusal=lambda name: metrics.ADMISSIONS_REFUSED.inc(admission=name),
-        observe_use=lambda name, change: metrics.ADMISSIONS_IN_USE.add(change, admission=name),
+        observe_use=_observe_use,
     )
+
+
+def _observe_use(name: str, change: int) -> None:
+    metrics.ADMISSIONS_IN_USE.add(change, admission=name)
+    if change > 0:  # every admission is one to wait
+        request_thread.begin_waiting()
 
 
 def current_admissions() -> Admissions:

@@ -23,6 +23,7 @@ from typing_extensions import override
 from vca.kit import json
 from vca.kit.admission import LIMIT_NAME, RETRY_AFTER_S, Admission
 from vca.kit.thread_pool import ThreadPool
+from vca.kit.web import request_thread
 from vca.kit.web.request_body import SocketBody
 from vca.observability import log, metrics
 from vca.servers.connection import Head, PolledConnection, adopt
@@ -37,7 +38,7 @@ QUEUE_TIMEOUT_S = 5.0
 _LINGER_S = 2.0
 _LINGER_BYTES = 64 * 1024
 _MAX_LINGERING = 256
-_GONE = (errno.EAGAIN, errno.ECONNABORTED, errno.EWOULDBLOCK)
+_NO_CONNECTION = (errno.EAGAIN, errno.ECONNABORTED, errno.EWOULDBLOCK)
 _HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\n\r\n"
 StartResponse = Callable[..., Any]
 WsgiApp = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
@@ -76,10 +77,11 @@ class PooledThreadWorker(ThreadWorker):  # type: ignore[misc] # no stubs
         self.wsgi: WsgiApp = _CloseUnreadBodies(app)
         settings = settings_or_exit()
         if not settings.serves_relay:  # a voice WebSocket is a request that lasts as long as a call
-            self._max_ordinary = self.cfg.threads - settings.reserved_threads
+            shares = settings.thread_shares
+            self._max_ordinary = shares.ordinary
             self._slow_responses = Admission(
                 "slow_responses",
-                places=settings.slow_client_threads,
+                places=shares.slow_clients,
                 refusal="Too many clients read their responses slowly.",
             )
 
@@ -89,7 +91,7 @@ class PooledThreadWorker(ThreadWorker):  # type: ignore[misc] # no stubs
         try:
             accepted, address = listener.accept()
         except OSError as error:
-            if error.errno in _GONE:
+            if error.errno in _NO_CONNECTION:
                 return
             raise
         self.nr_conns += 1
@@ -154,12 +156,16 @@ class PooledThreadWorker(ThreadWorker):  # type: ignore[misc] # no stubs
     @override
     def finish_request(self, conn: PolledConnection, fs: Any) -> None:
         """Keep or close the connection of a finished request, and start the next one."""
+        self._release_place(conn)
+        super().finish_request(conn, fs)
+
+    def _release_place(self, conn: PolledConnection) -> None:
+        """Start the next ordinary request: one has finished, or waits in a place for that."""
         if conn.is_ordinary:
             conn.is_ordinary = False
             self._ordinary_running -= 1
             if self._queue:
                 self._admit(self._queue.popleft())
-        super().finish_request(conn, fs)
 
     @override
     def handle_request(self, req: Any, conn: PolledConnection) -> bool:
@@ -168,7 +174,9 @@ class PooledThreadWorker(ThreadWorker):  # type: ignore[misc] # no stubs
         length = reader.length if isinstance(reader, LengthReader) else None
         if length != 0:
             req.body = SocketBody(conn.sock, conn.parser.unreader, length, req.force_close)
-        is_kept: bool = super().handle_request(req, conn)
+        on_waiting = partial(self.method_queue.defer, self._release_place, conn)
+        with request_thread.serving_request(on_waiting):
+            is_kept: bool = super().handle_request(req, conn)
         return is_kept
 
     @override

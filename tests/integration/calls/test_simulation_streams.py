@@ -217,10 +217,10 @@ def test_a_stream_keeps_its_place_until_it_ends(
     retry_response = _say(acme, call_id)
 
     assert places_while_streaming == 1
-    for refused in (refused_stream, refused_json):
-        assert (refused.status_code, refused.json["code"]) == (429, "busy")
-        assert refused.json["limit"] == "busy"
-        assert int(refused.headers["Retry-After"]) > 0
+    for rejected_response in (refused_stream, refused_json):
+        assert (rejected_response.status_code, rejected_response.json["code"]) == (429, "busy")
+        assert rejected_response.json["limit"] == "busy"
+        assert int(rejected_response.headers["Retry-After"]) > 0
     assert _parse_events(retry_response)[-1][0] == "reply"
     assert single_place.in_use == 0
 

@@ -105,9 +105,9 @@ def test_a_body_in_several_packets_is_read(web: WebServer, acme: Tenant) -> None
     request = encode_json_head(acme.url("/ai-profiles"), acme.key, len(body)) + body
 
     with raw_clients(web.port, 1) as [client]:
-        for piece in (request[:-10], request[-10:-1], request[-1:] + request):
-            client.send(piece)
-            time.sleep(0.01)  # each piece must be a packet of its own
+        for chunk in (request[:-10], request[-10:-1], request[-1:] + request):
+            client.send(chunk)
+            time.sleep(0.01)  # each chunk must be a packet of its own
         statuses = [client.read_response()[0] for _ in range(2)]
 
     assert statuses == [201, 201]

@@ -57,9 +57,9 @@ def test_the_next_head_on_a_kept_connection_has_the_same_limit(web: WebServer) -
 def test_a_head_in_pieces_is_read(web: WebServer) -> None:
     with raw_clients(web.port, 1) as [client]:
         client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for piece in (b"GET /li", b"vez HTTP/1.1\r\nHost: vca\r", b"\n", b"\r\n"):
-            client.send(piece)
-            time.sleep(0.02)  # each piece must be a packet of its own
+        for chunk in (b"GET /li", b"vez HTTP/1.1\r\nHost: vca\r", b"\n", b"\r\n"):
+            client.send(chunk)
+            time.sleep(0.02)  # each chunk must be a packet of its own
 
         assert client.read_response()[0] == 200
 

@@ -30,16 +30,16 @@ class SlowPlaces:
     """Counts how often a slow body was admitted, and how many are admitted now."""
 
     def __init__(self) -> None:
-        self.entered = self.held = 0
+        self.entered = self.in_use = 0
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
         self.entered += 1
-        self.held += 1
+        self.in_use += 1
         try:
             yield
         finally:
-            self.held -= 1
+            self.in_use -= 1
 
 
 @pytest.fixture
@@ -73,13 +73,13 @@ def _body(
 
 
 @contextmanager
-def _drip(client: socket.socket, piece: bytes, pieces: int, every_s: float) -> Iterator[None]:
-    """Send pieces one after the other until the block ends."""
+def _drip(client: socket.socket, chunk: bytes, chunks: int, every_s: float) -> Iterator[None]:
+    """Send chunks one after the other until the block ends."""
     ended = Event()
 
     def send() -> None:
-        for _ in range(pieces):
-            client.sendall(piece)
+        for _ in range(chunks):
+            client.sendall(chunk)
             if ended.wait(every_s):
                 return
 
@@ -131,7 +131,7 @@ def test_a_body_that_is_slow_but_fast_enough_is_received_in_a_place(
         body.receive(slow_places)
 
     assert body.read() == b"abcd" * 10
-    assert (slow_places.entered, slow_places.held) == (1, 0)
+    assert (slow_places.entered, slow_places.in_use) == (1, 0)
 
 
 def test_a_body_below_the_least_rate_is_too_slow(
@@ -144,7 +144,7 @@ def test_a_body_below_the_least_rate_is_too_slow(
         body.receive(slow_places)
 
     assert (refusal.value.status, refusal.value.code) == (408, "body-too-slow")
-    assert (slow_places.entered, slow_places.held) == (1, 0)
+    assert (slow_places.entered, slow_places.in_use) == (1, 0)
     assert body.failed
 
 
@@ -158,12 +158,12 @@ def test_a_body_above_the_least_rate_still_ends_at_the_deadline(
         body.receive(slow_places)
 
 
-@pytest.mark.parametrize("sent", [b"", b"abc"])
+@pytest.mark.parametrize("sent_bytes", [b"", b"abc"])
 def test_a_client_that_goes_away_leaves_an_incomplete_body(
-    sockets: tuple[socket.socket, socket.socket], slow_places: SlowPlaces, sent: bytes
+    sockets: tuple[socket.socket, socket.socket], slow_places: SlowPlaces, sent_bytes: bytes
 ) -> None:
     server, client = sockets
-    client.sendall(sent)
+    client.sendall(sent_bytes)
     client.close()
 
     with pytest.raises(BodyIncomplete):
@@ -171,13 +171,17 @@ def test_a_client_that_goes_away_leaves_an_incomplete_body(
 
 
 @pytest.mark.parametrize(
-    ("length", "sent", "is_closed"), [(4, b"abcd", False), (5, b"abcd", True), (None, b"", True)]
+    ("length", "sent_bytes", "is_closed"),
+    [(4, b"abcd", False), (5, b"abcd", True), (None, b"", True)],
 )
 def test_a_response_before_the_end_of_the_body_closes_the_connection(
-    sockets: tuple[socket.socket, socket.socket], length: int | None, sent: bytes, is_closed: bool
+    sockets: tuple[socket.socket, socket.socket],
+    length: int | None,
+    sent_bytes: bytes,
+    is_closed: bool,
 ) -> None:
     server, client = sockets
-    client.sendall(sent)
+    client.sendall(sent_bytes)
     closed: list[bool] = []
 
     body = _body(server, length, close_connection=lambda: closed.append(True))
