@@ -3,6 +3,7 @@
 import errno
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from enum import Enum
 from time import monotonic
 from typing import Any
@@ -77,7 +78,8 @@ def adopt(accepted: socket.socket, slow_responses: Admission | None) -> ClientSo
     client = ClientSocket(family, kind, protocol, fileno=accepted.detach())
     client.slow_responses = slow_responses
     if slow_responses is not None:
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        with suppress(OSError):  # the client may have gone already
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
     return client
 
 
@@ -96,6 +98,7 @@ class PolledConnection(TConn):  # type: ignore[misc] # no stubs
         self.parser = get_parser(cfg, sock, client)
         self.initialized = True
         self.is_ordinary = False  # whether it counts as an ordinary request now
+        self.is_closed = False
         self.waits_since = 0.0
         self._linger = linger
         self._head = bytearray()
@@ -152,4 +155,5 @@ class PolledConnection(TConn):  # type: ignore[misc] # no stubs
         if graceful:
             self._linger(self)
         else:
+            self.is_closed = True
             super().close()

@@ -90,12 +90,12 @@ class PooledThreadWorker(ThreadWorker):  # type: ignore[misc] # no stubs
         """Accept a connection; its first request is often there already."""
         try:
             accepted, address = listener.accept()
+            client = adopt(accepted, self._slow_responses)
         except OSError as error:
             if error.errno in _NO_CONNECTION:
                 return
             raise
         self.nr_conns += 1
-        client = adopt(accepted, self._slow_responses)
         server = listener.getsockname()
         conn = PolledConnection(self.cfg, client, address, server, self._linger)
         self.enqueue_req(conn)
@@ -117,7 +117,15 @@ class PooledThreadWorker(ThreadWorker):  # type: ignore[misc] # no stubs
             case Head.ENDED:
                 self._drop(conn)
 
+    @override
+    def on_client_socket_readable(self, conn: PolledConnection, client: Any) -> None:
+        """Receive the next request of a kept connection, which may just have been closed."""
+        if not conn.is_closed:
+            super().on_client_socket_readable(conn, client)
+
     def _on_head_readable(self, conn: PolledConnection, _sock: Any) -> None:
+        if conn.is_closed:  # by the handler of an earlier event of the same poll
+            return
         match conn.receive_head():
             case Head.INCOMPLETE:
                 return
@@ -247,6 +255,8 @@ class PooledThreadWorker(ThreadWorker):  # type: ignore[misc] # no stubs
             self._end_lingering(next(iter(self._lingering)))
 
     def _on_lingering(self, conn: PolledConnection, _sock: Any) -> None:
+        if conn.is_closed:
+            return
         try:
             data = conn.sock.recv(_LINGER_BYTES)
         except BlockingIOError:
