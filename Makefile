@@ -133,7 +133,7 @@ if ! up_to_date; then
 	flock 9 2>/dev/null || :
 	up_to_date || install
 fi
-[ -e .env ] || .venv/bin/python -c 'from vca.settings import ROOT, write_env_file
+[ -e .env ] || .venv/bin/python -c 'from vca.devtools.env_file import write_env_file; from vca.settings import ROOT
 if write_env_file(ROOT / ".env", ROOT / ".env.example"):
     print("Wrote .env with new secrets.")'
 if [ ! -r .env ]; then

@@ -21,12 +21,9 @@ bind = f"{_settings.host}:{_settings.relay_port if _SERVES_RELAY else _settings.
 # it, and a call's turn that waits for a model must not delay other requests.
 worker_class = "vca.servers.gunicorn_worker.PooledThreadWorker"
 workers = _settings.relay_workers if _SERVES_RELAY else _settings.web_workers
-# Rate-limited requests wait in threads of their own.
-threads = (
-    _settings.relay_threads
-    if _SERVES_RELAY
-    else _settings.web_threads + _settings.rate_limit_threads
-)
+# What waits has threads in addition to those that work: rejections, other systems, slow clients.
+# The README has a table of them.
+threads = _settings.relay_threads if _SERVES_RELAY else _settings.thread_shares.total
 # A worker whose threads all hold a WebSocket accepts no further connection: it would wait until a
 # caller hangs up. Another worker accepts it. So voice WebSockets allow no idle connections either.
 worker_connections = threads if _SERVES_RELAY else 1_000
@@ -92,7 +89,7 @@ def on_starting(server: Any) -> None:
 def when_ready(server: Any) -> None:
     """Make the kernel hold connections that send nothing, where it can.
 
-    A worker would give each of them a thread for five seconds, so a few dozen would block it.
+    Each of them would be one of the worker's connections until its head is late.
     """
     if hasattr(socket, "TCP_DEFER_ACCEPT"):
         for listener in server.LISTENERS:

@@ -59,6 +59,7 @@ _TARGETS = {
     "hello": ("hello", "bare Flask hello", None),
     "list": ("vca", f"{_LIST}, VCA", "list-by-hand"),
     "list-by-hand": ("by_hand", f"{_LIST}, by hand", None),
+    "post": ("vca", "POST routing/explain, VCA", None),
     "call": ("vca", f"{_CALL}, VCA", "call-by-hand"),
     "call-by-hand": ("by_hand", f"{_CALL}, by hand", None),
     "call-twilio": ("twilio", f"{_CALL}, VCA, Twilio's", "call"),
@@ -226,6 +227,7 @@ def _target_requests(
         "hello": requests.hello_requests(),
         "list": requests.list_requests(tenants, "vca"),
         "list-by-hand": requests.list_requests(tenants, "by_hand"),
+        "post": requests.explain_requests(tenants),
         "call": calls_for_app("vca"),
         "call-by-hand": calls_for_app("by_hand"),
         "call-twilio": requests.TwilioCalls(

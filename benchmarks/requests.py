@@ -42,6 +42,21 @@ def list_headers(tenant: BenchmarkTenant, app: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {tenant.api_keys[app]}"}
 
 
+def explain_requests(tenants: Sequence[BenchmarkTenant]) -> RequestRotation:
+    """Return a POST for each tenant that changes nothing: to explain the route to its number."""
+    return RequestRotation(
+        [
+            encode_request(
+                "POST",
+                f"/api/tenants/{tenant.id}/routing/explain",
+                {**list_headers(tenant, "vca"), "Content-Type": "application/json"},
+                b'{"to": "%s"}' % tenant.number.encode(),
+            )
+            for tenant in tenants
+        ]
+    )
+
+
 @dataclass(frozen=True)
 class FakeCarrierCalls:
     """Inbound calls of the fake carrier to each tenant's number in turn, a new call every time."""

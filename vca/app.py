@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from vca import cli
 from vca.api import (
+    admission,
     carrier_webhooks,
     docs,
     errors,
@@ -65,7 +66,7 @@ from vca.tenant.calls.core import (
     watchdog,
 )
 from vca.tenant.calls.core.call_services import CallServices
-from vca.tenant.calls.simulation import silent_callee, stream_limit
+from vca.tenant.calls.simulation import silent_callee
 from vca.tenant.messages import imported_mail
 from vca.tenant.messages import routes as messages
 from vca.tenant.models import metadata as tenant_tables
@@ -265,7 +266,6 @@ def _connect_features(config: Settings) -> None:
     watchdog.set_silence_limit(timedelta(seconds=config.call_silence_s))
     limits_of_tenants.set_simulated_tokens_per_day(config.simulated_tokens_per_day)
     watchdog.set_simulation_idle_limit(timedelta(seconds=config.simulation_idle_s))
-    stream_limit.set_max_streams(config.simulation_streams)
 
 
 def _model_supports_tools(model: str | None) -> bool:
@@ -315,6 +315,7 @@ def _register_routes(app: Flask) -> None:
     streams.install(app)
     api = openapi.Api(app)
     errors.install(app)
+    admission.install(app, app.extensions["settings"])
     limits.install(app, limits.RateLimitConfig.from_settings(app.extensions["settings"]))
     for blueprint in FEATURES:
         api.register_blueprint(blueprint)

@@ -1,9 +1,7 @@
 """Settings: read once from the environment and `.env`, validated, frozen."""
 
-import base64
 import hashlib
 import os
-import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property
@@ -17,8 +15,13 @@ from vca.kit import parsers
 from vca.kit.addresses import Network, parse_networks
 from vca.kit.number_ranges import NumberRange, parse_ranges
 from vca.kit.parsers import PLACEHOLDER
+from vca.thread_shares import ThreadShares
 
 ROOT = Path(__file__).resolve().parents[1]
+# Settings of earlier releases, and what to do about them.
+REMOVED = {
+    "SIMULATION_STREAMS": "CALLING_OUT_THREADS limits everything that waits for another system"
+}
 EX_CONFIG = 78  # sysexits.h: something was found in an unconfigured or misconfigured state
 # The lanes of jobs, with the default number of jobs that a worker runs at the same time in each.
 JOB_LANES = (("calls", 4), ("deliveries", 64), ("batch", 2))
@@ -64,6 +67,9 @@ class Settings:
     port: int = setting(parsers.integer(1, 65535), 8000)
     web_workers: int = setting(parsers.integer(1, 64), 2)
     web_threads: int = setting(parsers.integer(1, 256), 8)
+    reserved_threads: int = setting(parsers.integer(0, 255), 2)
+    calling_out_threads: int = setting(parsers.integer(1, 256), 8)
+    calling_out_per_tenant: int = setting(parsers.integer(1, 256), 4)
     trusted_proxies: tuple[Network, ...] = setting(parse_networks, ())
     relay_slots: int = setting(parsers.integer(0, 4096), 0)
     relay_port: int = setting(parsers.integer(1, 65535), 8001)
@@ -112,7 +118,6 @@ class Settings:
     )
     call_token_limit: int = setting(parsers.integer(0, 10_000_000), 0)
     call_silence_s: int = setting(parsers.integer(1, 3600), 120)
-    simulation_streams: int = setting(parsers.integer(1, 64), 4)
     simulated_tokens_per_day: int = setting(parsers.integer(0, 1_000_000_000), 200_000)
     simulation_idle_s: int = setting(parsers.integer(1, 86_400), 300)
     recording_store: str = setting(parsers.store_url, "folder:.vca/recordings")
@@ -159,6 +164,17 @@ class Settings:
         """The language models that an AI profile may name."""
         default_model = (self.llm_model,) if self.llm_model else ()
         return tuple(dict.fromkeys((*default_model, *self.llm_models)))
+
+    @property
+    def thread_shares(self) -> ThreadShares:
+        """How the threads of a web process are shared."""
+        return ThreadShares(
+            working=self.web_threads,
+            reserved=self.reserved_threads,
+            rejections=self.rate_limit_threads,
+            calling_out=self.calling_out_threads,
+            calling_out_per_tenant=self.calling_out_per_tenant,
+        )
 
     @property
     def serves_relay(self) -> bool:
@@ -231,6 +247,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """
     if environ is None:
         environ = {**_read_env_file(), **os.environ}
+        _warn_of_removed(environ)
     parsed, problems = {}, []
     for spec in fields(Settings):
         name = spec.name.upper()
@@ -246,6 +263,13 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     if problems:
         raise SettingsError(problems)
     return Settings(**parsed)
+
+
+def _warn_of_removed(environ: Mapping[str, str]) -> None:
+    """Write a line to stderr for each setting that has no effect any more."""
+    for name, advice in REMOVED.items():
+        if environ.get(name, "").strip():
+            os.write(2, f"VCA ignores {name}: {advice}.\n".encode())
 
 
 def settings_or_exit() -> Settings:
@@ -267,27 +291,6 @@ def export_env(name: str, value: str) -> None:
     os.environ[name] = value
 
 
-def write_env_file(target: Path, example: Path) -> bool:
-    """Create `.env` from `.env.example` with new secrets, mode 0600; return False if it exists."""
-    try:
-        handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return False
-    lines = [_with_fresh_secret(line) for line in example.read_text().splitlines()]
-    with os.fdopen(handle, "w") as file:
-        file.write("\n".join(lines) + "\n")
-    return True
-
-
-def _with_fresh_secret(line: str) -> str:
-    name, separator, value = line.partition("=")
-    if not separator or not value.startswith(PLACEHOLDER):
-        return line
-    if name == "ENCRYPTION_KEYS":
-        return f"{name}={base64.b64encode(secrets.token_bytes(32)).decode()}"
-    return f"{name}={secrets.token_urlsafe(32)}"
-
-
 def _read_env_file() -> dict[str, str]:
     return {name: value or "" for name, value in dotenv_values(ROOT / ".env").items()}
 
@@ -306,6 +309,7 @@ def _cross_field_errors(settings: Settings) -> list[str]:
         )
     problems += _twilio_errors(settings)
     problems += _relay_errors(settings)
+    problems += settings.thread_shares.errors()
     if bool(settings.telnyx_api_key) != bool(settings.telnyx_public_key):
         problems.append("TELNYX_API_KEY and TELNYX_PUBLIC_KEY belong together: set both or none")
     if bool(settings.smtp_url) != bool(settings.mail_from):

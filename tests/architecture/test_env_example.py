@@ -10,8 +10,9 @@ import pytest
 from dotenv import dotenv_values
 
 from tests.support.ast_index import ROOT
+from vca.devtools.env_file import write_env_file
 from vca.kit.parsers import PLACEHOLDER
-from vca.settings import Settings, SettingsError, read_settings, write_env_file
+from vca.settings import Settings, SettingsError, read_settings
 
 EXAMPLE_FILE = ROOT / ".env.example"
 _LINE = re.compile(r"(#?)([A-Z][A-Z0-9_]*)=(.*)")

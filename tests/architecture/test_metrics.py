@@ -11,14 +11,14 @@ from vca.conversation.llm import ModelFailure
 from vca.jobs import worker_loop
 from vca.observability import metrics, prometheus
 from vca.observability.metrics import Gauge
-from vca.observability.prometheus import OTHER, Counter, Histogram
+from vca.observability.prometheus import OTHER, Histogram
 from vca.telephony.providers import ADAPTERS
 from vca.tenant.calls.core import analysis_state, state_machine
 from vca.tenant.settings import dialling
 
 GAUGES = [value for value in vars(metrics).values() if isinstance(value, Gauge)]
 ALL_METRICS: list[prometheus.BaseMetric[Any] | Gauge] = [*prometheus.BaseMetric.instances, *GAUGES]
-METRIC_CLASSES = {metric_class.__name__ for metric_class in (Counter, Histogram, Gauge)}
+METRIC_CLASSES = {"Counter", "Histogram", "ProcessGauge", "Gauge"}
 _SUFFIXES = (
     "_total",
     "_seconds",
@@ -30,6 +30,7 @@ _SUFFIXES = (
     "_mails",
     "_ready",
     "_jobs",
+    "_in_use",
 )
 
 

@@ -5,10 +5,10 @@ from typing import NoReturn
 from flask import Response, request
 from werkzeug.exceptions import Forbidden, NotFound
 
-from vca.api import limits
+from vca.api import admission, limits
 from vca.kit.errors import DomainError
 from vca.kit.web import Blueprint, access, pagination
-from vca.kit.web.parser import check_body, check_query
+from vca.kit.web.parser import check_query
 from vca.observability import log, metrics
 from vca.telephony import providers
 from vca.telephony.adapter import InvalidCarrierRequest, InvalidCarrierSignature
@@ -44,9 +44,8 @@ def carrier_request(provider: str, action: str) -> Response:
     parser = providers.current_carriers().parser_for(provider)
     if parser is None or action not in parser.actions:
         raise NotFound
-    check_body(request)
     check_query(request)
-    request.max_content_length = MAX_BODY
+    admission.read_carrier_body(max_bytes=MAX_BODY)
     signed_request = CarrierRequest(
         action=action,
         url=pagination.public_url(request.full_path.rstrip("?")),

@@ -1,7 +1,12 @@
-"""Enforce each operation's declared access, and own the transaction of a plain operation."""
+"""Enforce each operation's declared access, and own the transaction of a plain operation.
 
-from collections.abc import Callable
+A request with a body is checked first, with a connection that is given back. Then its body is
+received and parsed, and only then another connection is used for the operation.
+"""
+
+from collections.abc import Callable, Sequence
 from functools import partial, wraps
+from time import monotonic
 from typing import Any
 from uuid import UUID
 
@@ -9,10 +14,12 @@ from flask import Flask, current_app, g, request
 from sqlalchemy import Connection
 from structlog.contextvars import bind_contextvars
 
-from vca.api import audit, idempotency, limits
+from vca.api import admission, audit, idempotency, limits
 from vca.kit import db, deadline, failpoints
 from vca.kit.errors import DomainError, NotFound
+from vca.kit.web import Blueprint, request_body
 from vca.kit.web.access import Access, PlatformKeyNeeded, ScopeMissing, declared_access
+from vca.kit.web.parser import ArgumentSchema, declared_arguments
 from vca.registry.api_keys import service as api_keys
 from vca.registry.api_keys.service import AuthenticatedKey
 from vca.tenancy import schema
@@ -25,6 +32,8 @@ View = Callable[..., Any]
 PLAIN_BUDGET_S = 4.0
 CALLING_OUT_BUDGET_S = 20.0
 _MARGIN_S = 10.0
+# A key and its tenant are also checked again if parsing the body took longer than this.
+CHECK_AGAIN_AFTER_S = 0.1
 _READ_METHODS = ("GET", "HEAD")
 
 
@@ -73,34 +82,76 @@ def _with_guard(view: View, access: Access, long_budget_s: float = CALLING_OUT_B
         return _with_deadline(view, long_budget_s)
 
     default_budget_s = long_budget_s if access.transaction == "nothing" else PLAIN_BUDGET_S
+    arguments = declared_arguments(view)
+    reads_body = access.idempotency != "none" or any(
+        argument.location == "json" for argument in arguments
+    )
 
     @wraps(view)
     def guarded(**path: Any) -> Any:
-        path_tenant_id = path.get("tenant_id")
-        preferred_schema = (
-            schema.schema_name(path_tenant_id) if path_tenant_id is not None else None
-        )
-        token = _bearer_token()
+        tenant_id: UUID | None = path.get("tenant_id")
+        preferred_schema = schema.schema_name(tenant_id) if tenant_id is not None else None
+        database, token = db.current_database(), _bearer_token()
+        check = _admit
         limits.check_key(token)
+        if reads_body and request_body.has_body(request):
+            with (
+                deadline.within(PLAIN_BUDGET_S),
+                database.connection(schema=preferred_schema) as connection,
+            ):
+                _admit(connection, access, token, tenant_id)
+            _receive_arguments(arguments)
+            check = _check_again
         with (
             deadline.within(default_budget_s),
-            db.current_database().connection(schema=preferred_schema) as connection,
+            database.connection(schema=preferred_schema) as connection,
         ):
-            _authenticate(connection, token, path_tenant_id)
-            limits.consume(connection, g.caller, token)
-            _authorize(access, path_tenant_id)
+            check(connection, access, token, tenant_id)
             if access.transaction != "nothing":
                 return _in_transaction(connection, access, view, path)
             stored_response = idempotency.claim_key(connection, access)
         if stored_response is not None:
             return stored_response
-        with (
-            deadline.within(access.budget_s or default_budget_s),
-            audit.request_audit_scope(access, path),
-        ):
-            return view(**path)
+        with deadline.within(access.budget_s or default_budget_s):
+            return _without_transaction(access, view, path)
 
     return guarded
+
+
+def _admit(connection: Connection, access: Access, token: str, tenant_id: UUID | None) -> None:
+    """Authenticate, count and authorise a request."""
+    _authenticate(connection, token, tenant_id)
+    limits.consume(connection, g.caller, token)
+    _authorize(access, tenant_id)
+
+
+def _receive_arguments(arguments: Sequence[ArgumentSchema]) -> None:
+    """Receive the body of an admitted request and parse its arguments; hold no connection."""
+    admitted_at = monotonic()
+    waited = admission.read_key_body()
+    Blueprint.ARGUMENTS_PARSER.parse_ahead(arguments)
+    g.was_delayed = waited or monotonic() - admitted_at > CHECK_AGAIN_AFTER_S
+
+
+def _check_again(
+    connection: Connection, access: Access, token: str, tenant_id: UUID | None
+) -> None:
+    """Check the key and the tenant again, which may have changed while the body arrived.
+
+    Not if the whole body had arrived before the key was checked.
+    """
+    if g.was_delayed:
+        _authenticate(connection, token, tenant_id)
+        _authorize(access, tenant_id)
+
+
+def _without_transaction(access: Access, view: View, path: Any) -> Any:
+    """Run an operation that opens its own transactions; admit it if it calls out."""
+    with audit.request_audit_scope(access, path):
+        if not access.calls_out:
+            return view(**path)
+        with admission.calling_out() as hold_while_streamed:
+            return hold_while_streamed(current_app.make_response(view(**path)))
 
 
 def _with_deadline(view: View, budget_s: float) -> View:

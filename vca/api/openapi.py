@@ -22,11 +22,13 @@ _ERRORS = {
     "401": "The API key is missing or invalid.",
     "403": "The API key lacks a scope, or the tenant is suspended.",
     "404": "The resource does not exist, belongs to another tenant, or its tenant is deleted.",
+    "408": "The body is too slow (`body-too-slow`): it must be complete within 10 seconds.",
     "409": "The value is already in use, or the resource's state does not allow this.",
     "411": "The body is chunked. Send a `Content-Length`.",
     "413": "The request body is too large.",
     "415": "The request body is not JSON.",
-    "429": "Too many requests. `limit` names the exceeded limit. See `Retry-After`.",
+    "429": "Too many requests (`rate-limited`; `limit` names the exceeded limit), or all threads "
+    "for requests of this kind are in use (`busy`). See `Retry-After`.",
     "502": "The carrier did not carry out the operation.",
     "503": "The database is unavailable (`database-unavailable`) or too busy (`database-busy`). "
     "See `Retry-After`.",
@@ -72,9 +74,10 @@ _PROBLEM = {
         "limit": {
             "type": "string",
             "description": "For `rate-limited`: the exceeded limit, which is "
-            f"{', '.join(f'`{name}`' for name in RATE_LIMITS)}. For `limit-reached`, "
-            "`too-many-webhooks` and `too-many-accounts`: the resource whose maximum the tenant, "
-            f"or the platform, has reached: {', '.join(f'`{name}`' for name in LIMIT_NAMES)}.",
+            f"{', '.join(f'`{name}`' for name in RATE_LIMITS)}. For `busy`: `busy`. For "
+            "`limit-reached`, `too-many-webhooks` and `too-many-accounts`: the resource whose "
+            "maximum the tenant, or the platform, has reached: "
+            f"{', '.join(f'`{name}`' for name in LIMIT_NAMES)}.",
             "example": RATE_LIMITS[0],
         },
         "possible": {
@@ -266,7 +269,7 @@ def _error_statuses(operation: dict[str, Any], access: Access, path: str) -> Ite
         return
     yield from ("429", "503")
     if "requestBody" in operation or access.audience == "carrier":
-        yield from ("400", "411", "413", "415")
+        yield from ("400", "408", "411", "413", "415")
     if operation.get("parameters"):
         yield "400"
     if access.audience == "carrier":

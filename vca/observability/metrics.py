@@ -7,7 +7,7 @@ notified, add an alert to `ops/alerts.yml` and its cases to `ops/alerts.test.yml
 from dataclasses import dataclass
 
 from vca.kit.postgres_errors import BUSY_STATES, OUTAGE_REASONS
-from vca.observability.prometheus import BOOL_VALUES, OTHER, Counter, Histogram
+from vca.observability.prometheus import BOOL_VALUES, OTHER, Counter, Histogram, ProcessGauge
 
 CARRIERS = ("fake", "twilio", "telnyx", "asterisk")
 # A client may send any method, so `other` is one of the values.
@@ -19,6 +19,9 @@ DIRECTIONS = ("inbound", "outbound")
 ATTEMPTS = ("delivered", "refused", "unreachable")
 MAIL_OUTCOMES = ("sent", "deferred", "failed")
 RATE_LIMITS = ("key", "tenant", "address")
+# What a process admits: requests to its threads, and within them slow bodies of keys and of
+# carriers, slow readers of responses, and operations that call other systems.
+ADMISSIONS = ("requests", "slow_bodies", "carrier_bodies", "slow_responses", "calling_out")
 DISABLED_REASONS = ("gone", "failing")
 OWNERS = ("tenant", "operator")
 # The decision of a decision webhook, or why there is none.
@@ -212,6 +215,16 @@ RATE_LIMITED = Counter(
     "vca_rate_limited_total",
     "Requests rejected by a rate limit, by limit.",
     {"limit": RATE_LIMITS},
+)
+ADMISSIONS_REFUSED = Counter(
+    "vca_admissions_refused_total",
+    "Requests that were refused because all threads for their kind were in use.",
+    {"admission": ADMISSIONS},
+)
+ADMISSIONS_IN_USE = ProcessGauge(
+    "vca_admissions_in_use",
+    "Threads in use, by the kind of request that they are for.",
+    {"admission": ADMISSIONS},
 )
 DECISIONS_TOTAL = Counter(
     "vca_decision_webhooks_total",

@@ -1,4 +1,4 @@
-"""Counters and histograms over several processes, with a closed set of values per label.
+"""Counters, histograms and gauges over several processes, with a closed set of values per label.
 
 Each process writes files of its own in one folder, and a scrape adds them up. Without a folder,
 each process counts in its own memory. File names contain process ids, so machines must not share a
@@ -36,6 +36,8 @@ BOOL_VALUES = ("true", "false")
 MAX_SERIES = 500
 _DEAD = "ended"
 _KINDS = ("counter", "histogram")
+# Files of gauges, which hold nothing any more when their process has ended.
+_GAUGE_FILES = "gauge_*.db"
 
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -95,6 +97,23 @@ class Counter(BaseMetric[prometheus_client.Counter]):
     def _create(self, registry: CollectorRegistry) -> prometheus_client.Counter:
         return prometheus_client.Counter(
             self.name, self.help, tuple(self.labels), registry=registry
+        )
+
+
+class ProcessGauge(BaseMetric[prometheus_client.Gauge]):
+    """A number of things that running processes hold now; a scrape adds the processes up."""
+
+    def add(self, change: int, **labels: object) -> None:
+        """Change the number by `change`, which may be negative."""
+        self._child(labels).inc(change)
+
+    def _create(self, registry: CollectorRegistry) -> prometheus_client.Gauge:
+        return prometheus_client.Gauge(
+            self.name,
+            self.help,
+            tuple(self.labels),
+            registry=registry,
+            multiprocess_mode="livesum",
         )
 
 
@@ -173,6 +192,9 @@ def merge_dead_process_files(folder: Path) -> None:
     each scrape would read them all.
     """
     with _folder_lock(folder, fcntl.LOCK_EX):
+        for file in folder.glob(_GAUGE_FILES):
+            if not _is_writer_alive(file):
+                file.unlink()
         for kind in _KINDS:
             dead_files = [
                 file for file in folder.glob(f"{kind}_*.db") if not _is_writer_alive(file)

@@ -9,16 +9,18 @@ import pytest
 from flask import Flask
 from sqlalchemy import QueuePool
 
+from tests.support.admissions import calling_out_places
 from tests.support.api import ApiResponse
 from tests.support.factories import Tenant
 from vca.conversation.llm import AnswerSummary, ModelClient, ModelRequest, ToolCall
 from vca.conversation.llm.models import Models
 from vca.kit import db, json
+from vca.kit.admission import Admission
 from vca.kit.db import DatabaseUnavailable
 from vca.kit.web import sse
 from vca.telephony import providers
 from vca.tenant.calls.core import call_services
-from vca.tenant.calls.simulation import simulated_calls, stream_limit
+from vca.tenant.calls.simulation import simulated_calls
 
 EVENT_STREAM_HEADERS = {"Accept": "text/event-stream"}
 SENTENCES = ("We are open until six today. ", "Shall I write you down for half past four? ")
@@ -58,11 +60,10 @@ def call_id(acme: Tenant) -> str:
 
 
 @pytest.fixture
-def single_stream_limit(app: Flask) -> Iterator[None]:
-    """Allow one stream in this process."""
-    stream_limit.set_max_streams(1)
-    yield
-    stream_limit.set_max_streams(4)
+def single_place(app: Flask) -> Iterator[Admission]:
+    """Allow one operation that calls out in this process."""
+    with calling_out_places(app, 1) as calling_out:
+        yield calling_out
 
 
 def _install_model(model: ModelClient) -> None:
@@ -198,48 +199,55 @@ def test_a_disconnect_stores_the_sent_chunks(
     assert acme.say(call_id, "Hello?")["status"] == "in_progress"
 
 
-def test_a_stream_above_the_limit_returns_429_until_another_ends(
-    acme: Tenant, call_id: str, model: ConnectionCountingModel, single_stream_limit: None
+def test_a_stream_keeps_its_place_until_it_ends(
+    app: Flask, acme: Tenant, call_id: str, model: ConnectionCountingModel, single_place: Admission
 ) -> None:
-    stream = _stream_turn(acme, call_id)
-    next(stream)
+    client = app.test_client()
+    stream = client.post(
+        acme.url(f"/simulations/{call_id}/turns"),
+        json={"text": "Hello?"},
+        headers={"Authorization": f"Bearer {acme.key}", **EVENT_STREAM_HEADERS},
+    )
 
-    limited_response = _say(acme, call_id)
-    json_response = acme.post(f"/simulations/{call_id}/turns", {"text": "Hello?"})
+    places_while_streaming = single_place.in_use
+    refused_stream = _say(acme, call_id)
+    refused_json = acme.post(f"/simulations/{call_id}/turns", {"text": "Hello?"})
+    stream.get_data()
     stream.close()
     retry_response = _say(acme, call_id)
 
-    assert limited_response.status_code == 429
-    assert limited_response.json["code"] == "too-many-streams"
-    assert int(limited_response.headers["Retry-After"]) > 0
-    assert json_response.status_code == 200
+    assert places_while_streaming == 1
+    for rejected_response in (refused_stream, refused_json):
+        assert (rejected_response.status_code, rejected_response.json["code"]) == (429, "busy")
+        assert rejected_response.json["limit"] == "busy"
+        assert int(rejected_response.headers["Retry-After"]) > 0
     assert _parse_events(retry_response)[-1][0] == "reply"
+    assert single_place.in_use == 0
 
 
-def test_an_error_response_occupies_no_stream(
-    acme: Tenant, call_id: str, model: ConnectionCountingModel, single_stream_limit: None
+def test_an_error_response_occupies_no_place(
+    acme: Tenant, call_id: str, model: ConnectionCountingModel, single_place: Admission
 ) -> None:
     acme.post(f"/calls/{call_id}/hangup")
 
     codes = [_say(acme, call_id).json["code"] for _ in range(3)]
 
     assert codes == ["call-ended"] * 3
+    assert single_place.in_use == 0
 
 
-def test_closing_an_unread_response_frees_its_stream(
-    acme: Tenant,
-    call_id: str,
-    model: ConnectionCountingModel,
-    single_stream_limit: None,
-    app: Flask,
+def test_closing_an_unread_response_frees_its_place(
+    app: Flask, acme: Tenant, call_id: str, model: ConnectionCountingModel, single_place: Admission
 ) -> None:
-    with app.test_request_context():
-        response = sse.stream_response(_stream_turn(acme, call_id))
+    response = app.test_client().post(
+        acme.url(f"/simulations/{call_id}/turns"),
+        json={"text": "Hello?"},
+        headers={"Authorization": f"Bearer {acme.key}", **EVENT_STREAM_HEADERS},
+    )
 
-        response.close()
+    response.close()
 
-    with stream_limit.stream_slot():
-        pass
+    assert single_place.in_use == 0
 
 
 def test_a_transfer_action_contains_no_number(app: Flask, acme: Tenant, call_id: str) -> None:

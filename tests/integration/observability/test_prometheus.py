@@ -38,6 +38,9 @@ if sys.argv[3:] == ["wait"]:
     sys.stdin.read()
 os.kill(os.getpid(), signal.SIGKILL)
 """
+_HOLD_PROGRAM = _COUNT_PROGRAM.replace(
+    "metrics.ISOLATION_ALARMS.inc()", 'metrics.ADMISSIONS_IN_USE.add(1, admission="calling_out")'
+)
 
 
 @pytest.fixture
@@ -82,9 +85,9 @@ def _all_series_at_zero() -> dict[Series, float]:
     return zeros
 
 
-def _count_in_other_process(folder: Path, times: int) -> None:
+def _count_in_other_process(folder: Path, times: int, program: str = _COUNT_PROGRAM) -> None:
     """Increase metrics in another process, which is killed afterwards."""
-    command = [sys.executable, "-c", _COUNT_PROGRAM, str(folder), str(times)]
+    command = [sys.executable, "-c", program, str(folder), str(times)]
     with open(os.devnull, "wb") as null_file:
         process = current_fork_server().start(command, {}, null_file.fileno())
     assert process.wait(20) == -9
@@ -213,7 +216,21 @@ def test_merging_changes_no_value_and_leaves_one_file_of_each_kind(folder: Path)
     assert _value("vca_turn_seconds_sum", stage="model") == pytest.approx(6 * 0.4)
     merged_files = {file.name for file in folder.glob("*_ended.db")}
     assert merged_files == {"counter_ended.db", "histogram_ended.db"}
-    assert len(list(folder.glob("*.db"))) == 4
+    own_kinds = ("counter", "histogram", "gauge_livesum")
+    own_files = {f"{kind}_{os.getpid()}.db" for kind in own_kinds}
+    assert {file.name for file in folder.glob("*.db")} == merged_files | own_files
+
+
+def test_what_an_ended_process_held_is_not_counted(folder: Path) -> None:
+    metrics.ADMISSIONS_IN_USE.add(2, admission="calling_out")
+    metrics.ADMISSIONS_IN_USE.add(-1, admission="calling_out")
+    _count_in_other_process(folder, 3, _HOLD_PROGRAM)
+
+    held_with_ended = _value("vca_admissions_in_use", admission="calling_out")
+    prometheus.merge_dead_process_files(folder)
+
+    assert held_with_ended == 4
+    assert _value("vca_admissions_in_use", admission="calling_out") == 1
 
 
 def test_files_of_a_running_process_are_not_merged_or_removed(folder: Path) -> None:

@@ -90,6 +90,11 @@ class Access:
         return "content" in (self.scope, self.additional_scope) or (self.writes and not is_read)
 
     @property
+    def calls_out(self) -> bool:
+        """Return whether the operation waits for another system, such as a carrier or a model."""
+        return self.transaction == "nothing" and self.audience in ("platform", "tenant")
+
+    @property
     def needs_schema(self) -> bool:
         """Return whether the operation uses the tenant's schema, and not only `public`."""
         return self.transaction != "public"

@@ -4,7 +4,7 @@ from typing import Any
 
 import flask_smorest
 
-from vca.kit.web.parser import StrictParser
+from vca.kit.web.parser import ArgumentSchema, StrictParser, declare_argument
 
 
 class Blueprint(flask_smorest.Blueprint):
@@ -12,9 +12,20 @@ class Blueprint(flask_smorest.Blueprint):
 
     ARGUMENTS_PARSER = StrictParser()
 
-    def arguments(self, schema: Any, **options: Any) -> Any:
-        """Do as flask-smorest does, but use one schema instance for all requests."""
-        return super().arguments(schema() if isinstance(schema, type) else schema, **options)
+    def arguments(self, schema: Any, *, location: str = "json", **options: Any) -> Any:
+        """Do as flask-smorest does, but use one schema instance for all requests.
+
+        The view knows its schemas, so that its arguments can be parsed ahead: see `parse_ahead`.
+        """
+        instance = schema() if isinstance(schema, type) else schema
+        decorate = super().arguments(instance, location=location, **options)
+
+        def decorate_view(view: Any) -> Any:
+            decorated = decorate(view)
+            declare_argument(decorated, ArgumentSchema(instance, location))
+            return decorated
+
+        return decorate_view
 
 
 def created_response(item: Any, path: str) -> tuple[Any, int, dict[str, str]]:

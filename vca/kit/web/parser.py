@@ -4,18 +4,41 @@ webargs turns only two exceptions of a JSON loader into responses, and flask-smo
 Flask's JSON provider. Therefore the strict checks are implemented here.
 """
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NoReturn
 from urllib.parse import unquote, unquote_to_bytes
 
 import marshmallow
-from flask import Request, request
+from flask import Request, g, request
 from typing_extensions import override
 from webargs.flaskparser import FlaskParser
-from werkzeug.exceptions import LengthRequired, UnsupportedMediaType
+from werkzeug.exceptions import HTTPException, LengthRequired, UnsupportedMediaType
 
-from vca.kit.errors import FieldError, InvalidInput
+from vca.kit.errors import DomainError, FieldError, InvalidInput
 from vca.kit.json import InvalidJson, escape_pointer_step, is_storable, strict_loads
 from vca.kit.web.schema import Schema
+
+_ARGUMENTS_ATTRIBUTE = "__arguments__"
+
+
+@dataclass(frozen=True)
+class ArgumentSchema:
+    """An argument of a view: its schema, and the location of its value in the request."""
+
+    schema: Schema
+    location: str
+
+
+def declare_argument(view: Callable[..., Any], argument: ArgumentSchema) -> None:
+    """Add an argument to those that the view declares."""
+    setattr(view, _ARGUMENTS_ATTRIBUTE, (argument, *declared_arguments(view)))
+
+
+def declared_arguments(view: Callable[..., Any]) -> Sequence[ArgumentSchema]:
+    """Return the arguments that a view declares."""
+    arguments: Sequence[ArgumentSchema] = getattr(view, _ARGUMENTS_ATTRIBUTE, ())
+    return arguments
 
 
 class UnreadableBody(InvalidInput):
@@ -35,10 +58,30 @@ class StrictParser(FlaskParser):
     }
 
     def parse(self, argmap: Any, req: Any = None, *, location: Any = None, **options: Any) -> Any:
-        """Do as webargs does, but skip parsing when the query is empty."""
+        """Do as webargs does, but return what was parsed ahead, and skip an empty query."""
+        ahead = g.get("arguments_ahead")
+        if ahead and (outcome := ahead.pop(id(argmap), None)) is not None:
+            if isinstance(outcome, Exception):
+                raise outcome
+            return outcome
         if location == "query" and isinstance(argmap, Schema) and not request.query_string:
             return dict(argmap.defaults)
         return super().parse(argmap, req, location=location, **options)
+
+    def parse_ahead(self, arguments: Sequence[ArgumentSchema]) -> None:
+        """Parse the current request's arguments now; the view gets them, or the error, later.
+
+        The view runs in a transaction, which what a client sends must not keep open.
+        """
+        outcomes: dict[int, Any] = {}
+        for argument in arguments:
+            schema = argument.schema
+            try:
+                outcomes[id(schema)] = self.parse(schema, request, location=argument.location)
+            except (DomainError, HTTPException) as error:
+                outcomes[id(schema)] = error
+                break
+        g.arguments_ahead = outcomes
 
     @override
     def load_json(self, req: Request, schema: marshmallow.Schema) -> Any:

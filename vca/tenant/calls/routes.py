@@ -58,10 +58,6 @@ SIMULATED_TURN_CONTENT = {
 }
 # Enough for a conversation of about twenty turns that each wait for a model.
 REPLAY_BUDGET_S = 110.0
-TOO_MANY_STREAMS = (
-    "Too many concurrent streams and replays in this process (`too-many-streams`), or a rate limit "
-    "is exceeded (`rate-limited`; `limit` names it). Retry after `Retry-After` seconds."
-)
 
 
 @blp.route(f"{TENANT_PATH}/calls", methods=["GET"])
@@ -203,7 +199,6 @@ def press_keys_in_call(body: dict[str, Any], tenant_id: UUID, call_id: UUID) -> 
 @blp.route(f"{CALL_PATH}/replay", methods=["POST"])
 @blp.arguments(ReplaySchema)
 @blp.response(200, ReplayedSchema)
-@blp.alt_response(429, description=TOO_MANY_STREAMS)
 @access(
     "tenant", "write", additional_scope="content", idempotency="answer", budget_s=REPLAY_BUDGET_S
 )
@@ -258,7 +253,6 @@ def simulate_call(body: dict[str, Any], tenant_id: UUID) -> Any:
         }
     }
 )
-@blp.alt_response(429, description=TOO_MANY_STREAMS)
 @access("tenant", "write")
 def say_in_simulation(body: dict[str, Any], tenant_id: UUID, call_id: UUID) -> Any:
     """Create a simulation turn

@@ -14,13 +14,13 @@ from tests.integration.tenant.replay.conftest import (
     reply_from_prompt,
     turn_texts,
 )
+from tests.support.admissions import calling_out_places
 from tests.support.factories import Factory, Tenant
 from vca.conversation.llm import ModelRequest, ToolCall
 from vca.kit import deadline, json
 from vca.telephony import providers
 from vca.tenant.calls.core import call_services
 from vca.tenant.calls.simulation import replay as replay_service
-from vca.tenant.calls.simulation import stream_limit
 
 # --- Rejected requests ---
 
@@ -87,17 +87,13 @@ def test_a_repeated_idempotency_key_creates_one_replay(
     assert len(acme.get("/calls").json) == 2
 
 
-def test_a_replay_over_the_stream_limit_returns_429(
-    acme: Tenant, call_id: str, other_profile: dict[str, Any]
+def test_a_replay_without_a_free_place_returns_429(
+    app: Flask, acme: Tenant, call_id: str, other_profile: dict[str, Any]
 ) -> None:
-    stream_limit.set_max_streams(1)
-    try:
-        with stream_limit.stream_slot():
-            response = post_replay(acme, call_id, ai_profile_id=other_profile["id"])
-    finally:
-        stream_limit.set_max_streams(4)
+    with calling_out_places(app, 1) as calling_out, calling_out.place("another tenant"):
+        response = post_replay(acme, call_id, ai_profile_id=other_profile["id"])
 
-    assert (response.status_code, response.json["code"]) == (429, "too-many-streams")
+    assert (response.status_code, response.json["code"]) == (429, "busy")
 
 
 # --- Time limit and failures ---

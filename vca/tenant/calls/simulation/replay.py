@@ -36,7 +36,6 @@ from vca.tenant.calls.simulation import (
     comparison,
     profile_calls,
     simulation_requests,
-    stream_limit,
 )
 from vca.tenant.calls.simulation.comparison import CallTranscript, StoppedEarly
 from vca.tenant.calls.turns import call_flow, turn_handler
@@ -95,31 +94,30 @@ def replay_call(
     those of the call, and the outcome of transfers to `no_answer`. With a deadline, the replay
     stops before a turn that might not end in time, and when the tenant's simulated tokens are used
     up. Raises NotFound, InvalidInput for a profile or version that is not the tenant's,
-    CallNotFinished, NothingToReplay, LimitReached and TooManyStreams.
+    CallNotFinished, NothingToReplay and LimitReached.
     """
-    with stream_limit.stream_slot():
-        with tenant_session(tenant) as session:
-            simulated_tokens.require_tokens(session, now=clock.now())
-            original = _load_transcript(session, call_id)
-            profile = simulation_requests.load_profile_version(session, ai_profile_id, version)
-        simulation = Simulation(
-            simulation_requests.clock_offset(moment),
-            profile,
-            variables or {},
-            transfer_outcome or "no_answer",
-            replay_of=call_id,
+    with tenant_session(tenant) as session:
+        simulated_tokens.require_tokens(session, now=clock.now())
+        original = _load_transcript(session, call_id)
+        profile = simulation_requests.load_profile_version(session, ai_profile_id, version)
+    simulation = Simulation(
+        simulation_requests.clock_offset(moment),
+        profile,
+        variables or {},
+        transfer_outcome or "no_answer",
+        replay_of=call_id,
+    )
+    request = _ReplayRequest(original, profile, simulation)
+    _require_replayable(request)
+    ref = _start_replay(tenant, carriers.simulator, request)
+    try:
+        stopped_early = _replay_utterances(ref, request, services.models)
+    finally:
+        _end_replay(ref)
+    with tenant_session(tenant) as session:
+        return comparison.compare_calls(
+            original, _load_transcript(session, ref.call_id), stopped_early
         )
-        request = _ReplayRequest(original, profile, simulation)
-        _require_replayable(request)
-        ref = _start_replay(tenant, carriers.simulator, request)
-        try:
-            stopped_early = _replay_utterances(ref, request, services.models)
-        finally:
-            _end_replay(ref)
-        with tenant_session(tenant) as session:
-            return comparison.compare_calls(
-                original, _load_transcript(session, ref.call_id), stopped_early
-            )
 
 
 def _load_transcript(session: Session, call_id: UUID) -> CallTranscript:

@@ -30,7 +30,7 @@ from vca.tenant.calls.core.models import Call, Turn
 from vca.tenant.calls.core.simulations import Simulation, TransferOutcome
 from vca.tenant.calls.routing import input_collection
 from vca.tenant.calls.routing.routing_rules import Route
-from vca.tenant.calls.simulation import profile_calls, simulation_requests, stream_limit
+from vca.tenant.calls.simulation import profile_calls, simulation_requests
 from vca.tenant.calls.simulation.simulated_phone import (
     CallOutput,
     OutputStream,
@@ -227,16 +227,13 @@ def stream_turn(
 ) -> Generator[Event, None, None]:
     """Yield a `clause` event per chunk of the answer, then one `reply` event with all of it.
 
-    Raises what `stream_reply` raises, and TooManyStreams, before the first event.
+    Raises what `stream_reply` raises before the first event.
     """
-    with (
-        stream_limit.stream_slot(),
-        closing(
-            stream_reply(
-                tenant, carriers=carriers, services=services, call_id=call_id, text=text, keys=keys
-            )
-        ) as reply_stream,
-    ):
+    with closing(
+        stream_reply(
+            tenant, carriers=carriers, services=services, call_id=call_id, text=text, keys=keys
+        )
+    ) as reply_stream:
         reply = yield from _chunk_events(reply_stream)
         yield "reply", reply.turn_fields()
 

@@ -1,0 +1,73 @@
+"""Threads that only carriers and monitoring may use."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from tests.support import admin_db
+from tests.support.factories import Tenant
+from tests.support.locks import open_transaction
+from tests.support.processes import WebServer, run_gunicorn
+from tests.support.slow_clients import encode_head, raw_clients
+from tests.system.slow_clients.conftest import RingNumber
+
+
+@pytest.fixture
+def web(app: Flask, environment: dict[str, str], tmp_path: Path) -> Iterator[WebServer]:
+    """Return a gunicorn whose processes have one thread for ordinary requests."""
+    few_threads = {"WEB_THREADS": "3", "RESERVED_THREADS": "2", "RATE_LIMIT_THREADS": "0"}
+    with run_gunicorn(environment | few_threads, tmp_path / "log") as web:
+        yield web
+
+
+def test_carriers_and_health_checks_are_served_while_all_others_wait(
+    web: WebServer, acme: Tenant, globex: Tenant, ring_globex: RingNumber
+) -> None:
+    lock_settings = f'SELECT * FROM "{acme.ref.schema}".settings FOR UPDATE'
+    change = partial(
+        web.with_key(acme.key).request, "PATCH", acme.url("/settings"), {"home_country": "US"}
+    )
+    with ThreadPoolExecutor(6) as executor:
+        with open_transaction(admin_db.database_url(), lock_settings):
+            changes = [executor.submit(change) for _ in range(6)]
+            statuses = [ring_globex().status, web.get("/livez", timeout_s=5).status]
+            were_waiting = not any(future.done() for future in changes)
+        responses = [future.result() for future in changes]
+
+    assert statuses == [200, 200]
+    assert were_waiting
+    assert {response.status for response in responses} <= {200, 503}
+    assert web.with_key(globex.key).get(globex.url("/phone-numbers")).status == 200
+
+
+def test_requests_beyond_the_queue_are_refused_at_once(web: WebServer, acme: Tenant) -> None:
+    lock_settings = f'SELECT * FROM "{acme.ref.schema}".settings FOR UPDATE'
+    authorization = {"Authorization": f"Bearer {acme.key}"}
+    body = b'{"home_country": "US"}'
+    patch = encode_head(
+        "PATCH",
+        acme.url("/settings"),
+        {**authorization, "Content-Type": "application/json", "Content-Length": str(len(body))},
+    )
+    listing = encode_head("GET", acme.url("/phone-numbers"), authorization)
+
+    with raw_clients(web.port, 4) as changes, raw_clients(web.port, 700) as readers:
+        with open_transaction(admin_db.database_url(), lock_settings):
+            for client in changes:
+                client.send(patch + body)
+            for client in readers:
+                client.send(listing)
+            last_response = readers[-1].read_response()
+        responses = [last_response, *(client.read_response() for client in readers[:-1])]
+
+    assert last_response[0] == 429
+    assert {status for status, _ in responses} <= {200, 429}
+    busy_responses = [content for status, content in responses if status == 429]
+    assert all(
+        '"code":"busy"' in content and '"limit":"busy"' in content for content in busy_responses
+    )
+    assert all("\r\nRetry-After: 1\r\n" in content for content in busy_responses)

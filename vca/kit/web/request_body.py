@@ -1,0 +1,211 @@
+"""Read a request's body within a deadline, and give its bytes to the app.
+
+The server of this product puts a `SocketBody` in the place of `wsgi.input`. Other servers, and the
+tests' client, have the whole body already.
+"""
+
+import socket
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from io import BytesIO
+from time import monotonic
+from typing import Protocol
+
+from flask import Request
+from typing_extensions import Buffer, override
+from werkzeug.exceptions import LengthRequired, RequestEntityTooLarge
+
+from vca.kit.errors import DomainError
+from vca.kit.web.parser import check_body
+
+# How long a body may take as a whole, and how fast it must come after the first seconds.
+TOTAL_S = 10.0
+RATE_FREE_S = 2.0
+MIN_BYTES_PER_S = 4_000
+# A body that was sent together with its head is complete within this time: its last packets may
+# still be on their way. It costs no place of the slow ones.
+PROMPT_S = 0.05
+_MAX_RECEIVE = 256 * 1024
+
+
+class BodyTooSlow(DomainError):
+    """The client did not send the body in time. The connection is closed."""
+
+    status = 408
+    code = "body-too-slow"
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"The body must be complete within {TOTAL_S:g} seconds, and come with at least "
+            f"{MIN_BYTES_PER_S // 1000} kB/s after the first {RATE_FREE_S:g} seconds."
+        )
+
+
+class BodyIncomplete(DomainError):
+    """The client closed the connection before the body was complete."""
+
+    status = 400
+    code = "unreadable-body"
+
+    def __init__(self) -> None:
+        super().__init__("The body is shorter than its Content-Length.")
+
+
+class Unreader(Protocol):
+    """What a server's parser has read beyond the head of a request."""
+
+    def take_buffered(self) -> bytes:
+        """Return the bytes and forget them."""
+
+    def unread(self, data: bytes) -> None:
+        """Put bytes back, in front of those that are buffered."""
+
+
+class SocketBody(BytesIO):
+    """The body of a request on a socket. Nothing is received before it is asked for.
+
+    `length` is None for a body without a declared length, which is never received. The server is
+    told by `close_connection` if the response begins before the body is complete: what the client
+    still sends would look like its next request.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        unreader: Unreader,
+        length: int | None,
+        close_connection: Callable[[], None],
+    ) -> None:
+        super().__init__()
+        self._sock = sock
+        self._unreader = unreader
+        self._length = length
+        self._close_connection = close_connection
+        self._received = bytearray()
+        self._is_ended = False
+        self._is_readable = False
+
+    @override
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return bytes of the body; receive it first if nobody did."""
+        self._ensure_readable()
+        return super().read(size)
+
+    @override
+    def readinto(self, buffer: Buffer, /) -> int:
+        """Do as `read`, into a buffer."""
+        self._ensure_readable()
+        return super().readinto(buffer)
+
+    def _ensure_readable(self) -> None:
+        if not self._is_readable:
+            self.receive(nullcontext)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the whole body was received."""
+        return len(self._received) == self._length
+
+    @property
+    def failed(self) -> bool:
+        """Whether bytes of this body may still come: the connection cannot be used again."""
+        return not self.is_complete
+
+    def receive_available(self) -> bool:
+        """Receive what has arrived, without waiting; return whether the body is complete."""
+        if self._length is None:
+            return False
+        if self._length and not self._received:
+            buffered = self._unreader.take_buffered()
+            self._received += buffered[: self._length]
+            self._unreader.unread(buffered[self._length :])
+        while not self.is_complete and self._receive(0):
+            pass
+        return self.is_complete
+
+    def receive(self, enter_slow: Callable[[], AbstractContextManager[None]]) -> bool:
+        """Receive the whole body; return whether that took a wait.
+
+        Enters the context `enter_slow` before a longer wait. Raises BodyTooSlow, BodyIncomplete,
+        and what the context raises.
+        """
+        if self._length is None:
+            raise LengthRequired
+        started_at = monotonic()
+        waited = not self.receive_available()
+        if not self._receive_until(lambda: started_at + PROMPT_S):
+            with enter_slow():
+                if not self._receive_until(lambda: started_at + self._allowed_s()):
+                    raise BodyTooSlow
+        if not self._is_readable:
+            self._is_readable = True
+            self.write(self._received)
+            self.seek(0)
+        return waited
+
+    def _allowed_s(self) -> float:
+        """Return the time after which the bytes received so far were too slow."""
+        return min(TOTAL_S, RATE_FREE_S + len(self._received) / MIN_BYTES_PER_S)
+
+    def _receive_until(self, ends_at: Callable[[], float]) -> bool:
+        """Receive the body until a moment that may move; return whether the body is complete."""
+        while not self.receive_available():
+            remaining_s = ends_at() - monotonic()
+            if remaining_s <= 0:
+                return False
+            self._receive(remaining_s)
+        return True
+
+    def _receive(self, timeout_s: float) -> bool:
+        """Receive once; return False if nothing came in time. Raises BodyIncomplete."""
+        assert self._length is not None
+        if self._is_ended:
+            raise BodyIncomplete
+        previous_timeout_s = self._sock.gettimeout()
+        self._sock.settimeout(timeout_s)
+        try:
+            data = self._sock.recv(min(self._length - len(self._received), _MAX_RECEIVE))
+        except (BlockingIOError, TimeoutError):
+            return False
+        except ConnectionError:
+            data = b""
+        finally:
+            self._sock.settimeout(previous_timeout_s)
+        if not data:
+            self._is_ended = True
+            raise BodyIncomplete
+        self._received += data
+        return True
+
+    def prepare_response(self) -> None:
+        """Have the connection closed after the response if the body has not arrived yet."""
+        try:
+            is_complete = self.receive_available()
+        except BodyIncomplete:
+            is_complete = False
+        if not is_complete:
+            self._close_connection()
+
+
+def has_body(request: Request) -> bool:
+    """Return whether the request has a body, or declares that one may follow."""
+    return bool(request.content_length) or "Transfer-Encoding" in request.headers
+
+
+def read_body(
+    request: Request,
+    enter_slow: Callable[[], AbstractContextManager[None]],
+    *,
+    max_bytes: int,
+) -> bool:
+    """Receive the body of a request, so that whoever reads it does not wait.
+
+    Returns whether it had not arrived as a whole yet. A body that takes longer than `PROMPT_S` is
+    received inside the context `enter_slow`. Raises RequestEntityTooLarge, LengthRequired and
+    UnsupportedMediaType before anything is received, and what `SocketBody.receive` raises.
+    """
+    check_body(request)
+    if (request.content_length or 0) > max_bytes:
+        raise RequestEntityTooLarge
+    body = request.environ["wsgi.input"]
+    return isinstance(body, SocketBody) and body.receive(enter_slow)
