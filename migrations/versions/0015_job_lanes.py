@@ -134,7 +134,9 @@ END $$;
 """
 
 # Takes the next job of a lane. Tenants take turns, in the order of their ids; one with p_cap
-# running jobs in the lane has no turn. Jobs of the platform count as those of one tenant.
+# running jobs in the lane has no turn. Jobs of the platform count as those of one tenant. The jobs of
+# a dead worker do not count once procrastinate has deleted the worker: the job that rescues them
+# needs a place itself.
 #
 # The lock makes the cap exact: a later statement sees what the holder before has taken. Jobs become
 # ready in batches, so that a take never reads the jobs that are due later.
@@ -163,7 +165,7 @@ BEGIN
     ));
     v_full := ARRAY(
         SELECT coalesce(j.args->>'tenant_id', 'platform') COLLATE "C" FROM procrastinate_jobs j
-        WHERE j.queue_name = p_lane AND j.status = 'doing'
+        WHERE j.queue_name = p_lane AND j.status = 'doing' AND j.worker_id IS NOT NULL
         GROUP BY 1 HAVING count(*) >= p_cap
     );
     v_last := coalesce((SELECT l.last_tenant FROM lanes l WHERE l.name = p_lane), '');

@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "0018"
-down_revision = "0014"
+revision = "0017"
+down_revision = "0016"
 
 UNREVOKED_KEYS = """
 CREATE INDEX api_keys_unrevoked_idx ON public.api_keys (tenant_id) WHERE revoked_at IS NULL

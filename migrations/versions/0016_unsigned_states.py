@@ -8,8 +8,8 @@ that time a second time. A new database has no such calls, so there it is over w
 
 from alembic import op
 
-revision = "0017"
-down_revision = "0014"
+revision = "0016"
+down_revision = "0015"
 
 COLUMN = """
 ALTER TABLE public.deployment ADD COLUMN unsigned_states_until timestamptz;

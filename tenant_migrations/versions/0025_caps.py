@@ -2,7 +2,7 @@
 
 from alembic import op
 
-revision = "0027"
+revision = "0025"
 down_revision = "0024"
 
 TEST_EVENTS = """
