@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import delete, text
 
 from tests.support import admin_db
 from tests.support.concurrency import run_concurrently
@@ -199,11 +199,10 @@ def test_a_version_that_a_call_names_in_the_meantime_is_not_deleted(
     _simulate(acme, profile_id)
     world.sql(acme, "UPDATE calls SET ai_profile_version = NULL")
     _change(acme, profile_id, times=2)
-    original_delete = versions.delete
 
     def name_and_delete(table: Any) -> Any:
         world.sql(acme, "UPDATE calls SET ai_profile_version = 1")
-        return original_delete(table)
+        return delete(table)
 
     monkeypatch.setattr(versions, "delete", name_and_delete)
 
