@@ -58,8 +58,8 @@ def _measure(runner: RoundRunner, names: Sequence[str], count: int) -> list[Scen
     for name in names:
         result = ScenarioResult(name)
         for number in range(count):
-            result.alone.append(runner.run_alone())
-            result.beside.append(runner.run_beside(name))
+            result.single_rounds.append(runner.run_alone())
+            result.neighbour_rounds.append(runner.run_beside(name))
             so_far = report.figures_of(result)
             print_progress(
                 f"{name}, round {number + 1}/{count}: p95 {so_far.p95_alone_ms:.1f} → "

@@ -61,18 +61,18 @@ class ScenarioFigures:
 
 def figures_of(result: ScenarioResult) -> ScenarioFigures:
     """Return the figures of a scenario's rounds."""
-    loads = [measured.load for measured in result.beside]
-    delays_s = [delay for measured in result.beside for delay in measured.dial_delays_s]
+    loads = [measured.load for measured in result.neighbour_rounds]
+    delays_s = [delay for measured in result.neighbour_rounds for delay in measured.dial_delays_s]
     statuses = sum(
-        (measured.busy_statuses for measured in result.beside[1:]),
-        start=(result.beside[0].busy_statuses),
+        (measured.busy_statuses for measured in result.neighbour_rounds[1:]),
+        start=(result.neighbour_rounds[0].busy_statuses),
     )
     server_errors = sum(load.server_errors for load in loads)
     return ScenarioFigures(
         name=result.name,
-        p95_alone_ms=_median_percentile_ms(result.alone, 0.95),
-        p95_beside_ms=_median_percentile_ms(result.beside, 0.95),
-        p99_beside_ms=_median_percentile_ms(result.beside, 0.99),
+        p95_alone_ms=_median_percentile_ms(result.single_rounds, 0.95),
+        p95_beside_ms=_median_percentile_ms(result.neighbour_rounds, 0.95),
+        p99_beside_ms=_median_percentile_ms(result.neighbour_rounds, 0.99),
         server_errors=server_errors,
         other_failures=sum(load.unsuccessful_requests for load in loads) - server_errors,
         outbound_calls=len(delays_s),
@@ -102,8 +102,8 @@ def write_results(
             **vars(scenario),
             "p95_limit_ms": round(scenario.p95_limit_ms, 1),
             "met": scenario.is_met,
-            "alone": [_summarize(measured) for measured in result.alone],
-            "beside": [_summarize(measured) for measured in result.beside],
+            "alone": [_summarize(measured) for measured in result.single_rounds],
+            "beside": [_summarize(measured) for measured in result.neighbour_rounds],
         }
         for result, scenario in zip(results, figures, strict=True)
     ]

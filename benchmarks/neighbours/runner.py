@@ -33,8 +33,8 @@ class ScenarioResult:
     """The adjacent rounds of a scenario: alone, and beside the busy client."""
 
     name: str
-    alone: list[Round] = field(default_factory=list)
-    beside: list[Round] = field(default_factory=list)
+    single_rounds: list[Round] = field(default_factory=list)
+    neighbour_rounds: list[Round] = field(default_factory=list)
 
 
 class RoundRunner:

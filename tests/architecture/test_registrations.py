@@ -164,6 +164,7 @@ TASKS_BY_LANE = {
         "calls.forget",
         "calls.forget_payloads",
         "calls.forget_simulated",
+        "calls.render_fallbacks",
         "idempotency.sweep",
         "phone_numbers.count",
         "privacy.erase",

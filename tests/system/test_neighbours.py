@@ -26,8 +26,8 @@ def test_no_busy_client_makes_a_request_of_another_tenant_fail_or_a_call_wait_fo
     runner = RoundRunner(service, SECONDS)
 
     for name in SCENARIOS:
-        beside = runner.run_beside(name)
+        neighbour_round = runner.run_beside(name)
 
-        assert beside.load.unsuccessful_requests == 0, (name, beside.load)
-        assert beside.dial_delays_s, name
-        assert None not in beside.dial_delays_s, name
+        assert neighbour_round.load.unsuccessful_requests == 0, (name, neighbour_round.load)
+        assert neighbour_round.dial_delays_s, name
+        assert None not in neighbour_round.dial_delays_s, name

@@ -67,8 +67,7 @@ class CarrierRequest:
 class CarrierEvent:
     """The content of a carrier's request, not yet verified.
 
-    - `state`: the token that we gave the carrier with an earlier reply, if what came back is ours
-      as a whole. Without one the call is routed by its number.
+    - `state`: the token of an earlier reply. Without one the call is routed by its number.
     - `speech`: what the caller said. For `interrupted`, what the carrier had spoken until then.
     - `keys`: the keys that the caller pressed, of 0-9, * and #.
     - `recording_id`: the carrier's own id of the recording.
@@ -76,10 +75,9 @@ class CarrierEvent:
     - `request_id`: the carrier's own id of this request, if it has one.
     - `unanswered`: the call only rings, so nothing can be spoken yet. The carrier reports the same
       call again when it has been answered.
-    - `own_number`: our number in the call, whatever its direction, if the carrier reports it.
-    - `handoff`: the value with which we ended the WebSocket. Empty if the carrier has none, because
-      the connection broke.
-    - `deferred_actions`, `deferred_numbers`: the commands that handling sends, and whom they dial.
+    - `own_number`: our number in the call, if the carrier reports it.
+    - `handoff`: the value with which we ended the WebSocket. Empty if its connection broke.
+    - `deferred_actions`: the names of commands that were deferred until now.
     - `unsigned`: the event with a state that we have not signed, as the release before made them.
     - `adapter_data`: data that an adapter passes from `parse` to `handle`. Nothing else reads it.
     """
@@ -100,7 +98,6 @@ class CarrierEvent:
     own_number: str = ""
     handoff: str = ""
     deferred_actions: tuple[str, ...] = ()
-    deferred_numbers: tuple[str, ...] = ()
     unsigned: "CarrierEvent | None" = field(default=None, repr=False)
     adapter_data: object = field(default=None, repr=False)
 
