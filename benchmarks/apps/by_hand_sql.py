@@ -56,7 +56,7 @@ COUNT_LIVE_CALLS = """
 SELECT count(*) FROM calls
 WHERE status IN ('queued', 'ringing', 'in_progress', 'transferring') AND NOT simulated
 """
-ENQUEUE_SILENCE_CHECK = "SELECT jobs.enqueue('calls.check', CAST(%s AS jsonb), %s, %s)"
+ENQUEUE_SILENCE_CHECK = "SELECT jobs.enqueue('calls', 'calls.check', CAST(%s AS jsonb), %s, %s)"
 # The webhook events for the tenant and the platform, and the jobs that deliver them.
 _EMIT_EVENTS = """
 WITH happened AS (
@@ -83,13 +83,14 @@ WITH happened AS (
     FROM payloads p JOIN webhooks w ON w.is_active AND (w.events = '[]' OR w.events ? p.type)
     RETURNING webhook_id
 )
-SELECT jobs.enqueue('webhooks.deliver', jsonb_build_object('webhook_id', d.webhook_id))
+SELECT jobs.enqueue('deliveries', 'webhooks.deliver',
+    jsonb_build_object('webhook_id', d.webhook_id), NULL, NULL)
 FROM (SELECT DISTINCT webhook_id FROM due) d
 UNION ALL
 SELECT public.tell_operators(p.id, p.type, p.payload, p.created_at, %(told_expires_at)s)
 FROM payloads p
 UNION ALL
-SELECT jobs.enqueue('webhooks.forget', '{}', %(told_forget_at)s)
+SELECT jobs.enqueue('batch', 'webhooks.forget', '{}', %(told_forget_at)s, NULL)
 WHERE NOT EXISTS (SELECT FROM events WHERE created_at > %(told_a_day_ago)s)
 """
 # The webhook events, the call, its first events and the greeting in one round trip.

@@ -1,6 +1,7 @@
 """Registrations are complete: contract suites, tasks, commands, blueprints and revisions."""
 
 import ast
+import re
 from collections.abc import Iterator
 
 import click
@@ -185,6 +186,20 @@ def test_every_task_is_in_the_lane_of_what_its_jobs_wait_for(bare_app: Flask) ->
 
     assert tasks_by_lane == TASKS_BY_LANE
     assert set(queue.LANES_OF_TASKS) == set(queue.TASKS)
+
+
+def test_every_statement_that_enqueues_names_the_lane_of_the_task() -> None:
+    """Without the lane, a job waits in the queue of earlier releases."""
+    calls = [
+        (str(module.location_of(node)), arguments)
+        for module in source_modules(roots=("vca",))
+        for node in module.strings()
+        if isinstance(node.value, str)
+        for arguments in re.findall(r"SELECT jobs\.enqueue\(\s*(\S+)", node.value)
+    ]
+
+    assert [call for call in calls if not re.fullmatch(r"%\(\w*lane\)s,", call[1])] == []
+    assert len(calls) >= 4
 
 
 def test_jobs_have_dotted_names() -> None:

@@ -37,6 +37,11 @@ def task(name: str, *, lane: str) -> Callable[[Task], Task]:
     return register
 
 
+def lane_of(name: str) -> str:
+    """Return the lane in which jobs called `name` run; `batch` if there is no such task."""
+    return LANES_OF_TASKS.get(name, lanes.BATCH)
+
+
 def set_admission_check(check: Callable[[UUID], None]) -> None:
     """Call `check` before each job of a tenant; if it raises, the job is retried later."""
     global _admission_check
@@ -64,7 +69,7 @@ def enqueue(
     waiting, no second one is created; locks are separate for each tenant.
     """
     parameters = {
-        "lane": LANES_OF_TASKS.get(name, lanes.BATCH),
+        "lane": lane_of(name),
         "task": name,
         "args": json.dumps(args).decode(),
         "run_at": run_at,

@@ -128,6 +128,7 @@ def test_slow_webhooks_and_exports_of_one_tenant_do_not_delay_another_tenants_jo
         wait_until(lambda: _is_dialled(globex, call_id))
         wait_until(lambda: receiver.requests)
 
+        assert _count("queue_name = 'default'") == 0
         # Nothing of the other tenant has ended meanwhile, and none of its jobs has run in addition.
         assert len(slow_receiver.requests) == CAP
         assert _count_of(acme, "status = 'doing' AND queue_name = 'deliveries'") == CAP

@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy.orm import Session
 
+from vca.jobs import queue
 from vca.kit import clock, db, json
 from vca.kit.paging import Listing, Page, PageRequest
 from vca.registry.webhooks import payloads, retention
@@ -52,13 +53,16 @@ WITH happened AS (
 _IS_FIRST_OF_DAY_SQL = "NOT EXISTS (SELECT FROM events WHERE created_at > %(told_a_day_ago)s)"
 _EMIT_SQL = f"""
 {_INSERT_EVENTS_SQL}
-SELECT jobs.enqueue(%(told_deliver)s, jsonb_build_object('webhook_id', d.webhook_id))
+SELECT jobs.enqueue(
+    %(told_deliver_lane)s, %(told_deliver)s, jsonb_build_object('webhook_id', d.webhook_id),
+    NULL, NULL)
 FROM (SELECT DISTINCT webhook_id FROM due) d
 UNION ALL
 SELECT public.tell_operators(p.id, p.type, p.payload, p.created_at, %(told_expires_at)s)
 FROM payloads p
 UNION ALL
-SELECT jobs.enqueue(%(told_forget)s, '{{}}', %(told_forget_at)s) WHERE {_IS_FIRST_OF_DAY_SQL}
+SELECT jobs.enqueue(%(told_forget_lane)s, %(told_forget)s, '{{}}', %(told_forget_at)s, NULL)
+WHERE {_IS_FIRST_OF_DAY_SQL}
 """
 # The same in two statements for a Citus cluster: the first runs on the node with the tenant's
 # tables, which does not have the functions that the second one calls.
@@ -70,14 +74,15 @@ SELECT jsonb_build_object(
 )
 """
 _EMIT_ON_COORDINATOR_SQL = """
-SELECT jobs.enqueue(%(told_deliver)s, jsonb_build_object('webhook_id', d.id))
+SELECT jobs.enqueue(
+    %(told_deliver_lane)s, %(told_deliver)s, jsonb_build_object('webhook_id', d.id), NULL, NULL)
 FROM jsonb_array_elements_text(%(there)s::jsonb->'due') AS d (id)
 UNION ALL
 SELECT public.tell_operators(p.id, p.type, p.payload, p.created_at, %(told_expires_at)s)
 FROM jsonb_to_recordset(%(there)s::jsonb->'told')
     AS p (id uuid, type text, payload jsonb, created_at timestamptz)
 UNION ALL
-SELECT jobs.enqueue(%(told_forget)s, '{}', %(told_forget_at)s)
+SELECT jobs.enqueue(%(told_forget_lane)s, %(told_forget)s, '{}', %(told_forget_at)s, NULL)
 WHERE (%(there)s::jsonb->'first')::boolean
 """
 _LISTING = Listing(WebhookEvent, (WebhookEvent.created_at, WebhookEvent.id))
@@ -126,7 +131,9 @@ def _parameters(events: Sequence[Event], now: datetime) -> dict[str, Any]:
         "told": json.dumps(event_rows).decode(),
         "told_expires_at": now + DELIVERY_LIFETIME,
         "told_deliver": DELIVER_JOB,
+        "told_deliver_lane": queue.lane_of(DELIVER_JOB),
         "told_forget": retention.PURGE_JOB,
+        "told_forget_lane": queue.lane_of(retention.PURGE_JOB),
         "told_forget_at": now + retention.PURGE_INTERVAL,
         "told_a_day_ago": now - retention.PURGE_INTERVAL,
     }
