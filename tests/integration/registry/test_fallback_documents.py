@@ -145,6 +145,22 @@ def test_a_narrower_policy_writes_the_documents_again(
     assert _action_types(folder, number) == ["say", "hang_up"]
 
 
+def test_a_suspension_writes_the_documents_again(
+    app: Flask,
+    world: Factory,
+    acme: Tenant,
+    platform: Platform,
+    number: dict[str, Any],
+    folder: Path,
+) -> None:
+    _render(app, folder, number)
+    platform.api.patch(acme.url(), {"status": "suspended"})
+
+    world.run_jobs(acme)
+
+    assert _action_types(folder, number) == ["say", "hang_up"]
+
+
 def test_without_a_folder_a_freeze_says_what_to_do(
     app: Flask, acme: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:

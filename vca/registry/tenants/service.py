@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from vca.audit import context, redaction
+from vca.jobs import queue
 from vca.kit import db
 from vca.kit.errors import Conflict, NotFound
 from vca.kit.paging import Listing, Page, PageRequest
@@ -25,6 +26,8 @@ _STATUS_EVENTS = {
     "suspended": "tenant.suspended",
     "deleted": "tenant.deleted",
 }
+# Job that asks again for the permission to forward callers while VCA is away.
+RENDER_FALLBACKS_JOB = "calls.render_fallbacks"
 # How long a process remembers that a tenant's schema is supported, in seconds.
 REMEMBER_SUPPORT_S = 60.0
 _MAX_REMEMBERED_TENANTS = 10_000
@@ -111,6 +114,12 @@ def update(
     elif before == "deleted" and tenant.status == "active":
         number_registry.restore_all(session, tenant_id=tenant_id)
     if tenant.status != before:
+        queue.enqueue(
+            session,
+            RENDER_FALLBACKS_JOB,
+            lock=f"{RENDER_FALLBACKS_JOB}:{tenant_id.hex}",
+            tenant_id=tenant_id,
+        )
         platform_scope.emit_tenant_event(
             session, tenant_id=tenant_id, type=_STATUS_EVENTS[tenant.status], before=before
         )

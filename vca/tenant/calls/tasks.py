@@ -4,6 +4,7 @@ from uuid import UUID
 
 from vca.jobs import lanes, queue
 from vca.kit import clock
+from vca.registry.tenants.service import RENDER_FALLBACKS_JOB
 from vca.tenancy.schema import TenantRef
 from vca.tenant.calls.carrier_webhooks import fallback
 from vca.tenant.calls.control import outbound_calls, reconciliation
@@ -18,7 +19,6 @@ from vca.tenant.calls.core.retention import (
 )
 from vca.tenant.calls.core.watchdog import CHECK_JOB
 from vca.tenant.calls.turns import post_call_analysis
-from vca.tenant.settings.service import RENDER_FALLBACKS_JOB
 
 
 def _ref(tenant_id: str, call_id: str) -> CallRef:

@@ -198,7 +198,8 @@ def create_webrtc_credential(body: dict[str, Any], tenant_id: UUID) -> Any:
     """Create a WebRTC credential
 
     `token` is for the carrier's browser library and is valid for an hour. If the number's carrier
-    does not support WebRTC, the response is 409 `carrier-cannot`.
+    does not support WebRTC, the response is 409 `carrier-cannot`. If the tenant may dial nothing
+    now, it is 409 `dialling-refused` or `spend-cap-reached`, as for a call.
     """
     return webrtc.create_credential(g.tenant, phone_number_id=body["phone_number_id"])
 

@@ -11,6 +11,7 @@ from vca.jobs import queue
 from vca.kit.errors import Conflict, InvalidInput
 from vca.registry.number_registry import service as dids
 from vca.registry.tenants import tenant_status
+from vca.registry.tenants.service import RENDER_FALLBACKS_JOB
 from vca.tenant.settings import dialling, hours, limits, phrases
 from vca.tenant.settings.dialling import (
     DialDecision,
@@ -33,8 +34,6 @@ PURGE_TRANSCRIPTS_JOB = "calls.forget"
 PURGE_PAYLOADS_JOB = "calls.forget_payloads"
 PURGE_SIMULATIONS_JOB = "calls.forget_simulated"
 PURGE_EVENTS_JOB = "webhooks.forget"
-# Job that asks again for the permission to forward callers while VCA is away.
-RENDER_FALLBACKS_JOB = "calls.render_fallbacks"
 MAX_VARIABLES = 50
 # JSON documents in which each entry has its own default. They store only other values.
 _MERGED_FIELDS = ("sentences", "retention_days", "dial_policy", "variables", "limits")
