@@ -149,7 +149,7 @@ SIGNATURE_FAILURES = Counter(
 )
 RELAY_REFUSED = Counter(
     "vca_relay_refused_total",
-    "Voice WebSockets that were rejected because they belong to no live call.",
+    "Voice WebSockets and handshakes without a token of a live call.",
     {"carrier": CARRIERS},
 )
 RELAY_RECONNECTS = Counter(

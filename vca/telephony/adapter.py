@@ -124,6 +124,8 @@ class TelephonyAdapter(ABC):
     def parse(self, request: CarrierRequest) -> CarrierEvent:
         """Parse a webhook without trusting any of it.
 
+        What we gave the carrier and it returns counts only if we have signed all of it, for this
+        call and leg: anybody may have chosen it. The event's call is the request's own otherwise.
         Accepts a withheld, anonymous or malformed caller. Raises InvalidCarrierRequest for anything
         that this carrier would not send, whatever the bytes. Does not use the network.
         """
@@ -139,7 +141,7 @@ class TelephonyAdapter(ABC):
         """Check the signature of a WebSocket handshake as `verify` does; a handshake has no body.
 
         `url` is the one that `Relay` contained. A carrier that does not sign handshakes accepts all
-        of them; the token alone then authenticates the connection.
+        of them; our tokens alone then authenticate the connection.
         """
         raise InvalidCarrierSignature("this carrier does not open WebSockets")
 

@@ -347,26 +347,33 @@ def test_an_ended_call_opens_no_websocket(two_calls: TwoCalls) -> None:
     assert two_calls.open().receive_close_code() == POLICY_VIOLATION
 
 
-@pytest.mark.usefixtures("unchanged_database")
-def test_a_token_is_rejected_at_another_carriers_path(two_calls: TwoCalls) -> None:
-    with telnyx_server() as server, new_account(server):
-        providers.current_carriers().register(create_adapter(server, Signer()))
-        path = two_calls.path.replace("twilio", "telnyx")
-
-        assert handshake_is_refused(f"{two_calls.relay_url}{path}", {})
-
-
-@pytest.mark.usefixtures("unchanged_database")
-def test_a_carrier_without_an_account_gets_no_websocket(two_calls: TwoCalls) -> None:
+def _sign_telnyx_url() -> str:
+    """Return a valid token for the URL of a call on Telnyx."""
     claims = WebSocketClaims(
         CallRef(TenantRef(uuid4()), uuid4()),
         ProviderAccountRef("telnyx"),
         uuid4(),
         clock.now() + timedelta(seconds=60),
     )
-    url_token = call_services.current_services().sign_websocket(claims)
+    return call_services.current_services().sign_websocket(claims)
 
-    assert handshake_is_refused(f"{two_calls.relay_url}telnyx/relay/{url_token}", {})
+
+@pytest.mark.usefixtures("unchanged_database")
+def test_a_token_is_rejected_at_another_carriers_path(two_calls: TwoCalls) -> None:
+    with telnyx_server() as server, new_account(server):
+        providers.current_carriers().register(create_adapter(server, Signer()))
+        paths = (
+            two_calls.path.replace("twilio", "telnyx"),
+            f"twilio/relay/{_sign_telnyx_url()}",
+        )
+
+        for path in paths:
+            assert handshake_is_refused(f"{two_calls.relay_url}{path}", {})
+
+
+@pytest.mark.usefixtures("unchanged_database")
+def test_a_carrier_without_an_account_gets_no_websocket(two_calls: TwoCalls) -> None:
+    assert handshake_is_refused(f"{two_calls.relay_url}telnyx/relay/{_sign_telnyx_url()}", {})
 
 
 def test_each_tenants_call_opens_its_websocket(two_calls: TwoCalls) -> None:

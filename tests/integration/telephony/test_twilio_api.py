@@ -21,6 +21,7 @@ from tests.fakes.carriers.twilio.connected_twilio import (
     SHORT_TIMEOUTS,
     STATE_SIGNER,
     ConnectedTwilio,
+    callback_url,
     connected_twilio,
 )
 from tests.fakes.carriers.twilio.server import FAILS, REJECTS, SILENT, Fault
@@ -288,14 +289,14 @@ def test_an_outbound_call_has_callback_urls_with_its_token_and_reference(
     twilio.adapter.place_call(request)
 
     [form] = twilio.requests_to("POST", "Calls.json")
-    token = STATE.replace("=", "%3D")
+    reference = request.reference
     assert form == {
         "To": [CALLER],
         "From": [NUMBER],
         "Timeout": ["25"],
-        "Url": [f"{CALLBACK}voice?state={token}"],
+        "Url": [callback_url("voice", state=STATE)],
         "Method": ["POST"],
-        "StatusCallback": [f"{CALLBACK}status?reference={request.reference}&state={token}"],
+        "StatusCallback": [callback_url("status", reference=reference, state=STATE)],
         "StatusCallbackMethod": ["POST"],
         "StatusCallbackEvent": ["initiated", "ringing", "answered", "completed"],
     }

@@ -58,7 +58,7 @@ class CallState:
         The state of a call that we place is all that its first events have. Whether they are the
         call's own is decided by its row.
         """
-        if self.kind != "call":
+        if self.kind is None:
             return False
         if self.provider_call_id is None:
             return carrier_event.kind in KINDS_OF_PLACED_CALL
