@@ -148,7 +148,8 @@ def _check_again(
 def _without_transaction(access: Access, view: View, path: Any) -> Any:
     """Run an operation that opens its own transactions; admit it if it calls out."""
     with audit.request_audit_scope(access, path):
-        if not access.calls_out:
+        if not access.needs_place:
+            g.calling_out = admission.calling_out
             return view(**path)
         with admission.calling_out() as hold_while_streamed:
             return hold_while_streamed(current_app.make_response(view(**path)))

@@ -270,6 +270,8 @@ def _error_statuses(operation: dict[str, Any], access: Access, path: str) -> Ite
     yield from ("429", "503")
     if "requestBody" in operation or access.audience == "carrier":
         yield from ("400", "408", "411", "413", "415")
+    elif access.idempotency != "none":  # the body is part of what the key stands for
+        yield "408"
     if operation.get("parameters"):
         yield "400"
     if access.audience == "carrier":

@@ -247,7 +247,7 @@ class PooledThreadWorker(ThreadWorker):  # type: ignore[misc] # no stubs
             conn.sock.setblocking(False)
             conn.sock.shutdown(socket.SHUT_WR)
             self.poller.register(conn.sock, EVENT_READ, partial(self._on_lingering, conn))
-        except (OSError, ValueError):
+        except (OSError, ValueError, KeyError):  # the app may have closed the socket
             conn.close()
             return
         self._lingering[conn] = _Linger()

@@ -7,7 +7,7 @@ from flask import Flask
 from sqlalchemy import QueuePool
 
 from tests.support.admissions import calling_out_places
-from tests.support.factories import Tenant
+from tests.support.factories import Tenant, fresh_number
 from vca.kit import db
 from vca.kit.web.parser import StrictParser
 
@@ -74,13 +74,19 @@ def test_every_operation_that_calls_out_needs_a_place(app: Flask, acme: Tenant) 
             acme.post("/webrtc/credentials", {"phone_number_id": number["id"]}),
             acme.post("/webhooks", {"url": "https://example.com/", "events": ["call.ended"]}),
             acme.get(f"{call_path}/recording"),
+            # No numbering plan has this one, so that a carrier is asked about it.
+            acme.post("/phone-numbers", {"did_number": "+15550100"}),
         ]
-        plain_response = acme.get("/phone-numbers")
+        plain_responses = [
+            acme.get("/phone-numbers"),
+            acme.get("/audit"),
+            acme.post("/phone-numbers", {"did_number": fresh_number()}),
+        ]
 
     assert {(response.status_code, response.json["code"]) for response in responses} == {
         (429, "busy")
     }
-    assert plain_response.status_code == 200
+    assert [response.status_code for response in plain_responses] == [200, 200, 201]
 
 
 def test_a_tenant_leaves_places_for_others(app: Flask, acme: Tenant, globex: Tenant) -> None:

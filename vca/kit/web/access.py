@@ -68,6 +68,10 @@ class Access:
     that is shown once. With "none" the operation does not accept the header.
 
     `budget_s` is the time limit of an operation that may take longer than is usual for its kind.
+
+    `calls_out` says that an operation without a transaction waits for another system as a whole, so
+    that it needs one of the places for that. One that does so rarely, or never, sets it to False,
+    and takes a place by `context.calling_out` around the part that does.
     """
 
     audience: Audience
@@ -78,6 +82,7 @@ class Access:
     additional_scope: str | None = None
     idempotency: Idempotency = "none"
     budget_s: float | None = None
+    calls_out: bool = True
 
     @property
     def writes(self) -> bool:
@@ -90,9 +95,10 @@ class Access:
         return "content" in (self.scope, self.additional_scope) or (self.writes and not is_read)
 
     @property
-    def calls_out(self) -> bool:
-        """Return whether the operation waits for another system, such as a carrier or a model."""
-        return self.transaction == "nothing" and self.audience in ("platform", "tenant")
+    def needs_place(self) -> bool:
+        """Return whether the operation as a whole waits for another system."""
+        is_of_a_tenant = self.audience in ("platform", "tenant")
+        return self.transaction == "nothing" and is_of_a_tenant and self.calls_out
 
     @property
     def needs_schema(self) -> bool:
@@ -110,13 +116,14 @@ def access(
     additional_scope: str | None = None,
     idempotency: Idempotency = "none",
     budget_s: float | None = None,
+    calls_out: bool = True,
 ) -> Callable[[View], View]:
     """Declare the guard of an operation; each view needs exactly one, or the app does not start.
 
     `when_suspended`: a tenant's own key may use the operation while the tenant is suspended.
     `when_deleted`: a platform key may use it on a deleted tenant. `additional_scope`: a second
     required scope. `idempotency`: whether it accepts an Idempotency-Key, see `Access`. `budget_s`:
-    its time limit in seconds, instead of the default.
+    its time limit in seconds, instead of the default. `calls_out`: see `Access`.
     """
     declaration = Access(
         audience,
@@ -127,6 +134,7 @@ def access(
         additional_scope,
         idempotency,
         budget_s,
+        calls_out,
     )
 
     def decorate(view: View) -> View:

@@ -8,7 +8,7 @@ from flask import current_app, g
 from vca.kit import clock, http, phone
 from vca.kit.errors import InvalidInput
 from vca.kit.web import Blueprint, access, created_response, pagination
-from vca.kit.web.context import request_session
+from vca.kit.web.context import calling_out, request_session
 from vca.registry.number_registry.service import ClaimPolicy, NumberNotAssigned
 from vca.registry.webhooks import endpoints
 from vca.telephony.types import ProviderAccountRef
@@ -49,7 +49,7 @@ _UNKNOWN_NUMBER = (
 @blp.route(URL, methods=["POST"])
 @blp.arguments(NewPhoneNumberSchema)
 @blp.response(201, PhoneNumberSchema)
-@access("tenant", "write", idempotency="answer")
+@access("tenant", "write", idempotency="answer", calls_out=False)
 def add_number(body: dict[str, Any], tenant_id: UUID) -> Any:
     """Claim a phone number
 
@@ -216,7 +216,8 @@ def _claim_policy(body: dict[str, Any]) -> ClaimPolicy:
         return "open"
     provider_type = body.get("provider_type", service.DEFAULT_FIELDS["provider_type"])
     ref = ProviderAccountRef(provider_type, body.get("telephony_account_id"))
-    on_own_account = provider_compatibility.is_on_own_account(
-        g.tenant, did_number=body["did_number"], ref=ref
-    )
+    with calling_out():
+        on_own_account = provider_compatibility.is_on_own_account(
+            g.tenant, did_number=body["did_number"], ref=ref
+        )
     return "proven" if on_own_account else "assigned"
