@@ -26,18 +26,28 @@ _WARM_UP_S = 10.0
 @click.option(
     "--seconds", default=60.0, show_default=True, type=click.FloatRange(5), help="Per round."
 )
+@click.option(
+    "--counts-only",
+    is_flag=True,
+    help="One round for each busy client; count failures, and measure no latency.",
+)
 @click.option("--only", metavar="TEXT", help="Only the scenarios whose name contains this.")
 @click.option("--note", default="", help="Remark for the results.")
 @click.option(
     "--keep/--no-keep", default=True, help="Write to benchmarks/results.", show_default=True
 )
-def command(count: int, seconds: float, only: str | None, note: str, keep: bool) -> None:
+def command(
+    count: int, seconds: float, counts_only: bool, only: str | None, note: str, keep: bool
+) -> None:
     """Measure the latency of a quiet tenant beside each busy client."""
     names = [name for name in SCENARIOS if only is None or only in name]
     if not names:
         raise click.UsageError(f"The scenarios are: {'; '.join(SCENARIOS)}.")
     try:
         with ExitStack() as stack:
+            if counts_only:
+                _count_failures(RoundRunner(start_service(stack, len(names)), seconds), names)
+                return
             service = start_service(stack, busy_tenants=len(names) * count)
             results = _measure(RoundRunner(service, seconds), names, count)
     except (BenchmarkRunning, GeneratorFailed, ProcessNotLocal, ServerNotStarted) as error:
@@ -49,6 +59,21 @@ def command(count: int, seconds: float, only: str | None, note: str, keep: bool)
         click.echo(f"Written: {report.write_results(results, figures, facts)}")
     if not all(scenario.is_met for scenario in figures):
         raise click.ClickException("a target was missed")
+
+
+def _count_failures(runner: RoundRunner, names: Sequence[str]) -> None:
+    """Run each scenario once. Raises ClickException for failed requests and undialled calls."""
+    problems = []
+    for name in names:
+        result = runner.run_beside(name)
+        undialled_calls = result.dial_delays_s.count(None)
+        counts = f"{result.load.unsuccessful_requests} failed, {undialled_calls} not dialled"
+        print_progress(f"{name}: {len(result.load.all_latencies_s)} requests, {counts}")
+        if result.load.unsuccessful_requests or undialled_calls or not result.dial_delays_s:
+            statuses = dict(result.load.statuses)
+            problems.append(f"{name}: {counts}; {statuses} {result.load.failures[:3]}")
+    if problems:
+        raise click.ClickException("\n".join(problems))
 
 
 def _measure(runner: RoundRunner, names: Sequence[str], count: int) -> list[ScenarioResult]:
