@@ -120,6 +120,8 @@ def settings(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Set
             "DATABASE_POOL_SIZE": "25",
             "RECORDING_STORE": f"folder:{tmp_path_factory.mktemp('recordings')}",
             "LOG_LEVEL": "info",
+            "CALLING_OUT_THREADS": "64",
+            "CALLING_OUT_PER_TENANT": "64",
             **rate_limits.HIGH_RATE_LIMITS,
         }
     )

@@ -73,11 +73,10 @@ class CarrierEvent:
     - `recording_id`: the carrier's own id of the recording.
     - `simulated`: no real telephone takes part, and the call costs nothing.
     - `request_id`: the carrier's own id of this request, if it has one.
-    - `unanswered`: the call only rings, so nothing can be spoken yet. The carrier reports the same
-      call again when it has been answered.
+    - `unanswered`: the call only rings; the carrier reports it again when it has been answered.
     - `own_number`: our number in the call, if the carrier reports it.
     - `handoff`: the value with which we ended the WebSocket. Empty if its connection broke.
-    - `deferred_actions`: the names of commands that were deferred until now.
+    - `deferred_actions`, `deferred_numbers`: the commands that handling sends, and whom they dial.
     - `unsigned`: the event with a state that we have not signed, as the release before made them.
     - `adapter_data`: data that an adapter passes from `parse` to `handle`. Nothing else reads it.
     """
@@ -98,6 +97,7 @@ class CarrierEvent:
     own_number: str = ""
     handoff: str = ""
     deferred_actions: tuple[str, ...] = ()
+    deferred_numbers: tuple[str, ...] = ()
     unsigned: "CarrierEvent | None" = field(default=None, repr=False)
     adapter_data: object = field(default=None, repr=False)
 

@@ -21,9 +21,11 @@ from vca.jobs import lanes, queue, worker_loop
 from vca.jobs.lanes import Lane
 from vca.kit import db, http
 from vca.kit.db import Database
+from vca.registry.caps import CAPS
 from vca.tenancy.session import tenant_session
 
 TIMEOUT_S = 30.0
+MAX_EXPORTS = CAPS["exports"].maximum
 CAP = lanes.MAX_CAP
 TASK = "planted.test"
 LANES = (Lane("calls", 4), Lane("deliveries", 64), Lane("batch", 2))
@@ -113,7 +115,7 @@ def test_slow_webhooks_and_exports_of_one_tenant_do_not_delay_another_tenants_jo
     for _ in range(20):
         register_webhook(acme, slow_receiver)
     emit_event(acme)
-    for _ in range(30):
+    for _ in range(MAX_EXPORTS):
         _order_export(acme)
 
     with (

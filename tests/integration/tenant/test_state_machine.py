@@ -99,6 +99,19 @@ def test_an_answered_call_completes_and_an_unanswered_call_fails() -> None:
     assert _apply_events([ring, fail]).status == "failed"
 
 
+@pytest.mark.parametrize("turn_around", [False, True])
+def test_a_call_that_seems_to_end_before_its_answer_was_answered_when_it_ended(
+    turn_around: bool,
+) -> None:
+    answer = _call_event("ANSWERED", START + timedelta(seconds=9), None, None)
+    end = _call_event("ENDED", START + timedelta(seconds=5), "caller_hangup", None)
+
+    state = _apply_events([end, answer] if turn_around else [answer, end])
+
+    assert state.answered_at == state.ended_at == end.timestamp
+    assert state.duration_seconds == 0
+
+
 def test_an_end_reason_of_the_product_overrides_the_carriers() -> None:
     carrier_event = _call_event("ENDED", START, "caller_hangup", "16")
     product_event = _call_event("ENDED", START + timedelta(seconds=1), "max_turns", None)
@@ -139,7 +152,7 @@ def store_call(acme: Tenant) -> Callable[[list[CallEvent]], tuple[Any, ...]]:
             )
         for event in events:
             with tenant_session(acme.ref) as session:
-                record.apply_event(session, call_id, event)
+                record.apply_event(session, call_id, replace(event, call_id=call_id.hex))
         with tenant_session(acme.ref) as session:
             row = session.get_one(Call, call_id)
             query = select(Event.event_key).where(Event.call_id == call_id)

@@ -143,6 +143,9 @@ def _carrier_event(
         "state": leg_state.state if leg_state else None,
         "request_id": telnyx_event.id,
         "deferred_actions": tuple(command["command"] for command in deferred_commands),
+        "deferred_numbers": tuple(
+            str(command.get("to")) for command in deferred_commands if "to" in command
+        ),
         "adapter_data": EventContext(
             telnyx_event.leg.session, leg_state.own_number if leg_state else "", deferred
         ),

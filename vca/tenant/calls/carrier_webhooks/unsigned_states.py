@@ -1,8 +1,8 @@
 """Find the call of a state that the release before gave to a carrier, and did not sign as a whole.
 
 Anybody may have made such a state. It counts only for a few minutes after the deployment, only with
-a token of ours in it, and only for the call of the request: it cannot act on any other call. A
-number in it is not dialled: what the call's record orders is, if it is permitted.
+a token of ours in it, and only for the call of the request: it cannot act on any other call, nor
+dial a number that the call was not permitted to dial.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from vca.registry import unsigned_states
 from vca.telephony.adapter import InvalidCarrierRequest
 from vca.telephony.types import CarrierEvent
 from vca.tenancy.session import tenant_session
-from vca.tenant.calls.core import record
+from vca.tenant.calls.core import outbound_legs, record
 from vca.tenant.calls.core.call_services import KINDS_OF_PLACED_CALL, CallServices, CallState
 from vca.tenant.calls.core.call_types import CallRef
 
@@ -59,9 +59,12 @@ def _hangs_up_own_call(event: CarrierEvent, carrier_event: CarrierEvent) -> bool
 
 
 def _belongs_to_call(event: CarrierEvent, ref: CallRef) -> bool:
-    """Return whether the event is one of this call."""
+    """Return whether the event is one of this call, and dials only what the call has dialled."""
     with tenant_session(ref.tenant) as session:
         provider_call_id = record.find_provider_call_id(session, ref.call_id)
-    if provider_call_id is None:
-        return event.kind in KINDS_OF_PLACED_CALL
-    return provider_call_id == event.provider_call_id
+        if provider_call_id is None and event.kind not in KINDS_OF_PLACED_CALL:
+            return False
+        return provider_call_id in (None, event.provider_call_id) and all(
+            outbound_legs.was_dialled(session, number, call_id=ref.call_id)
+            for number in event.deferred_numbers
+        )

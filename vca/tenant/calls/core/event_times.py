@@ -6,22 +6,15 @@ time. Durations, usage and retention follow from these times.
 
 from datetime import datetime, timedelta
 
-from vca.telephony.types import CallEvent
-from vca.tenant.calls.core.state_machine import LifecycleState
-
 # How far a carrier's clock may be ahead of ours.
 MAX_LEAD = timedelta(seconds=60)
 
 
-def believable_time(event: CallEvent, state: LifecycleState, *, now: datetime) -> datetime:
-    """Return the event's time, or the nearest one that it can have.
+def believable_time(reported_at: datetime, *, started_at: datetime, now: datetime) -> datetime:
+    """Return the time that a carrier reports, or the nearest one that the event can have.
 
     Nothing happens before the call has started, which is a time of our own clock, nor much later
-    than `now`, when the event was received. A call ends after it was answered.
+    than `now`, when the event was received. No other event of the call matters: they arrive in any
+    order.
     """
-    earliest, latest = state.started_at, now + MAX_LEAD
-    if event.event_type in ("ENDED", "FAILED"):
-        earliest = state.answered_at or earliest
-    elif state.ended_at is not None:
-        latest = min(latest, state.ended_at)
-    return max(earliest, min(event.timestamp, latest))
+    return max(started_at, min(reported_at, now + MAX_LEAD))

@@ -297,9 +297,10 @@ def apply_event(session: Session, call_id: UUID, event: CallEvent) -> LifecycleS
         return call.state
     if call.provider_call_id is None and not is_own_id:
         set_provider_call_id(session, call_id, provider_call_id=event.call_id)
-    event = replace(
-        event, timestamp=event_times.believable_time(event, call.state, now=clock.now())
+    timestamp = event_times.believable_time(
+        event.timestamp, started_at=call.state.started_at, now=clock.now()
     )
+    event = replace(event, timestamp=timestamp)
     before, state = call.state, state_machine.next_state(call.state, event)
     context.record_change(session, "call", call_id, changes=_audit_changes(before, state))
     event_row = _event_row(call_id, event)

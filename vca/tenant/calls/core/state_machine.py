@@ -99,6 +99,9 @@ def next_state(state: LifecycleState, event: CallEvent) -> LifecycleState:
         state = replace(state, answered_at=_earlier(state.answered_at, event.timestamp))
     else:
         state = _apply_end(state, event)
+    if state.answered_at is not None and state.ended_at is not None:
+        # A call was answered before it ended, whatever two clocks of a carrier say.
+        state = replace(state, answered_at=min(state.answered_at, state.ended_at))
     if state.status == "failed" and state.answered_at is not None:
         state = replace(state, status="completed")
     return state
