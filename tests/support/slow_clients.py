@@ -1,5 +1,6 @@
 """Clients that send their requests slowly, or do not read the responses."""
 
+import select
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -52,6 +53,10 @@ class RawClient:
             self._receive()
         body, self._unread = self._unread[:length], self._unread[length:]
         return int(head.split(b" ", 2)[1]), (head + b"\r\n\r\n" + body).decode()
+
+    def has_data(self) -> bool:
+        """Return whether data of a response has arrived that was not read."""
+        return bool(self._unread or select.select([self.socket], [], [], 0)[0])
 
     def is_closed_by_server(self) -> bool:
         """Wait for the end of the connection; return whether it came without more data."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -10,16 +11,22 @@ from flask import Flask
 
 from tests.support import admin_db
 from tests.support.factories import Tenant
-from tests.support.locks import open_transaction
-from tests.support.processes import WebServer, run_gunicorn
-from tests.support.slow_clients import encode_head, raw_clients
+from tests.support.locks import open_transaction, waiting_pids
+from tests.support.processes import WebServer, run_gunicorn, wait_until
+from tests.support.slow_clients import RawClient, encode_head, raw_clients
 from tests.system.slow_clients.conftest import RingNumber
+
+PROCESSES = 2
 
 
 @pytest.fixture
 def web(app: Flask, environment: dict[str, str], tmp_path: Path) -> Iterator[WebServer]:
     """Return a gunicorn whose processes have one thread for ordinary requests."""
-    few_threads = {"WEB_THREADS": "3", "RESERVED_THREADS": "2", "RATE_LIMIT_THREADS": "0"}
+    few_threads = {
+        "WEB_THREADS": "3",
+        "RESERVED_THREADS": "2",
+        "RATE_LIMIT_THREADS": "0",
+    }
     with run_gunicorn(environment | few_threads, tmp_path / "log") as web:
         yield web
 
@@ -45,7 +52,7 @@ def test_carriers_and_health_checks_are_served_while_all_others_wait(
 
 
 def test_requests_beyond_the_queue_are_refused_at_once(web: WebServer, acme: Tenant) -> None:
-    lock_settings = f'SELECT * FROM "{acme.ref.schema}".settings FOR UPDATE'
+    lock_table = f'LOCK TABLE "{acme.ref.schema}".settings IN ACCESS EXCLUSIVE MODE'
     authorization = {"Authorization": f"Bearer {acme.key}"}
     body = b'{"home_country": "US"}'
     patch = encode_head(
@@ -55,16 +62,25 @@ def test_requests_beyond_the_queue_are_refused_at_once(web: WebServer, acme: Ten
     )
     listing = encode_head("GET", acme.url("/phone-numbers"), authorization)
 
-    with raw_clients(web.port, 4) as changes, raw_clients(web.port, 700) as readers:
-        with open_transaction(admin_db.database_url(), lock_settings):
-            for client in changes:
+    with ExitStack() as stack, raw_clients(web.port, 700) as readers:
+        with open_transaction(admin_db.database_url(), lock_table) as other:
+
+            def all_processes_wait() -> bool:
+                """Send one more change; the kernel decides which process gets it."""
+                client = RawClient(web.port)
+                stack.enter_context(client.socket)
                 client.send(patch + body)
+                return len(waiting_pids(other)) == PROCESSES
+
+            wait_until(all_processes_wait)
             for client in readers:
                 client.send(listing)
             last_response = readers[-1].read_response()
+            some_still_wait = not all(client.has_data() for client in readers[:100])
         responses = [last_response, *(client.read_response() for client in readers[:-1])]
 
     assert last_response[0] == 429
+    assert some_still_wait  # the last one was not refused for having waited too long
     assert {status for status, _ in responses} <= {200, 429}
     busy_responses = [content for status, content in responses if status == 429]
     assert all(
