@@ -268,10 +268,9 @@ def _error_statuses(operation: dict[str, Any], access: Access, path: str) -> Ite
     if access.audience == "anyone":
         return
     yield from ("429", "503")
-    if "requestBody" in operation or access.audience == "carrier":
+    # With an Idempotency-Key, a body counts even if the operation needs none.
+    if "requestBody" in operation or access.audience == "carrier" or access.idempotency != "none":
         yield from ("400", "408", "411", "413", "415")
-    elif access.idempotency != "none":  # the body is part of what the key stands for
-        yield "408"
     if operation.get("parameters"):
         yield "400"
     if access.audience == "carrier":
