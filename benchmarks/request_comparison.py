@@ -22,7 +22,11 @@ from benchmarks.web import WebServer
 
 # A tenant may have 200 profiles, and each POST creates one.
 TENANTS = 60
-TARGETS = {"GET": "GET phone-numbers", "POST": "POST ai-profiles"}
+TARGETS = {
+    "GET": "GET phone-numbers",
+    "POST": "POST ai-profiles",
+    "explain": "POST routing/explain, which writes nothing",
+}
 _NUMBERS = tuple(f"+44207001{index:04}" for index in range(TENANTS))
 _PROFILE = {"system_prompt": "You answer the telephone of a small firm. Be brief and kind."}
 _INTRODUCTION = """\
@@ -84,20 +88,25 @@ def compare_with(
 def format_comparisons(comparisons: Sequence[RequestComparison]) -> str:
     """Return a table with one line for each request."""
     lines = [
-        "| request | CPU ms, this code | CPU ms, other code | ratio, median (min–max) | errors |",
+        "| request | CPU ms: app + Postgres | other code | ratio, median (min–max) | errors |",
         "|---|---:|---:|---:|---:|",
     ]
     for compared in comparisons:
         ratios = compared.ratios
         cells = (
             TARGETS[compared.name],
-            f"{median(measured.cpu_ms for measured in compared.rounds):.2f}",
-            f"{median(measured.cpu_ms for measured in compared.other_rounds):.2f}",
+            _format_cpu(compared.rounds),
+            _format_cpu(compared.other_rounds),
             f"**{median(ratios):.2f}** ({min(ratios):.2f}–{max(ratios):.2f})",
             str(compared.errors),
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _format_cpu(rounds: Sequence[RoundResult]) -> str:
+    app_ms = median(measured.app_ms for measured in rounds)
+    return f"{app_ms:.2f} + {median(measured.postgres_ms for measured in rounds):.2f}"
 
 
 def write_comparisons(comparisons: Sequence[RequestComparison], facts: Mapping[str, Any]) -> Path:
@@ -147,6 +156,7 @@ def _requests_of(tenants: Sequence[BuildTenant]) -> dict[str, RequestRotation]:
     return {
         "GET": encode("GET", "phone-numbers"),
         "POST": encode("POST", "ai-profiles", json.dumps(_PROFILE).encode()),
+        "explain": encode("POST", "routing/explain", b'{"to": "%s"}' % _NUMBERS[0].encode()),
     }
 
 
