@@ -14,16 +14,20 @@ from typing import Any
 
 from benchmarks import builds, load, postgres, requests, round_runner, web
 from benchmarks.builds import Build, BuildTenant
-from benchmarks.load import LoadPlan, LoadResult, RequestRotation
+from benchmarks.load import LoadPlan, LoadResult, RequestRotation, Requests
 from benchmarks.postgres import ROOT, BenchmarkDatabase
 from benchmarks.progress import print_progress
 from benchmarks.report import RESULTS_FOLDER, RoundResult
+from benchmarks.requests import FakeCarrierCalls
 from benchmarks.web import WebServer
 
+# More than a round's requests, so that no call id occurs twice.
+_INDICES_PER_ROUND = 1_000_000
 # A tenant may have 200 profiles, and each POST creates one.
 TENANTS = 60
 TARGETS = {
     "GET": "GET phone-numbers",
+    "call": "inbound call",
     "POST": "POST ai-profiles",
     "explain": "POST routing/explain, which writes nothing",
 }
@@ -61,7 +65,7 @@ class _RunningBuild:
     build: Build
     server: WebServer
     database: BenchmarkDatabase
-    requests: Mapping[str, RequestRotation]
+    requests: Mapping[str, Requests]
 
 
 def compare_with(
@@ -135,10 +139,10 @@ def _start_build(
     print_progress(f"creating {TENANTS} tenants of {build.name}")
     tenants = builds.create_tenants(build, server.port, _NUMBERS)
     own_database = replace(database, dsn=build.environ["MIGRATION_DATABASE_URL"])
-    return _RunningBuild(build, server, own_database, _requests_of(tenants))
+    return _RunningBuild(build, server, own_database, _requests_of(build, tenants))
 
 
-def _requests_of(tenants: Sequence[BuildTenant]) -> dict[str, RequestRotation]:
+def _requests_of(build: Build, tenants: Sequence[BuildTenant]) -> dict[str, Requests]:
     def encode(method: str, path: str, body: bytes = b"") -> RequestRotation:
         content_type = {"Content-Type": "application/json"} if body else {}
         return RequestRotation(
@@ -155,6 +159,9 @@ def _requests_of(tenants: Sequence[BuildTenant]) -> dict[str, RequestRotation]:
 
     return {
         "GET": encode("GET", "phone-numbers"),
+        "call": FakeCarrierCalls(
+            build.environ["SECRET_KEY"], build.environ["PUBLIC_BASE_URL"], build.name, _NUMBERS
+        ),
         "POST": encode("POST", "ai-profiles", json.dumps(_PROFILE).encode()),
         "explain": encode("POST", "routing/explain", b'{"to": "%s"}' % _NUMBERS[0].encode()),
     }
@@ -171,7 +178,8 @@ def _compare(
     for number in range(rounds + 1):  # the first one warms up
         order = list(enumerate(running))
         for index, build in order if number % 2 == 0 else reversed(order):
-            plan = LoadPlan(build.server.port, seconds, 0, build.requests[name])
+            first_index = number * _INDICES_PER_ROUND
+            plan = LoadPlan(build.server.port, seconds, first_index, build.requests[name])
             result = round_runner.measure_round(build.server, build.database, run_load, plan)
             print_progress(
                 f"{TARGETS[name]}, round {number}: {build.build.name}, {result.cpu_ms:.2f} ms CPU"

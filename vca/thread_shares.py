@@ -1,6 +1,6 @@
 """How the threads of a web process are shared: some work, and the others wait for somebody.
 
-The README's section "What each tenant may use" has the same table for people.
+The README's section "Threads of a web process" has the same table for people.
 """
 
 from dataclasses import dataclass
