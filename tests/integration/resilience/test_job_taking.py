@@ -114,6 +114,19 @@ def test_a_tenant_at_its_cap_has_no_turn_until_a_job_ends(jobs: Queue) -> None:
     assert [jobs.take(cap=2) for _ in range(2)] == [(third, A), None]
 
 
+def test_the_jobs_of_a_dead_worker_hold_no_places_once_it_was_removed(jobs: Queue) -> None:
+    """The job that rescues them is one of the platform, and needs a place itself."""
+    dead = Queue()
+    jobs.add(PLATFORM, 3)
+    assert dead.take_all(cap=1) == [PLATFORM]
+    assert jobs.take(cap=1) is None
+
+    dead.execute("SELECT jobs.procrastinate_unregister_worker_v1(%s)", [dead.worker])
+    dead.close()
+
+    assert jobs.take_all(cap=1) == [PLATFORM]
+
+
 def test_the_cap_counts_each_lane_alone_and_the_platform_as_a_tenant(jobs: Queue) -> None:
     for lane in ("batch", "calls"):
         jobs.add(A, 2, lane=lane)
