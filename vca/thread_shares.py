@@ -1,6 +1,6 @@
-"""How the threads of a web process are shared: some work, and the others wait for somebody.
+"""How the threads of a web process are divided: some work, and the others wait.
 
-The README's section "Threads of a web process" has the same table for people.
+The README's section "Threads of a web process" has a table of them.
 """
 
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class ThreadShares:
 
     @property
     def slow_clients(self) -> int:
-        """How many may wait for slow bodies of carriers, and as many for readers of responses."""
+        """How many threads may wait for slow bodies of carriers, and as many for slow readers."""
         return max(1, self._without_slow_clients // 12)
 
     @property

@@ -2,8 +2,8 @@
 
 Every state, socket URL and callback URL of a call is signed as a whole from now on. Carriers still
 return those which the release before has given them. `unsigned_states_until` is set once in the
-life of a database, when the first process of this release starts, and never again: nobody can open
-that time a second time. A new database has no such calls, so there it is over when the row is made.
+life of a database, when the first process of this release starts, so that the 15 minutes cannot be
+started again. A new database has no such calls: there they are over when the row is inserted.
 """
 
 from alembic import op

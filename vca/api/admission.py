@@ -1,7 +1,7 @@
-"""Who may use how many threads of this process: slow bodies, and operations that call out.
+"""Limit the threads of this process that wait for slow bodies, or for other systems.
 
-The README's table of threads says the same for people. The worker reserves threads for carriers
-and monitoring before a request gets here: see `vca.servers.gunicorn_worker`.
+The README has a table of all threads. The worker reserves threads for carriers and monitoring
+before a request gets here: see `vca.servers.gunicorn_worker`.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -20,7 +20,7 @@ from vca.observability import metrics
 from vca.settings import Settings
 
 SLOW_BODIES_PER_KEY = 2
-# The owner of the places of operations that belong to no tenant.
+# The owner of the places that requests without a tenant take.
 _PLATFORM = "platform"
 
 
@@ -69,7 +69,7 @@ def install(app: Flask, settings: Settings) -> None:
 
 def _observe_use(name: str, change: int) -> None:
     metrics.ADMISSIONS_IN_USE.add(change, admission=name)
-    if change > 0:  # every admission is one to wait
+    if change > 0:  # a request takes a place only in order to wait
         request_thread.begin_waiting()
 
 
@@ -80,21 +80,21 @@ def current_admissions() -> Admissions:
 
 
 def read_key_body() -> bool:
-    """Receive the body of a request with a valid key; return whether that took a wait.
+    """Receive the body of a request with a valid key; return whether it had to wait for it.
 
     Raises what `request_body.read_body` raises, and Busy.
     """
-    enter_slow = partial(current_admissions().slow_bodies.place, g.caller.key_id)
-    return request_body.read_body(request, enter_slow, max_bytes=requests.MAX_BODY)
+    hold_place = partial(current_admissions().slow_bodies.place, g.caller.key_id)
+    return request_body.read_body(request, hold_place, max_bytes=requests.MAX_BODY)
 
 
 def read_carrier_body(*, max_bytes: int) -> None:
-    """Receive the body of a carrier's request, whose signature can only be checked then.
+    """Receive the body of a carrier's request; its signature can be checked only afterwards.
 
-    Its places are not those of keys. A body that is sent together with its head needs none.
+    Slow bodies of carriers have places of their own. A body that is sent with its head needs none.
     """
-    enter_slow = partial(current_admissions().carrier_bodies.place, "carrier")
-    request_body.read_body(request, enter_slow, max_bytes=max_bytes)
+    hold_place = partial(current_admissions().carrier_bodies.place, "carrier")
+    request_body.read_body(request, hold_place, max_bytes=max_bytes)
 
 
 @contextmanager
@@ -124,7 +124,7 @@ def calling_out() -> Iterator[Callable[[Response], Response]]:
 
 
 class _StreamWithPlace:
-    """The content of a streamed response, whose end or early end gives a place back."""
+    """The content of a streamed response; gives a place back when it ends or is closed early."""
 
     def __init__(self, content: Iterable[Any], give_back: Callable[[], None]) -> None:
         self._content = content

@@ -17,11 +17,11 @@ from vca.settings import JOB_LANES, Settings
 CALLS, DELIVERIES, BATCH = NAMES = tuple(name for name, _ in JOB_LANES)
 # Processes of earlier releases enqueue here. The batch lane takes over these jobs.
 EARLIER_QUEUE = "default"
-# A tenant with more slow endpoints than this waits for its own; eight such tenants fill 64 slots.
+# A tenant with more slow endpoints than this delays its own jobs. Eight such tenants fill 64 slots.
 MAX_CAP = 8
 # Connections of procrastinate in each lane: one takes jobs, the other finishes them.
 QUEUE_CONNECTIONS = 2
-# Of the worker itself: its checks at the start, and of models.
+# Connections of the worker itself, for its checks at the start and of the models.
 PROCESS_CONNECTIONS = 2
 _FEW_CONNECTIONS = 8
 
@@ -35,14 +35,15 @@ class Lane:
 
     @property
     def cap(self) -> int:
-        """The running jobs of one tenant in this lane, of all workers together."""
+        """The maximum of running jobs of one tenant in this lane, in all workers together."""
         return min((self.slots + 1) // 2, MAX_CAP)
 
     @property
     def job_connections(self) -> int:
         """The database connections of the lane's jobs.
 
-        A job has one for the milliseconds of a transaction only, so many slots share a few.
+        A job uses one only during its transactions, which take milliseconds, so many slots share
+        a few.
         """
         return min(self.slots, max(_FEW_CONNECTIONS, self.slots // 8))
 

@@ -2,8 +2,9 @@
 
 The queue is procrastinate, in the schema `jobs`. Each lane is a procrastinate worker in a thread of
 its own, with an event loop, an executor and connections of its own. Jobs are taken by our function
-`jobs.take`, which bounds and orders the tenants. This module is separate from `vca.jobs.queue`, so
-that web servers and commands, which only enqueue, need not load procrastinate.
+`jobs.take`, which limits the jobs of each tenant and lets tenants take turns. This module is
+separate from `vca.jobs.queue`, so that web servers and commands, which only enqueue, need not load
+procrastinate.
 """
 
 import asyncio
@@ -42,7 +43,7 @@ JOB_BUDGET_S = 300
 CONNECT_TIMEOUT_S = 3
 RECONNECT_PAUSE_S = 1.0
 DEFAULT_LANES = tuple(Lane(name, slots) for name, slots in JOB_LANES)
-# The event loop looks up host names in its executor. It must not wait for a job for that.
+# The event loop looks up host names in its executor, and must not wait for a job to end.
 _EXTRA_THREADS = 1
 _TAKE = (
     "SELECT id, status, task_name, priority, lock, queueing_lock, args, scheduled_at, queue_name,"
@@ -56,9 +57,9 @@ class LaneJobManager(JobManager):
     """Takes the jobs of one lane, from one tenant after the other.
 
     While there is no job to take, `fetch_job` waits: the end of a running job may give its tenant
-    another turn. It reports that there is none after POLL_S, or if it `drains` the lane, when no
-    job of this worker is running. `adopted_tasks` names the lane of each task whose jobs it moves
-    out of the queue of earlier releases. `work_count` is the number of jobs taken and moved.
+    another turn. It returns None after POLL_S, or, if it `drains` the lane, when no job of this
+    worker is running. `adopted_tasks` contains the lane of each task whose jobs it moves out of the
+    queue of earlier releases. `work_count` is the number of jobs that were taken or moved.
     """
 
     def __init__(
@@ -149,7 +150,7 @@ def create_worker_app(
         kwargs={
             "options": "-c search_path=jobs -c timezone=UTC",
             "connect_timeout": CONNECT_TIMEOUT_S,
-            # A commit of its own would hold the lane's lock until a busy process sends it.
+            # A separate commit would keep the lane's lock until a busy process sends it.
             "autocommit": True,
         },
     )
@@ -232,7 +233,7 @@ async def _run_lanes(workers: Sequence["LaneWorker"]) -> bool:
 
 
 class LaneWorker:
-    """Runs the jobs of one lane; `run` blocks its thread, and `stop` may be called from any."""
+    """Runs the jobs of one lane; `run` blocks its thread, and any thread may call `stop`."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
-"""Admission to the places of one process: how many may do something at once, and of one owner.
+"""Admission: limit how many requests of one kind are in progress in a process, and of one owner.
 
-A place is taken without waiting. Who finds none is refused at once: a request that waited for a
-place would occupy what the places are meant to save.
+Each of them holds a place. A place is taken without waiting, and a request that finds none is
+refused at once: while it waited, it would hold the thread that the limit is meant to keep free.
 """
 
 from collections import Counter

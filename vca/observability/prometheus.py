@@ -36,7 +36,7 @@ BOOL_VALUES = ("true", "false")
 MAX_SERIES = 500
 _DEAD = "ended"
 _KINDS = ("counter", "histogram")
-# Files of gauges, which hold nothing any more when their process has ended.
+# Files of gauges. Their values have no meaning after their process has ended.
 _GAUGE_FILES = "gauge_*.db"
 
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]

@@ -98,7 +98,7 @@ CAPS: dict[str, Cap] = _by_name(
     Cap("erasures", 100, "erasures that are not finished", ("erase_person",)),
     Cap("idempotency_keys", 100_000, "requests with an Idempotency-Key in 24 hours", ()),
 )
-# What else the member `limit` names: limits that are no number of stored resources.
+# The values of the member `limit`. The last two do not count stored resources.
 LIMIT_NAMES = (*CAPS, "concurrent_calls", "simulated_tokens_per_day")
 
 _NOTHING_STORED = "It stores nothing."
@@ -140,7 +140,7 @@ def require_capacity(
 
     Until the caller's transaction ends, no other transaction of the owner passes for the same
     resource, so simultaneous creations are counted one by one. At most `maximum` rows are read, by
-    default that of the table. `owner` is needed where the session's tenant does not say who it is.
+    default that of the table. `owner` identifies the owner where the session's tenant does not.
     """
     cap = CAPS[name]
     limit = cap.maximum if maximum is None else maximum

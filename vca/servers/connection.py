@@ -37,7 +37,7 @@ class Head(Enum):
 
 
 class ClientSocket(socket.socket):
-    """A client's socket that waits for a slow reader only if a place for that is free."""
+    """A client's socket that waits for a slow reader only if a place for slow responses is free."""
 
     slow_responses: Admission | None = None
 
@@ -72,7 +72,7 @@ class ClientSocket(socket.socket):
             self.settimeout(None)
 
 
-def adopt(accepted: socket.socket, slow_responses: Admission | None) -> ClientSocket:
+def to_client_socket(accepted: socket.socket, slow_responses: Admission | None) -> ClientSocket:
     """Return an accepted socket as a client's socket."""
     family, kind, protocol = accepted.family, accepted.type, accepted.proto
     client = ClientSocket(family, kind, protocol, fileno=accepted.detach())

@@ -1,8 +1,8 @@
-"""gunicorn's threaded worker, in which nobody who is slow holds a thread.
+"""gunicorn's threaded worker, with few threads for slow clients and some reserved for carriers.
 
 A thread gets a request when its head is complete. Until then the worker's main thread receives the
-head, whatever many clients send at whatever speed. Requests of carriers and of monitoring may use
-every thread; all others leave some of them free.
+head, however many clients there are and however slow they are. Requests of carriers and of
+monitoring may use every thread; all others leave some of them free.
 """
 
 import errno
@@ -26,7 +26,7 @@ from vca.kit.thread_pool import ThreadPool
 from vca.kit.web import request_thread
 from vca.kit.web.request_body import SocketBody
 from vca.observability import log, metrics
-from vca.servers.connection import Head, PolledConnection, adopt
+from vca.servers.connection import Head, PolledConnection, to_client_socket
 from vca.settings import settings_or_exit
 
 # How long a client may take to send a head. A worker looks at it once a second.
@@ -45,7 +45,7 @@ WsgiApp = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
 
 
 class PooledThreadWorker(ThreadWorker):  # type: ignore[misc] # no stubs
-    """A `gthread` worker whose threads get complete heads, and which reserves threads."""
+    """A `gthread` worker that gives its threads complete heads, and reserves some of them."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -90,7 +90,7 @@ class PooledThreadWorker(ThreadWorker):  # type: ignore[misc] # no stubs
         """Accept a connection; its first request is often there already."""
         try:
             accepted, address = listener.accept()
-            client = adopt(accepted, self._slow_responses)
+            client = to_client_socket(accepted, self._slow_responses)
         except OSError as error:
             if error.errno in _NO_CONNECTION:
                 return
@@ -168,7 +168,7 @@ class PooledThreadWorker(ThreadWorker):  # type: ignore[misc] # no stubs
         super().finish_request(conn, fs)
 
     def _release_place(self, conn: PolledConnection) -> None:
-        """Start the next ordinary request: one has finished, or waits in a place for that."""
+        """Start the next ordinary request, because this one has finished or now waits."""
         if conn.is_ordinary:
             conn.is_ordinary = False
             self._ordinary_running -= 1

@@ -124,8 +124,8 @@ class TelephonyAdapter(ABC):
     def parse(self, request: CarrierRequest) -> CarrierEvent:
         """Parse a webhook without trusting any of it.
 
-        What we gave the carrier and it returns counts only if we have signed all of it, for this
-        call and leg: anybody may have chosen it. The event's call is the request's own otherwise.
+        A state that the carrier returns counts only if we have signed all of it, for this call and
+        leg, because anybody may have chosen it. Otherwise the event belongs to the request's call.
         Accepts a withheld, anonymous or malformed caller. Raises InvalidCarrierRequest for anything
         that this carrier would not send, whatever the bytes. Does not use the network.
         """
@@ -260,8 +260,8 @@ class TelephonyAdapter(ABC):
     ) -> WebRtcCredential:
         """Create a credential with which a browser calls as this number for `ttl_s` seconds.
 
-        The carrier stores the number with the credential, and leaves it to VCA what a call of the
-        browser reaches. Called only if `supports_webrtc` is true. Raises
+        The carrier stores the number with the credential, and asks VCA what a call of the browser
+        reaches. Called only if `supports_webrtc` is true. Raises
         TelephonyError(code="not-set-up") if the account lacks the necessary configuration. Other
         failures and time limit as for `register_number`.
         """

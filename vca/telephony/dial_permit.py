@@ -1,19 +1,19 @@
-"""The permission to dial one number, and its sealed form for commands that a carrier defers."""
+"""The permission to dial one number, and a token of it for commands that a carrier defers."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from vca.telephony.state_signature import StateSigner
 
-# How long a deferred command may use a permission. Afterwards VCA asks for it again.
-SEALED_TTL = timedelta(seconds=60)
+# How long a deferred command may use a permission. Afterwards VCA checks the dial policy again.
+TOKEN_TTL = timedelta(seconds=60)
 _PURPOSE = "dial permit"
 _MAX_DIGITS = 12
 
 
 @dataclass(frozen=True)
 class DialPermit:
-    """The permission to dial `number` now. Only `dialling.permit` creates one, after it has asked.
+    """The permission to dial `number` now. Only `dialling.permit` creates one, after its checks.
 
     Adapters take it instead of a number, so that nothing is dialled without a decision.
     """
@@ -21,13 +21,13 @@ class DialPermit:
     number: str
 
 
-def seal(permit: DialPermit, signer: StateSigner, *, call: str, now: datetime) -> str:
+def sign(permit: DialPermit, signer: StateSigner, *, call: str, now: datetime) -> str:
     """Return the permission as a token that is valid for one call of the carrier for 60 s."""
-    expires_at = int((now + SEALED_TTL).timestamp())
+    expires_at = int((now + TOKEN_TTL).timestamp())
     return f"{expires_at}.{signer.sign(_PURPOSE, [permit.number, call, expires_at])}"
 
 
-def is_sealed_for(
+def is_signed_for(
     token: object, signer: StateSigner, *, number: str, call: str, now: datetime
 ) -> bool:
     """Return whether a token permits dialling this number from this call now."""

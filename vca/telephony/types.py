@@ -29,7 +29,7 @@ Direction = Literal["inbound", "outbound"]
 #   voicemail    a voicemail is available
 #   recording    a recording is available
 #   status       the call's state changed
-#   due          commands are due that dial a number, and nobody permits them any more
+#   due          commands that dial a number are due, and their permission has expired
 #   progress     only the adapter has to react
 CarrierEventKind = Literal[
     "call",
@@ -76,7 +76,7 @@ class CarrierEvent:
     - `unanswered`: the call only rings; the carrier reports it again when it has been answered.
     - `own_number`: our number in the call, if the carrier reports it.
     - `handoff`: the value with which we ended the WebSocket. Empty if its connection broke.
-    - `deferred_actions`, `deferred_numbers`: the commands that handling sends, and whom they dial.
+    - `deferred_actions`, `deferred_numbers`: the commands that handling sends, and what they dial.
     - `unsigned`: the event with a state that we have not signed, as the release before made them.
     - `adapter_data`: data that an adapter passes from `parse` to `handle`. Nothing else reads it.
     """
@@ -229,7 +229,7 @@ class Reject:
     reason: Literal["busy", "rejected"] = "rejected"
 
 
-# Actions that dial nobody.
+# Actions that dial no number.
 PlainAction = Say | Listen | Relay | TakeVoicemail | SendKeys | Record | Poll | HangUp | Reject
 Action = PlainAction | Forward | Transfer
 

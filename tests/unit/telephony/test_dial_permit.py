@@ -1,4 +1,4 @@
-"""The sealed form of a permission to dial: for one call, one number and 60 seconds."""
+"""The token of a permission to dial: for one call, one number and 60 seconds."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,15 +15,15 @@ NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 
 def is_valid(token: object, **changes: Any) -> bool:
     claim = {"signer": SIGNER, "number": NUMBER, "call": CALL, "now": NOW, **changes}
-    return dial_permit.is_sealed_for(token, **claim)
+    return dial_permit.is_signed_for(token, **claim)
 
 
 @pytest.fixture
 def token() -> str:
-    return dial_permit.seal(DialPermit(NUMBER), SIGNER, call=CALL, now=NOW)
+    return dial_permit.sign(DialPermit(NUMBER), SIGNER, call=CALL, now=NOW)
 
 
-def test_a_sealed_permission_is_valid_for_a_minute(token: str) -> None:
+def test_a_signed_permission_is_valid_for_a_minute(token: str) -> None:
     assert is_valid(token)
     assert is_valid(token, now=NOW + timedelta(seconds=59))
     assert not is_valid(token, now=NOW + timedelta(seconds=60))
@@ -37,7 +37,7 @@ def test_a_sealed_permission_is_valid_for_a_minute(token: str) -> None:
         {"signer": StateSigner("another-secret")},
     ],
 )
-def test_a_sealed_permission_is_bound_to_its_call_and_number(
+def test_a_signed_permission_is_bound_to_its_call_and_number(
     token: str, changes: dict[str, Any]
 ) -> None:
     assert not is_valid(token, **changes)

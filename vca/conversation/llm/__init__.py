@@ -36,8 +36,8 @@ class ModelError(DomainError):
     status of the model's server. `server_code` is its error code, or what went wrong with the
     connection. Both are None if there is none. `server_message` is what the server wrote, without
     anything of the key or the request: for the log and the operator only, never for tenants.
-    `server_retry_after_s` is how long the server asks to wait. `tokens` were used until then,
-    as an estimate, which whoever asks the models sets.
+    `server_retry_after_s` is how long the server asks to wait. `tokens` is an estimate of those
+    that were used until then; `model_fallback` sets it.
     """
 
     status = 502

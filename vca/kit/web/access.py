@@ -69,9 +69,9 @@ class Access:
 
     `budget_s` is the time limit of an operation that may take longer than is usual for its kind.
 
-    `calls_out` says that an operation without a transaction waits for another system as a whole, so
-    that it needs one of the places for that. One that does so rarely, or never, sets it to False,
-    and takes a place by `context.calling_out` around the part that does.
+    `calls_out` says that an operation without a transaction waits for another system, and so needs
+    a place for that from its start to its end. One that waits rarely or never sets it to False, and
+    uses `context.calling_out` around the part that waits.
     """
 
     audience: Audience
@@ -96,7 +96,7 @@ class Access:
 
     @property
     def needs_place(self) -> bool:
-        """Return whether the operation as a whole waits for another system."""
+        """Return whether the whole operation needs a place for calling another system."""
         is_of_a_tenant = self.audience in ("platform", "tenant")
         return self.transaction == "nothing" and is_of_a_tenant and self.calls_out
 

@@ -1,7 +1,7 @@
 """Read a request's body within a deadline, and give its bytes to the app.
 
-The server of this product puts a `SocketBody` in the place of `wsgi.input`. Other servers, and the
-tests' client, have the whole body already.
+VCA's web server sets `wsgi.input` to a `SocketBody`. Other servers, and the tests' client, have the
+whole body already.
 """
 
 import socket
@@ -18,12 +18,13 @@ from werkzeug.exceptions import LengthRequired, RequestEntityTooLarge
 from vca.kit.errors import DomainError
 from vca.kit.web.parser import check_body
 
-# How long a body may take as a whole, and how fast it must come after the first seconds.
+# The longest time in which a body must be complete.
 TOTAL_S = 10.0
+# After this time, at least MIN_BYTES_PER_S must have arrived on average.
 RATE_FREE_S = 2.0
 MIN_BYTES_PER_S = 4_000
-# A body that was sent together with its head is complete within this time: its last packets may
-# still be on their way. It costs no place of the slow ones.
+# A body that was sent together with its head is complete within this time, even if its last packets
+# are still on their way. It needs no place for slow bodies.
 PROMPT_S = 0.05
 _MAX_RECEIVE = 256 * 1024
 
@@ -36,7 +37,7 @@ class BodyTooSlow(DomainError):
 
     def __init__(self) -> None:
         super().__init__(
-            f"The body must be complete within {TOTAL_S:g} seconds, and come with at least "
+            f"The body must be complete within {TOTAL_S:g} seconds, and arrive with at least "
             f"{MIN_BYTES_PER_S // 1000} kB/s after the first {RATE_FREE_S:g} seconds."
         )
 
@@ -64,9 +65,9 @@ class Unreader(Protocol):
 class SocketBody(BytesIO):
     """The body of a request on a socket. Nothing is received before it is asked for.
 
-    `length` is None for a body without a declared length, which is never received. The server is
-    told by `close_connection` if the response begins before the body is complete: what the client
-    still sends would look like its next request.
+    `length` is None for a body without a declared length, which is never received. If the response
+    begins before the body is complete, `close_connection` is called: otherwise the rest of the body
+    would look like the client's next request.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class SocketBody(BytesIO):
 
     @override
     def read(self, size: int | None = -1, /) -> bytes:
-        """Return bytes of the body; receive it first if nobody did."""
+        """Return bytes of the body; receive it first if that was not done."""
         self._ensure_readable()
         return super().read(size)
 
@@ -123,10 +124,10 @@ class SocketBody(BytesIO):
             pass
         return self.is_complete
 
-    def receive(self, enter_slow: Callable[[], AbstractContextManager[None]]) -> bool:
-        """Receive the whole body; return whether that took a wait.
+    def receive(self, hold_place: Callable[[], AbstractContextManager[None]]) -> bool:
+        """Receive the whole body; return whether it had to wait for it.
 
-        Enters the context `enter_slow` before a longer wait. Raises BodyTooSlow, BodyIncomplete,
+        Enters the context `hold_place` before a longer wait. Raises BodyTooSlow, BodyIncomplete,
         and what the context raises.
         """
         if self._length is None:
@@ -134,7 +135,7 @@ class SocketBody(BytesIO):
         started_at = monotonic()
         waited = not self.receive_available()
         if not self._receive_until(lambda: started_at + PROMPT_S):
-            with enter_slow():
+            with hold_place():
                 if not self._receive_until(lambda: started_at + self._allowed_s()):
                     raise BodyTooSlow
         if not self._is_readable:
@@ -194,18 +195,18 @@ def has_body(request: Request) -> bool:
 
 def read_body(
     request: Request,
-    enter_slow: Callable[[], AbstractContextManager[None]],
+    hold_place: Callable[[], AbstractContextManager[None]],
     *,
     max_bytes: int,
 ) -> bool:
-    """Receive the body of a request, so that whoever reads it does not wait.
+    """Receive the body of a request, so that reading it later does not wait.
 
-    Returns whether it had not arrived as a whole yet. A body that takes longer than `PROMPT_S` is
-    received inside the context `enter_slow`. Raises RequestEntityTooLarge, LengthRequired and
+    Returns whether a part of it had not arrived yet. A body that takes longer than `PROMPT_S` is
+    received inside the context `hold_place`. Raises RequestEntityTooLarge, LengthRequired and
     UnsupportedMediaType before anything is received, and what `SocketBody.receive` raises.
     """
     check_body(request)
     if (request.content_length or 0) > max_bytes:
         raise RequestEntityTooLarge
     body = request.environ["wsgi.input"]
-    return isinstance(body, SocketBody) and body.receive(enter_slow)
+    return isinstance(body, SocketBody) and body.receive(hold_place)

@@ -18,7 +18,7 @@ def serving_request(on_waiting: Callable[[], None]) -> Iterator[None]:
 
 
 def begin_waiting() -> None:
-    """Say that the current thread has a place for waiting from now on, and works no more."""
+    """Report that the current thread waits from now on, and holds a place for that."""
     on_waiting = _begin_waiting.get()
     if on_waiting is not None:
         _begin_waiting.set(None)

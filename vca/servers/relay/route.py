@@ -1,8 +1,8 @@
 """The route of voice WebSockets, `/telephony/<provider>/relay/<token>`, in separate processes.
 
-Strangers can reach it, and a WebSocket occupies a thread. So a handshake is verified before it is
-answered, without the database as far as possible; few WebSockets may be open that have not said
-whose they are; and refusals are counted by client address.
+Anybody can reach it, and a WebSocket occupies a thread. So a handshake is verified before it is
+answered, without the database as far as possible; few WebSockets may be open without a first frame;
+and refusals are counted by client address.
 """
 
 from collections import deque
@@ -94,7 +94,7 @@ class RelayRoute:
         g.relay_handshake, g.relay_is_unidentified = handshake, True
 
     def _take_place(self) -> bool:
-        """Return whether this WebSocket may open without a first frame; wait a moment for that."""
+        """Return whether this WebSocket may open; wait a moment if too many lack a first frame."""
         if self._unidentified.acquire(blocking=False):
             return True
         if not self._waiting.acquire(blocking=False):
@@ -105,7 +105,7 @@ class RelayRoute:
             self._waiting.release()
 
     def release_place(self, error: BaseException | None = None) -> None:
-        """Let another WebSocket open, because this one has said whose it is, or has ended."""
+        """Let another WebSocket open: this one has had its first frame, or has ended."""
         if g.pop("relay_is_unidentified", False):
             self._unidentified.release()
 
@@ -138,7 +138,7 @@ class RelayRoute:
             Conversation(connection, admission, lease, services, handshake.adapter).converse()
 
     def _refuse(self, provider: str) -> NoReturn:
-        if provider in ADAPTERS:  # it is a stranger's text
+        if provider in ADAPTERS:  # the client chose the path
             metrics.RELAY_REFUSED.inc(carrier=provider)
         self._count_refusal()
         raise NotFound

@@ -6,7 +6,7 @@ from typing import Any
 from vca.kit.web.access import ScopedField, require_field_scopes
 from vca.tenant.settings.models import Settings
 
-# Messages are mailed to the address. Whoever removes it sends them nowhere.
+# Messages are mailed to the address. Without one they are sent nowhere.
 _FIELDS = (ScopedField("/notification_email", "content", lambda old, new: new is not None),)
 
 

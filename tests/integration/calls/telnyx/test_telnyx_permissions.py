@@ -81,7 +81,7 @@ def unsigned_states() -> Iterator[None]:
 
 
 def _expire_permissions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dial_permit, "SEALED_TTL", timedelta(0))
+    monkeypatch.setattr(dial_permit, "TOKEN_TTL", timedelta(0))
 
 
 def test_a_permission_of_a_minute_outlasts_the_speech(
@@ -100,7 +100,7 @@ def test_a_permission_of_a_minute_outlasts_the_speech(
     assert command_names(leg).count("transfer") == 1
 
 
-def test_an_expired_permission_is_asked_for_again(
+def test_an_expired_permission_is_renewed(
     monkeypatch: pytest.MonkeyPatch, transfer_caller: Callable[[], Leg], sales_number: str
 ) -> None:
     _expire_permissions(monkeypatch)
@@ -129,7 +129,7 @@ def test_an_expired_permission_does_not_outlast_a_freeze(
 
 
 @pytest.mark.usefixtures("unsigned_states")
-def test_a_deferred_command_of_the_release_before_is_asked_for_and_loses_no_call(
+def test_a_deferred_command_of_the_release_before_is_checked_and_loses_no_call(
     carrier_client: TelnyxCarrierClient, transfer_caller: Callable[[], Leg], sales_number: str
 ) -> None:
     _before_speech_ends(carrier_client, _remove_permission)

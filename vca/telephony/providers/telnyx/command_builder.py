@@ -29,8 +29,8 @@ from vca.telephony.types import (
 )
 
 MAX_TEXT_CHARS = 3_000
-# The argument of a command that holds its permission: a DialPermit, or a sealed one in a leg's
-# state. Sending the command replaces it. So a process of an older release, which does not know
+# The argument of a command that holds its permission: a DialPermit, or its token in a leg's state.
+# Sending the command replaces it. So a process of an older release, which does not know
 # permissions, can send the command too.
 PERMIT = "command_id"
 MAX_KEYS = 32

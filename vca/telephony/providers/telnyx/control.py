@@ -33,7 +33,7 @@ _STOP_RELAY: tuple[Command, ...] = ({"command": "stop_conversation_relay"},)
 _STOP_SPEAKING: tuple[Command, ...] = ({"command": "stop_playback", "stop": "all"},)
 # How to stop what a leg is doing, by its phase, before it does something else.
 _STOP_BY_PHASE = {"listening": _STOP_GATHER, "relay": _STOP_RELAY}
-# Without a state of ours. Telnyx's error about what is not going on is ignored.
+# For a leg without a state of ours. Telnyx's errors about commands that do not apply are ignored.
 _STOP_EVERYTHING = (*_STOP_GATHER, *_STOP_RELAY, *_STOP_SPEAKING)
 _RING_TIMEOUT_RANGE_S = (5, 600)
 _CALL_ENDED = "the call has ended"
@@ -60,7 +60,7 @@ class CallControl:
         immediate, deferred = command_builder.drop_empty_speech(plan).split_after_speech()
         leg_state = self.leg_state(plan.phase, plan.state)
         if deferred:
-            rest = tuple(self._seal_permit(command) for command in deferred)
+            rest = tuple(self._sign_permit(command) for command in deferred)
             leg_state = replace(leg_state, phase="then", rest=rest, after=plan.phase)
         for step, command in enumerate((*first, *immediate)):
             self.send_command(command, leg_state, step=step)
@@ -94,12 +94,12 @@ class CallControl:
             command_name, partial(self.session, action, self.call_id, **arguments)
         )
 
-    def _seal_permit(self, command: Command) -> Command:
+    def _sign_permit(self, command: Command) -> Command:
         permit = command.get(PERMIT)
         if not isinstance(permit, DialPermit):
             return command
         now = clock.now()
-        token = dial_permit.seal(permit, self.signer, call=self.call_id, now=now)
+        token = dial_permit.sign(permit, self.signer, call=self.call_id, now=now)
         return {**command, PERMIT: token}
 
     def _require_permit(self, command: Command) -> None:
@@ -107,7 +107,7 @@ class CallControl:
         permit = command.get(PERMIT)
         if isinstance(permit, DialPermit) and permit.number == command["to"]:
             return
-        if not _is_sealed_for(command, self.call_id, self.signer, clock.now()):
+        if not _is_signed_for(command, self.call_id, self.signer, clock.now()):
             raise TelephonyError(
                 "the number may not be dialled", permanent=True, code="not-permitted"
             )
@@ -141,14 +141,14 @@ def has_unpermitted_dial(
 ) -> bool:
     """Return whether commands that are due would dial a number without a valid permission."""
     return leg_state is not None and any(
-        command["command"] == "transfer" and not _is_sealed_for(command, call_id, signer, now)
+        command["command"] == "transfer" and not _is_signed_for(command, call_id, signer, now)
         for command in leg_state.rest
     )
 
 
-def _is_sealed_for(command: Command, call_id: str, signer: StateSigner, now: datetime) -> bool:
+def _is_signed_for(command: Command, call_id: str, signer: StateSigner, now: datetime) -> bool:
     number = command.get("to")
-    return isinstance(number, str) and dial_permit.is_sealed_for(
+    return isinstance(number, str) and dial_permit.is_signed_for(
         command.get(PERMIT), signer, number=number, call=call_id, now=now
     )
 

@@ -1,6 +1,6 @@
 """Parse Telnyx's events by their `event_type` and by the state that their leg carries.
 
-Only a state counts that we have made for this leg. An event with any other is one of a leg without.
+A state counts only if we have made it for this leg. Any other is ignored.
 The SDK's classes are not used, because they misread events that they do not know. An event that the
 product does not wait for becomes `progress`.
 """
@@ -19,7 +19,7 @@ from vca.telephony.providers.telnyx.client_state import Leg, LegState
 from vca.telephony.state_signature import StateSigner
 from vca.telephony.types import Caller, CallEvent, CarrierEvent, CarrierRequest, EventType
 
-# The `state` of an outbound call that waits for a command of ours.
+# Telnyx's `state` of an outbound call that waits for our command.
 _PARKED = "parked"
 _KEYS = re.compile(rf"[0-9*#]{{1,{command_builder.MAX_KEYS}}}", re.ASCII)
 _MAX_CHARS = {"transcript": 10_000}

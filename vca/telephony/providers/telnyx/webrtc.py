@@ -1,9 +1,9 @@
 """Browser calls: credentials of a connection that parks its outbound calls.
 
 A browser with a credential chooses the number that it dials and the caller id. Only on a connection
-with outbound call parking does Telnyx dial nothing by itself: it reports the call and waits for a
-command of ours. We treat such a call as one to the number that the browser names; it reaches an
-agent, or is rejected. Not yet tried with Telnyx itself.
+with outbound call parking does Telnyx dial nothing by itself: it reports the call and waits for our
+command. We treat it as an inbound call to the number that the browser dials, which reaches an agent
+or is rejected. Not yet tried with Telnyx itself.
 """
 
 from datetime import timedelta

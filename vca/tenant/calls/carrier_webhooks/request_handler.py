@@ -346,7 +346,7 @@ def _record_event(authenticated: AuthenticatedRequest, carrier_event: CarrierEve
     elif carrier_event.event is not None:
         event = carrier_event.event
         if authenticated.account.account_id is not None:
-            # Whoever has the account's secret can sign any time. Our clock measures what is billed.
+            # The tenant has the account's secret and can sign any time, so our clock counts.
             event = replace(event, timestamp=clock.now())
         state = call_flow.apply_call_event(ref, event=event)
         polled_turn.cancel_turns_after_end(ref, state)

@@ -148,7 +148,7 @@ class CallServices:
     def verify_state(self, token: str) -> CallState:
         """Return the state in a token; raise InvalidCarrierRequest if the token is not valid.
 
-        Whoever acts on it must check that it belongs to the call of the request.
+        The caller must check that it belongs to the call of the request: see `belongs_to`.
         """
         ref, turns, spoken_chars, *optional_values = self._verify(token)
         (

@@ -1,7 +1,7 @@
 """Which of the times that carriers report are believed.
 
-A carrier's clock may be wrong, and whoever knows the secret of a tenant's account can sign any
-time. Durations, usage and retention follow from these times.
+A carrier's clock may be wrong, and a tenant can sign any time with the secret of its own account.
+Durations, usage and retention follow from these times.
 """
 
 from datetime import datetime, timedelta

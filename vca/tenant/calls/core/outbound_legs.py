@@ -1,7 +1,7 @@
 """Ask for the permission to dial outbound legs, when they are ordered and when they are dialled.
 
-A leg is counted when it is ordered. The second question, at the last moment before the carrier,
-knows that: it compares the limits with the legs that were ordered before this one.
+A leg is counted when it is ordered. The second check, at the last moment before the carrier,
+compares the limits with the legs that were ordered before this one.
 """
 
 from datetime import datetime, timedelta
@@ -52,7 +52,7 @@ def authorise_leg(
     """
     tenant_settings = settings.get(session, for_update=not simulated)
     try:
-        _ask(
+        _permit_number(
             session,
             number,
             from_number=from_number,
@@ -85,7 +85,7 @@ def permit_leg(
     is_uncounted = ordered_at is None and not simulated
     tenant_settings = settings.get(session, for_update=is_uncounted)
     try:
-        permit = _ask(
+        permit = _permit_number(
             session,
             number,
             from_number=from_number,
@@ -117,7 +117,7 @@ def permit_fallback(
     number as often as it gets calls, while VCA is away. Raises DiallingRefused.
     """
     recent = count_recent_legs(session) if records_leg else RecentDials()
-    permit = _ask(
+    permit = _permit_number(
         session,
         number,
         from_number=from_number,
@@ -151,7 +151,7 @@ def check_browser_calls(session: Session, from_number: str) -> None:
         raise SpendCapReached(spend_cap)
 
 
-def _ask(
+def _permit_number(
     session: Session,
     number: str,
     *,
