@@ -23,8 +23,11 @@ from one that sends too many requests; see `benchmarks.limits`.
 `python -m benchmarks deliveries` measures how a webhook receiver that never answers affects the
 others; see `benchmarks.deliveries`.
 
-`python -m benchmarks neighbours` measures a quiet tenant beside busy tenants and hostile strangers;
-see `benchmarks.neighbours`.
+`python -m benchmarks neighbours` measures a quiet tenant beside busy tenants and hostile clients
+without a key; see `benchmarks.neighbours`.
+
+`python -m benchmarks lanes` measures how long it takes to take a job from a lane with a long queue;
+see `benchmarks.lane_cost`.
 
 `python -m benchmarks schemas` measures the CPU time that the most expensive JSON Schemas of tenants
 take when they are saved and when they are applied; see `benchmarks.schema_cost`.

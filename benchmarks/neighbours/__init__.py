@@ -1,4 +1,4 @@
-"""What one tenant, or a stranger, can do to the service of another tenant.
+"""How much one tenant, or a client without a key, can slow the service of another tenant.
 
 A quiet tenant sends a steady load: 10 GET/s, 2 POST/s with a DELETE each, an inbound call a second
 and an outbound call every five seconds. It is measured alone and then beside one busy client, in

@@ -1,4 +1,4 @@
-"""Permissions to dial, for tests of adapters: they say nothing about who decided."""
+"""Permissions to dial, for tests of adapters, which do not check the dial policy."""
 
 from vca.telephony.dial_permit import DialPermit
 from vca.telephony.types import Forward, OutboundCall, PlacedCallQuery, Transfer

@@ -1,4 +1,4 @@
-"""What the release before gave to carriers: states and URLs that nobody has signed as a whole."""
+"""What the release before gave to carriers: states and URLs that are not signed as a whole."""
 
 import base64
 import re

@@ -193,7 +193,7 @@ def counts_by_name(defaults: Counts, high: int) -> Callable[[str], Counts]:
             name, separator, count = (text.strip() for text in item.partition(":"))
             try:
                 if not separator:
-                    raise ValueError("is no pair name:number")
+                    raise ValueError("is not a pair name:number")
                 if name not in names:
                     raise ValueError(f"has a name other than {', '.join(names)}")
                 if name in counts:

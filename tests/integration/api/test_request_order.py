@@ -1,4 +1,4 @@
-"""What happens before a request has a connection, and what while it has one."""
+"""What a request does before it uses a database connection, and while it has one."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""`flask jobs lanes` shows what waits and runs in each lane, and for whom."""
+"""`flask jobs lanes` shows the waiting and running jobs of each lane, and their tenants."""
 
 from typing import Any
 

@@ -188,7 +188,7 @@ def test_the_jobs_of_a_killed_worker_free_their_places(
         assert registration["status"] == "registered"
 
 
-def test_a_worker_runs_only_the_lanes_that_it_was_told(
+def test_a_worker_runs_only_the_lanes_of_its_option(
     worker_settings: dict[str, str], acme: Tenant, tmp_path: Path
 ) -> None:
     _clear_queue()

@@ -227,12 +227,12 @@ def test_every_fault_of_the_lanes_is_in_one_error() -> None:
     assert problem == (
         "WORKER_LANES is invalid: 'calls:0' must be an integer from 1 to 512;"
         " 'mail:3' has a name other than calls, deliveries, batch;"
-        " 'batch' is no pair name:number;"
+        " 'batch' is not a pair name:number;"
         " 'batch:2' repeats a name;"
         " 'deliveries:x' must be an integer from 1 to 512;"
         " 'deliveries:-1' must be an integer from 1 to 512;"
         " 'deliveries:513' must be an integer from 1 to 512;"
-        " '' is no pair name:number"
+        " '' is not a pair name:number"
     )
 
 

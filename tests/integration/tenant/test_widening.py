@@ -1,4 +1,4 @@
-"""Changes that allow a tenant to dial or spend more need `admin`, and a ceiling holds them."""
+"""Changes that allow a tenant to dial or spend more need `admin`; the platform sets a ceiling."""
 
 from typing import Any
 

@@ -153,7 +153,7 @@ def _delete(acme: Tenant, platform: Platform) -> None:
         (_delete, "/ai-profiles", (401, "unauthorized")),
     ],
 )
-def test_what_changes_while_a_body_drips_counts(
+def test_a_change_while_a_body_drips_counts(
     web: WebServer,
     acme: Tenant,
     platform: Platform,

@@ -104,7 +104,7 @@ def test_no_operation_without_the_scope_shows_content(
     assert all("A-1042" not in response.text for response in responses)
 
 
-def test_the_answer_to_a_placed_call_shows_the_metadata_that_was_sent(
+def test_the_response_to_a_placed_call_shows_the_metadata_that_was_sent(
     world: Factory, acme: Tenant
 ) -> None:
     acme.profile()
@@ -131,7 +131,7 @@ def test_the_answer_to_a_placed_call_shows_the_metadata_that_was_sent(
         assert response.json["content_withheld"] is True
 
 
-def test_another_key_does_not_get_the_stored_answer(world: Factory, acme: Tenant) -> None:
+def test_another_key_does_not_get_the_stored_response(world: Factory, acme: Tenant) -> None:
     acme.profile()
     acme.patch("/settings", {"dial_policy": {"countries": ["GB"]}})
     body = {

@@ -1,4 +1,4 @@
-"""Handshakes of voice WebSockets: who gets one, how long, and how many strangers may try."""
+"""Handshakes of voice WebSockets: which are accepted, for how long, and what refusals count."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -191,7 +191,7 @@ def test_a_good_handshake_is_not_counted(counted_relay: CountedRelay, call: Twil
     assert counted_relay.refusals == 0
 
 
-def test_few_websockets_may_be_open_that_have_not_said_whose_they_are(
+def test_few_websockets_may_be_open_without_a_first_frame(
     counted_relay: CountedRelay, call: TwilioCall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(route, "_SETUP_S", 20)
@@ -221,7 +221,7 @@ def test_a_handshake_waits_for_its_place(
         assert socket.receive_close_code() == POLICY_VIOLATION
 
 
-def test_a_websocket_that_has_said_whose_it_is_takes_no_place(
+def test_a_websocket_takes_no_place_after_its_first_frame(
     counted_relay: CountedRelay, anonymous: Api, number: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(route, "_SETUP_S", 20)
@@ -237,7 +237,7 @@ def test_a_websocket_that_has_said_whose_it_is_takes_no_place(
         socket.close()
 
 
-def test_a_websocket_has_a_second_to_say_whose_it_is(relay_url: str, call: TwilioCall) -> None:
+def test_a_websocket_has_a_second_for_its_first_frame(relay_url: str, call: TwilioCall) -> None:
     assert route._SETUP_S == 1
     url = _url_of(call)
 

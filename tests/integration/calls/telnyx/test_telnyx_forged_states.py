@@ -132,7 +132,7 @@ def test_a_state_that_is_not_ours_for_the_leg_is_ignored(
 
 @pytest.mark.parametrize("name", FORGERIES)
 @pytest.mark.usefixtures("nothing_happens")
-def test_nor_is_it_accepted_while_those_of_the_release_before_are(
+def test_it_is_ignored_also_while_states_of_the_release_before_are_accepted(
     carrier_client: TelnyxCarrierClient, victim: Leg, name: str
 ) -> None:
     event_type, forge, fields = FORGERIES[name]

@@ -1,4 +1,4 @@
-"""Commands that Telnyx defers dial only with a permission of 60 s, else VCA decides again."""
+"""Commands that Telnyx defers dial with a permission of 60 s; after that VCA checks again."""
 
 import base64
 from collections.abc import Callable, Iterator, Sequence

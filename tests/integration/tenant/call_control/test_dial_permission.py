@@ -1,4 +1,4 @@
-"""The permission to dial is asked for when a leg is ordered and again when it is dialled."""
+"""The permission to dial is checked when a leg is ordered and again when it is dialled."""
 
 from collections.abc import Callable
 from typing import Any
@@ -163,7 +163,7 @@ def test_an_unrecorded_leg_is_counted_when_it_is_dialled(
 
 @pytest.fixture
 def freeze_before_dialling(app: Flask, acme: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Freeze dialling after each order, before its permission is asked for."""
+    """Freeze dialling after each order, before its permission is checked again."""
     permit_order = dial_orders.permit_order
 
     def freeze_and_permit(ref: CallRef, order: ForwardOrder | TransferOrder) -> DialPermit:
@@ -173,7 +173,7 @@ def freeze_before_dialling(app: Flask, acme: Tenant, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(dial_orders, "permit_order", freeze_and_permit)
 
 
-def test_a_transfer_that_waited_for_its_websocket_is_asked_again(
+def test_a_transfer_that_waited_for_its_websocket_is_checked_again(
     app: Flask, world: Factory, acme: Tenant, call: dict[str, Any], number: dict[str, Any]
 ) -> None:
     ref = CallRef(acme.ref, UUID(call["id"]))
@@ -216,7 +216,7 @@ def test_a_forward_that_is_refused_at_the_last_moment_ends_the_call_as_declined(
     assert call["end_detail"] == "frozen"
 
 
-def test_a_repeated_request_is_asked_again(
+def test_a_repeated_request_is_checked_again(
     app: Flask, world: Factory, acme: Tenant, carrier_client: CarrierClient
 ) -> None:
     number = acme.number(mode="forward", forward_to=SALES)
