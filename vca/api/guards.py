@@ -1,7 +1,7 @@
 """Enforce each operation's declared access, and own the transaction of a plain operation.
 
-A request with a body is checked first, with a connection that is given back. Then its body is
-received and parsed, and only then another connection is used for the operation.
+A request with a body is authenticated and authorised first, with a connection that is returned.
+Then its body is received and parsed. Only then does the operation use a connection.
 """
 
 from collections.abc import Callable, Sequence
@@ -138,7 +138,7 @@ def _check_again(
 ) -> None:
     """Check the key and the tenant again, which may have changed while the body arrived.
 
-    Not if the whole body had arrived before the key was checked.
+    Skip this if the whole body had arrived before the key was checked.
     """
     if g.was_delayed:
         _authenticate(connection, token, tenant_id)

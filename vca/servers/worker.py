@@ -20,7 +20,7 @@ from vca.tenant.calls.core import call_services
 
 
 def _parse_lane_names(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
-    """Return the names of a list with commas; fail for one that is no lane."""
+    """Return the names in a comma-separated list; fail if one of them is not a lane."""
     names = tuple(name.strip() for name in value.split(","))
     if unknown := [name for name in names if name not in lanes.NAMES]:
         raise click.BadParameter(

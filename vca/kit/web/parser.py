@@ -58,7 +58,7 @@ class StrictParser(FlaskParser):
     }
 
     def parse(self, argmap: Any, req: Any = None, *, location: Any = None, **options: Any) -> Any:
-        """Do as webargs does, but return what was parsed ahead, and skip an empty query."""
+        """Do as webargs does, but use arguments that were parsed ahead, and skip empty queries."""
         ahead = g.get("arguments_ahead")
         if ahead and (outcome := ahead.pop(id(argmap), None)) is not None:
             if isinstance(outcome, Exception):
@@ -71,7 +71,7 @@ class StrictParser(FlaskParser):
     def parse_ahead(self, arguments: Sequence[ArgumentSchema]) -> None:
         """Parse the current request's arguments now; the view gets them, or the error, later.
 
-        The view runs in a transaction, which what a client sends must not keep open.
+        The view runs in a transaction, which a slow client must not keep open.
         """
         outcomes: dict[int, Any] = {}
         for argument in arguments:

@@ -118,7 +118,7 @@ def effective_policy(
     A tenant without countries may dial its home country. Without a home country it may dial the
     country of `from_number`, which is None if the number is not known yet. A number that belongs to
     no country may then dial `own_countries`, the countries of the tenant's other numbers. The
-    platform's ceiling applies to all of it: of two limits, the lower one.
+    platform's ceiling applies too: of two limits, the lower one counts.
     """
     stored_policy, ceiling = settings.dial_policy, settings.limits.get("dialling", {})
     number_country = country_of(from_number) if from_number else None

@@ -294,7 +294,7 @@ def _handle_websocket_ended(
 def _handle_due_dial(
     carrier_event: CarrierEvent, call_state: CallState, services: CallServices
 ) -> CallReply:
-    """Dial what the call's record orders, because the order at the carrier is permitted no more."""
+    """Dial what the call's record orders: the permission of the deferred command has expired."""
     return _resume_call(carrier_event, call_state, services, repeat_last=False)
 
 

@@ -151,7 +151,7 @@ def call_websocket_url(
     """Return the WebSocket URL of a call under our public address.
 
     It ends in a token for this call only. So a handshake without one is refused before it is
-    answered, and one with a token says which account the carrier must be authenticated with.
+    answered, and the token says which account must have sent the handshake.
     """
     claims = WebSocketClaims(ref, account, slot, clock.now() + URL_LIFETIME)
     return websocket_url(services, account.provider_type, services.sign_websocket(claims))
@@ -166,7 +166,7 @@ def websocket_url(services: CallServices, carrier_name: str, url_token: str | No
 def read_handshake(
     services: CallServices, *, carrier_name: str, url_token: str | None
 ) -> Handshake | None:
-    """Return what the URL of a handshake says, or None if no account can have been given it.
+    """Return what the URL of a handshake says, or None if it is not a URL of ours.
 
     Needs the database only for a valid token of a tenant's account. Raises DatabaseFailure.
     """
@@ -195,7 +195,7 @@ def read_handshake(
 
 
 def is_admissible(handshake: Handshake) -> bool:
-    """Return whether a WebSocket may open with this URL. The carrier's signature is verified first.
+    """Return whether a WebSocket may open with this URL. Verify the carrier's signature first.
 
     A carrier that reconnects uses the URL again, as long as the call has had no later one. The URLs
     of the release before are accepted for a few minutes. Raises DatabaseFailure.

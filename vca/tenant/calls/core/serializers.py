@@ -1,4 +1,4 @@
-"""What the API adds to the calls that it returns."""
+"""Prepare calls for the API: add the recording status, and mark a call that was just placed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
