@@ -114,8 +114,8 @@ def test_a_tenant_at_its_cap_has_no_turn_until_a_job_ends(jobs: Queue) -> None:
     assert [jobs.take(cap=2) for _ in range(2)] == [(third, A), None]
 
 
-def test_the_jobs_of_a_dead_worker_hold_no_places_once_it_was_removed(jobs: Queue) -> None:
-    """The job that rescues them is one of the platform, and needs a place itself."""
+def test_the_jobs_of_a_dead_worker_hold_no_slots_once_it_was_removed(jobs: Queue) -> None:
+    """The job that rescues them is one of the platform, and needs a slot itself."""
     dead = Queue()
     jobs.add(PLATFORM, 3)
     assert dead.take_all(cap=1) == [PLATFORM]

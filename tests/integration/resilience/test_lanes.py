@@ -159,7 +159,7 @@ def test_a_lane_full_of_slow_jobs_has_few_connections(
         program.kill()  # it would wait for its jobs
 
 
-def test_the_jobs_of_a_killed_worker_free_their_places(
+def test_the_jobs_of_a_killed_worker_free_their_slots(
     worker_settings: dict[str, str], acme: Tenant, tmp_path: Path
 ) -> None:
     _clear_queue()
