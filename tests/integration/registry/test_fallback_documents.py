@@ -65,6 +65,20 @@ def test_a_document_forwards_only_if_the_number_may_be_dialled(
     assert narrowed == below_ceiling == suspended == ["say", "hang_up"]
 
 
+def test_the_document_of_a_released_number_is_deleted(
+    app: Flask, acme: Tenant, number: dict[str, Any], folder: Path
+) -> None:
+    assert _render(app, folder, number) == ["forward"]
+    (folder / "fake" / "index.html").write_text("The operator's own file.")
+    (folder / "fake" / "15550000000.xml").write_text("A document of another carrier.")
+    acme.delete(f"/phone-numbers/{number['id']}")
+
+    _invoke(app, "dialling", "freeze")
+
+    _invoke(app, "dialling", "resume")
+    assert [path.name for path in (folder / "fake").iterdir()] == ["index.html"]
+
+
 def test_rendering_counts_no_legs(
     app: Flask, acme: Tenant, number: dict[str, Any], tmp_path: Path
 ) -> None:

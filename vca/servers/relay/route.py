@@ -89,6 +89,7 @@ class RelayRoute:
             if not voice_websockets.is_admissible(handshake):
                 self._refuse(provider)
         if not self._take_place():
+            metrics.RELAY_REFUSED.inc(carrier=provider)
             log.get_logger().warning("relay.too_many_unidentified", provider=provider)
             raise ServiceUnavailable(response=Response(status=503, headers=_RETRY_HEADERS))
         g.relay_handshake, g.relay_is_unidentified = handshake, True

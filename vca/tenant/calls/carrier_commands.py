@@ -78,12 +78,10 @@ def render_fallbacks(folder: Path, as_json: bool) -> None:
     """Write the documents that CARRIER_FALLBACK_URL serves, one per number in its carrier's format.
 
     Each `FOLDER/<carrier>/<number without +>.xml` (or `.json`) forwards to the number's
-    `fallback_number`, or says the tenant's sentence. Copy the files to a server outside VCA, and
-    again whenever numbers change.
+    `fallback_number`, or says the tenant's sentence. Documents of other numbers in FOLDER are
+    deleted. Copy the files to a server outside VCA, and again whenever numbers change.
     """
-    with public_session() as session:
-        numbers = claimed_numbers.list_claimed(session)
-    document_count = fallback.write_fallback_documents(numbers, folder)
+    document_count = fallback.write_fallback_documents(folder)
     output: dict[str, Any] = {"written": document_count, "folder": str(folder)}
     fallback_url = current_app.extensions["settings"].carrier_fallback_url
     hint = (

@@ -1,6 +1,7 @@
 """What callers hear if the tenant's schema is too old for this code, or VCA is unreachable."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ class _DiallingSettings:
 
 # File suffix per content type of the carrier's reply.
 _SUFFIXES = {"application/json": ".json", "application/xml": ".xml", "text/xml": ".xml"}
+_DOCUMENT_NAME = re.compile(r"[0-9]+\.(json|xml|txt)", re.ASCII)
 
 
 def apology_actions(language: str | None) -> tuple[Action, ...]:
@@ -136,32 +138,38 @@ def update_fallback_documents(tenant_id: UUID | None = None) -> int | None:
     Return how many were written, or None without a folder.
     """
     folder = call_services.current_services().fallback_folder
-    if not folder:
-        return None
-    with public_session() as session:
-        numbers = claimed_numbers.list_claimed(session, tenant_id=tenant_id)
-    return write_fallback_documents(numbers, Path(folder))
+    return write_fallback_documents(Path(folder), tenant_id=tenant_id) if folder else None
 
 
-def write_fallback_documents(numbers: Sequence[ClaimedNumber], folder: Path) -> int:
+def write_fallback_documents(folder: Path, *, tenant_id: UUID | None = None) -> int:
     """Write one document per number of a configured carrier; return how many.
 
-    Each file appears under its name only when it is complete.
+    Without a tenant, delete the documents of all other numbers: a number that was released, or
+    whose carrier is no longer configured, must not be forwarded. Each file appears under its name
+    only when it is complete.
     """
-    document_count = 0
-    for number in numbers:
-        name = providers.current_carriers().carrier_name(number.provider_type)
-        parser = providers.current_carriers().parser_for(name) if name is not None else None
-        owner = authentication.find_number_owner(number.did_number)
-        if parser is None or owner is None:
-            continue
-        actions = fallback_actions(owner, number.did_number, records_leg=False)
-        response = parser.render(CallReply(actions), callback_url="")
-        suffix = _SUFFIXES.get(response.content_type.partition(";")[0].strip(), ".txt")
-        path = folder / parser.name / f"{number.did_number.lstrip('+')}{suffix}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial_path = path.with_name(f".{path.name}.part")
-        partial_path.write_bytes(response.body)
-        partial_path.replace(path)
-        document_count += 1
-    return document_count
+    with public_session() as session:
+        numbers = claimed_numbers.list_claimed(session, tenant_id=tenant_id)
+    paths = {path for number in numbers if (path := _write_document(number, folder)) is not None}
+    if tenant_id is None:
+        for path in folder.glob("*/*"):
+            if _DOCUMENT_NAME.fullmatch(path.name) and path not in paths:
+                path.unlink(missing_ok=True)
+    return len(paths)
+
+
+def _write_document(number: ClaimedNumber, folder: Path) -> Path | None:
+    name = providers.current_carriers().carrier_name(number.provider_type)
+    parser = providers.current_carriers().parser_for(name) if name is not None else None
+    owner = authentication.find_number_owner(number.did_number)
+    if parser is None or owner is None:
+        return None
+    actions = fallback_actions(owner, number.did_number, records_leg=False)
+    response = parser.render(CallReply(actions), callback_url="")
+    suffix = _SUFFIXES.get(response.content_type.partition(";")[0].strip(), ".txt")
+    path = folder / parser.name / f"{number.did_number.lstrip('+')}{suffix}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial_path = path.with_name(f".{path.name}.part")
+    partial_path.write_bytes(response.body)
+    partial_path.replace(path)
+    return path
