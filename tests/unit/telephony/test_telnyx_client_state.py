@@ -138,6 +138,9 @@ def test_the_release_before_reads_our_states() -> None:
         {"phase": "more", "rest": [{"command": "dial"}]},
         {"phase": "more", "rest": [{"command": "__class__"}]},
         {"phase": "more", "rest": ["hangup"]},
+        {"phase": "more", "rest": [{"command": ["hangup"]}]},
+        {"phase": "more", "rest": [{"command": {"hangup": True}}]},
+        {"phase": "more", "rest": [{}]},
         {"phase": "more", "unknown": 1},
     ],
 )

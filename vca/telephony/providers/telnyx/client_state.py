@@ -181,6 +181,8 @@ def _parse_leg_state(fields: dict[str, Any]) -> LegState | None:
 
 def _are_commands(commands: object) -> bool:
     return isinstance(commands, list) and all(
-        isinstance(command, dict) and command.get("command") in DEFERRABLE_COMMANDS
+        isinstance(command, dict)
+        and isinstance(command.get("command"), str)  # a list has no hash
+        and command["command"] in DEFERRABLE_COMMANDS
         for command in commands
     )
