@@ -54,6 +54,17 @@ def test_an_inbound_call_is_unanswered_until_call_answered() -> None:
     assert (answered.called_number, answered.caller) == (NUMBER, Caller(CALLER, "shown"))
 
 
+def test_only_the_number_and_the_session_of_a_parked_call_count() -> None:
+    mark = LegState("ring", TOKEN, CALL, own_number="+14155550102")
+    event = leg_event("call.initiated", mark=mark, direction="outgoing", state="parked")
+
+    parked = parse_event(event)
+
+    assert (parked.kind, parked.unanswered, parked.state) == ("call", True, None)
+    assert (parked.called_number, parked.caller) == (NUMBER, Caller(None, "other"))
+    assert parked.adapter_data == EventContext(event["data"]["payload"]["call_session_id"])
+
+
 def test_a_number_is_read_from_a_sip_address() -> None:
     carrier_event = parse_leg_event(
         "call.initiated", direction="incoming", to=f"sip:{NUMBER}@sip.telnyx.com;user=phone"

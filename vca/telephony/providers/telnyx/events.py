@@ -172,7 +172,7 @@ def _call_initiated(telnyx_event: TelnyxEvent) -> CarrierEvent:
             unanswered=True,
             state=None,
             caller=Caller(None, "other"),
-            adapter_data="",
+            adapter_data=EventContext(telnyx_event.leg.session),
         )
     if telnyx_event.has_phase("dial"):
         return _carrier_event(
