@@ -110,6 +110,25 @@ def test_a_call_during_an_upgrade_counts_the_leg_to_its_fallback_number(
     assert [type(action) for action in second] == [Say, HangUp]
 
 
+def test_a_call_that_is_reported_again_when_it_is_answered_counts_its_leg_once(
+    acme: Tenant, number: dict[str, Any]
+) -> None:
+    acme.patch("/settings", {"dial_policy": {"per_minute": 1}})
+    did_number = number["did_number"]
+    owner = authentication.find_number_owner(did_number)
+    assert owner is not None
+
+    ringing, answered = (
+        fallback.reply_during_upgrade(owner, did_number, unanswered=unanswered)
+        for unanswered in (True, False)
+    )
+
+    assert [type(action) for action in ringing.actions] == [Forward]
+    assert [type(action) for action in answered.actions] == [Forward]
+    with tenant_session(acme.ref) as session:
+        assert outbound_legs.count_recent_legs(session).last_day == 1
+
+
 def test_a_freeze_writes_the_documents_again_and_so_does_its_end(
     app: Flask, acme: Tenant, number: dict[str, Any], folder: Path
 ) -> None:

@@ -114,17 +114,18 @@ def reject_unrouted(number: str) -> CallReply:
     return CallReply((Reject(),))
 
 
-def reply_during_upgrade(owner: Owner, number: str) -> CallReply:
+def reply_during_upgrade(owner: Owner, number: str, *, unanswered: bool) -> CallReply:
     """Reply with the configured fallback, because the tenant's schema is too old for this code.
 
-    The call is logged and counted, but not recorded.
+    The call is logged and counted, but not recorded. A call that is still `unanswered` is reported
+    again, and its leg is recorded then.
     """
     log.get_logger().warning(
         "call.tenant_upgrading", tenant_id=str(owner.tenant.id), called=mask(number)
     )
     with public_session() as session:
         number_registry.record_unrouted_call(session, number=number)
-    return CallReply(fallback_actions(owner, number, records_leg=True))
+    return CallReply(fallback_actions(owner, number, records_leg=not unanswered))
 
 
 def _say_sentence(config: Row[Any], name: str) -> Say:

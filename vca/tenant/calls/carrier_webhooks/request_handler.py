@@ -183,7 +183,9 @@ def _handle_inbound_call(
     if owner is None:
         return fallback.reject_unrouted(carrier_event.called_number)
     if not schema.is_supported_revision(owner.schema_revision):
-        return fallback.reply_during_upgrade(owner, carrier_event.called_number)
+        return fallback.reply_during_upgrade(
+            owner, carrier_event.called_number, unanswered=carrier_event.unanswered
+        )
     metadata = CallMetadata(
         tenant_id=owner.tenant.id,
         phone_number_id=owner.phone_number_id,
