@@ -86,7 +86,7 @@ def _load_live_call(session: Session, ref: CallRef, now: datetime) -> _LiveCall 
     if call_context.status in state_machine.TERMINAL:
         return None
     last_turn_at = select(func.max(Turn.started_at)).where(Turn.call_id == ref.call_id)
-    # A carrier's clock may be years ahead, so events in the future are no sign of activity.
+    # A carrier's clock may be ahead, so events in the future are no sign of activity.
     past_events = Event.call_id == ref.call_id, Event.timestamp <= now
     last_event_at = select(func.max(Event.timestamp)).where(*past_events)
     activity_times = [

@@ -168,8 +168,7 @@ def _leg_fact(
 def _billable_seconds(started_at: datetime, ended_at: datetime, now: datetime) -> tuple[int, str]:
     """Return whole seconds, rounded up, and the interval they were measured over.
 
-    An end in the future counts as now: a carrier's clock may be years ahead, and nobody pays for
-    that.
+    An end in the future counts as now: a carrier's clock may be ahead, and nobody pays for that.
     """
     seconds = max(0, -((started_at - min(ended_at, now)) // _SECOND))
     return seconds, f"{_utc_isoformat(started_at)}/{_utc_isoformat(ended_at)}"
