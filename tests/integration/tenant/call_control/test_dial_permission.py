@@ -85,7 +85,7 @@ def ordered_call(world: Factory, acme: Tenant, number: dict[str, Any]) -> dict[s
         (_narrow, "declined", "country"),
         (_lower_ceiling, "declined", "country"),
         (_suspend, "tenant_suspended", "suspended"),
-        (_reach_cap, "spend_cap", ""),
+        (_reach_cap, "spend_cap", None),
         (_deactivate, "number_inactive", "the number is not active"),
     ],
 )
@@ -98,7 +98,7 @@ def test_a_change_between_order_and_dial_stops_the_call(
     ordered_call: dict[str, Any],
     change: Change,
     end_reason: str,
-    end_detail: str,
+    end_detail: str | None,
 ) -> None:
     change(app, world, acme, number)
 
@@ -107,7 +107,7 @@ def test_a_change_between_order_and_dial_stops_the_call(
     assert "place_call" not in _operations(carrier)
     call = world.platform().api.get(acme.url(f"/calls/{ordered_call['id']}")).json
     assert (call["status"], call["end_reason"]) == ("failed", end_reason)
-    assert (call["end_detail"] or "") == end_detail
+    assert call["end_detail"] == end_detail
     assert call["ended_at"] is not None
 
 

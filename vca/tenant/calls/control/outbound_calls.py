@@ -249,8 +249,9 @@ def _clear_dialled_at(ref: CallRef) -> None:
 
 
 def _fail_call(ref: CallRef, now: datetime, end_reason: str, detail: str) -> None:
+    end_detail = detail[:64] or None
     event = CallEvent(
-        "FAILED", ref.call_id.hex, now, "dial", end_reason=end_reason, end_detail=detail[:64]
+        "FAILED", ref.call_id.hex, now, "dial", end_reason=end_reason, end_detail=end_detail
     )
     call_flow.apply_call_event(ref, event=event)
 
