@@ -36,6 +36,9 @@ _SELECT_FALLBACK_CONFIG = text(
     " LEFT JOIN ai_profiles a"
     " ON a.id = p.ai_profile_id OR (p.ai_profile_id IS NULL AND a.is_default)"
 )
+# File suffix per content type of the carrier's reply.
+_SUFFIXES = {"application/json": ".json", "application/xml": ".xml", "text/xml": ".xml"}
+_DOCUMENT_NAME = re.compile(r"[0-9]+\.(json|xml|txt)", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,6 @@ class _DiallingSettings:
     home_country: str | None
     dial_policy: Mapping[str, Any]
     limits: Mapping[str, Any]
-
-
-# File suffix per content type of the carrier's reply.
-_SUFFIXES = {"application/json": ".json", "application/xml": ".xml", "text/xml": ".xml"}
-_DOCUMENT_NAME = re.compile(r"[0-9]+\.(json|xml|txt)", re.ASCII)
 
 
 def apology_actions(language: str | None) -> tuple[Action, ...]:
