@@ -135,8 +135,8 @@ END $$;
 
 # Takes the next job of a lane. Tenants take turns, in the order of their ids; one with p_cap
 # running jobs in the lane has no turn. Jobs of the platform count as those of one tenant. The jobs
-# of a dead worker do not count once procrastinate has deleted the worker: the job that rescues them
-# needs a slot itself.
+# of a dead worker do not count once another worker has deleted it: the job that rescues them needs
+# a slot itself.
 #
 # The lock makes the cap exact: a later statement sees what the holder before has taken. Jobs become
 # ready in batches, so that a take never reads the jobs that are due later.

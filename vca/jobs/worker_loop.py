@@ -94,10 +94,7 @@ class LaneJobManager(JobManager):
 
     async def _take_job(self, worker_id: int) -> Job | None:
         if self._adopted_tasks is not None:
-            row = await self.connector.execute_query_one_async(
-                _ADOPT, lanes=dict(self._adopted_tasks), limit=_ADOPTED_AT_ONCE
-            )
-            self.work_count += row["adopted"]
+            await self._adopt_jobs(self._adopted_tasks)
         row = await self.connector.execute_query_one_async(
             _TAKE, lane=self.lane.name, worker_id=worker_id, cap=self.lane.cap
         )
@@ -108,10 +105,33 @@ class LaneJobManager(JobManager):
         self.work_count += job.task_name != RESCUE_JOB
         return job
 
+    async def _adopt_jobs(self, lanes_of_tasks: Mapping[str, str]) -> None:
+        """Move all due jobs of earlier releases: `jobs.take` gives the batch lane what is left."""
+        adopted_count = _ADOPTED_AT_ONCE
+        while adopted_count >= _ADOPTED_AT_ONCE:
+            row = await self.connector.execute_query_one_async(
+                _ADOPT, lanes=dict(lanes_of_tasks), limit=_ADOPTED_AT_ONCE
+            )
+            adopted_count = row["adopted"]
+            self.work_count += adopted_count
+
+    @override
+    async def update_heartbeat(self, worker_id: int) -> None:
+        """Say that the worker lives, and delete those that have not done so for long.
+
+        procrastinate deletes dead workers only when one starts, and one that starts right after its
+        predecessor was killed finds that alive still. Until then the jobs of the dead worker occupy
+        slots, also the one that the rescue of these jobs needs.
+        """
+        await super().update_heartbeat(worker_id)
+        await self.prune_stalled_workers(STALLED_AFTER_S)
+
     @override
     async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:
-        await super().finish_job(job, status, delete_job)
-        self._end_job(job)
+        try:
+            await super().finish_job(job, status, delete_job)
+        finally:  # or a worker that drains its lane would wait for the job without end
+            self._end_job(job)
 
     @override
     async def retry_job(
@@ -122,8 +142,10 @@ class LaneJobManager(JobManager):
         queue: str | None = None,
         lock: str | None = None,
     ) -> None:
-        await super().retry_job(job, retry_at, priority, queue, lock)
-        self._end_job(job)
+        try:
+            await super().retry_job(job, retry_at, priority, queue, lock)
+        finally:
+            self._end_job(job)
 
     def _end_job(self, job: Job) -> None:
         self._running_ids.discard(job.id)

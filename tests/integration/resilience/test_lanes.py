@@ -362,6 +362,25 @@ def test_a_job_of_an_earlier_release_runs_in_the_lane_of_its_task(
     assert [name.partition("_")[0] for name in threads] == ["calls", "batch"]
 
 
+def test_every_job_of_a_long_earlier_queue_runs_in_the_lane_of_its_task(
+    direct_database: Database,
+    plant_task: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    acme: Tenant,
+) -> None:
+    _clear_queue()
+    monkeypatch.setattr(worker_loop, "_ADOPTED_AT_ONCE", 2)
+    threads: list[str] = []
+    plant_task(lambda tenant_id: threads.append(threading.current_thread().name), lane="calls")
+    with tenant_session(acme.ref) as session:
+        enqueue = "SELECT jobs.enqueue(:task, '{}'::jsonb) FROM generate_series(1, 9)"
+        session.execute(text(enqueue), {"task": TASK})
+
+    worker_loop.run_worker(admin_db.database_url(), worker_lanes=LANES, wait=False)
+
+    assert [name.partition("_")[0] for name in threads] == ["calls"] * 9
+
+
 def test_an_error_in_one_lane_ends_the_worker_with_that_error(
     direct_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

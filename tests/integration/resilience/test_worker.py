@@ -84,6 +84,29 @@ def test_the_next_worker_completes_the_job_of_a_killed_worker(
         assert "jobs.rescued" in second.events()
 
 
+def test_a_running_worker_frees_the_slots_of_one_that_dies_later(
+    environment: dict[str, str], db_proxy: TcpProxy, direct_database: Database, tmp_path: Path
+) -> None:
+    _execute("DELETE FROM jobs.procrastinate_jobs")
+    [[last_id]] = _execute("SELECT coalesce(max(id), 0) FROM jobs.procrastinate_workers")
+    count_lanes = "SELECT count(*) FROM jobs.procrastinate_workers WHERE id > :last_id"
+    with run_program(WORKER_COMMAND, environment, tmp_path / "log") as worker:
+        wait_until(lambda: _execute(count_lanes, last_id=last_id)[0][0] == 3, within_s=TIMEOUT_S)
+        [[dead_id]] = _execute(
+            "INSERT INTO jobs.procrastinate_workers (last_heartbeat)"
+            " VALUES (now() - interval '1 hour') RETURNING id"
+        )
+        # The job fills the share of the platform, to which the rescue belongs.
+        [[job_id]] = _execute(
+            "INSERT INTO jobs.procrastinate_jobs (queue_name, task_name, status, worker_id)"
+            " VALUES ('batch', 'idempotency.sweep', 'doing', :dead_id) RETURNING id",
+            dead_id=dead_id,
+        )
+        job = "SELECT 1 FROM jobs.procrastinate_jobs WHERE id = :job_id"
+        wait_until(lambda: not _execute(job, job_id=job_id), within_s=TIMEOUT_S)
+        assert "jobs.rescued" in worker.events()
+
+
 def test_the_rescue_runs_every_five_seconds_and_ignores_live_workers() -> None:
     app = worker_loop.create_worker_app("postgresql://nowhere")
 
