@@ -172,7 +172,13 @@ def test_a_client_that_goes_away_leaves_an_incomplete_body(
 
 @pytest.mark.parametrize(
     ("length", "sent_bytes", "is_closed"),
-    [(4, b"abcd", False), (5, b"abcd", True), (None, b"", True)],
+    [
+        (4, b"abcd", False),
+        (5, b"abcd", True),
+        (None, b"", True),
+        (65_535, b"a" * 65_535, False),
+        (65_536, b"a" * 65_536, True),  # as much as a client could go on sending without end
+    ],
 )
 def test_a_response_before_the_end_of_the_body_closes_the_connection(
     sockets: tuple[socket.socket, socket.socket],
@@ -189,6 +195,23 @@ def test_a_response_before_the_end_of_the_body_closes_the_connection(
 
     assert closed == [True] * is_closed
     assert body.failed is is_closed
+
+
+def test_a_long_body_that_the_app_does_not_read_closes_the_connection(
+    sockets: tuple[socket.socket, socket.socket], slow_places: SlowPlaces
+) -> None:
+    server, client = sockets
+    client.sendall(b"a" * 70_000)
+    closed: list[bool] = []
+
+    body = _body(server, 70_000, close_connection=lambda: closed.append(True))
+    body.receive(slow_places)
+    body.prepare_response()
+    assert closed == [True]
+
+    body.read()
+    body.prepare_response()
+    assert closed == [True]
 
 
 def test_an_app_that_only_reads_gets_the_whole_body(

@@ -27,6 +27,8 @@ MIN_BYTES_PER_S = 4_000
 # are still on their way. It needs no place for slow bodies.
 PROMPT_S = 0.05
 _MAX_RECEIVE = 256 * 1024
+# The server discards what the app has not read of a body only if it is shorter than this.
+MAX_DISCARDED = 64 * 1024
 
 
 class BodyTooSlow(DomainError):
@@ -162,30 +164,42 @@ class SocketBody(BytesIO):
         assert self._length is not None
         if self._is_ended:
             raise BodyIncomplete
-        previous_timeout_s = self._sock.gettimeout()
-        self._sock.settimeout(timeout_s)
         try:
-            data = self._sock.recv(min(self._length - len(self._received), _MAX_RECEIVE))
+            data = self._receive_data(self._length - len(self._received), timeout_s)
         except (BlockingIOError, TimeoutError):
             return False
         except ConnectionError:
             data = b""
-        finally:
-            self._sock.settimeout(previous_timeout_s)
         if not data:
             self._is_ended = True
             raise BodyIncomplete
         self._received += data
         return True
 
-    def prepare_response(self) -> None:
-        """Have the connection closed after the response if the body has not arrived yet."""
+    def _receive_data(self, max_bytes: int, timeout_s: float) -> bytes:
+        max_bytes = min(max_bytes, _MAX_RECEIVE)
+        if timeout_s == 0:
+            return self._sock.recv(max_bytes, socket.MSG_DONTWAIT)
+        previous_timeout_s = self._sock.gettimeout()
+        self._sock.settimeout(timeout_s)
         try:
-            is_complete = self.receive_available()
-        except BodyIncomplete:
-            is_complete = False
-        if not is_complete:
+            return self._sock.recv(max_bytes)
+        finally:
+            self._sock.settimeout(previous_timeout_s)
+
+    def prepare_response(self) -> None:
+        """Have the connection closed after the response unless the server can discard the body."""
+        if not self._is_discardable():
             self._close_connection()
+
+    def _is_discardable(self) -> bool:
+        """Return whether little of the body is unread, and all of that has arrived."""
+        if self._length is None or self._length - self.tell() >= MAX_DISCARDED:
+            return False
+        try:
+            return self.receive_available()
+        except BodyIncomplete:
+            return False
 
 
 def has_body(request: Request) -> bool:
