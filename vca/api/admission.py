@@ -71,6 +71,8 @@ def _observe_use(name: str, change: int) -> None:
     metrics.ADMISSIONS_IN_USE.add(change, admission=name)
     if change > 0:  # a request takes a place only in order to wait
         request_thread.begin_waiting()
+    else:
+        request_thread.end_waiting()
 
 
 def current_admissions() -> Admissions:
@@ -143,5 +145,8 @@ class _StreamWithPlace:
 
     def close(self) -> None:
         """Close the content."""
-        if hasattr(self._content, "close"):
-            self._content.close()
+        try:
+            if hasattr(self._content, "close"):
+                self._content.close()
+        finally:
+            self._give_back()

@@ -98,6 +98,7 @@ class PolledConnection(TConn):  # type: ignore[misc] # no stubs
         self.parser = get_parser(cfg, sock, client)
         self.initialized = True
         self.is_ordinary = False  # whether it counts as an ordinary request now
+        self.is_waiting = False  # whether it is an ordinary request that has a place to wait now
         self.is_closed = False
         self.waits_since = 0.0
         self._linger = linger

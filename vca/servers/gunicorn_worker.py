@@ -165,15 +165,26 @@ class PooledThreadWorker(ThreadWorker):  # type: ignore[misc] # no stubs
     def finish_request(self, conn: PolledConnection, fs: Any) -> None:
         """Keep or close the connection of a finished request, and start the next one."""
         self._release_place(conn)
+        conn.is_waiting = False
         super().finish_request(conn, fs)
 
     def _release_place(self, conn: PolledConnection) -> None:
         """Start the next ordinary request, because this one has finished or now waits."""
         if conn.is_ordinary:
-            conn.is_ordinary = False
+            conn.is_ordinary, conn.is_waiting = False, True
             self._ordinary_running -= 1
-            if self._queue:
+            if self._queue and self._ordinary_running < self._max_ordinary:
                 self._admit(self._queue.popleft())
+
+    def _resume(self, conn: PolledConnection) -> None:
+        """Count an ordinary request again that has waited.
+
+        More than the maximum may work then, but never more than the maximum and all places to wait:
+        meanwhile no other one starts.
+        """
+        if conn.is_waiting:
+            conn.is_ordinary, conn.is_waiting = True, False
+            self._ordinary_running += 1
 
     @override
     def handle_request(self, req: Any, conn: PolledConnection) -> bool:
@@ -182,8 +193,10 @@ class PooledThreadWorker(ThreadWorker):  # type: ignore[misc] # no stubs
         length = reader.length if isinstance(reader, LengthReader) else None
         if length != 0:
             req.body = SocketBody(conn.sock, conn.parser.unreader, length, req.force_close)
-        on_waiting = partial(self.method_queue.defer, self._release_place, conn)
-        with request_thread.serving_request(on_waiting):
+        defer = self.method_queue.defer
+        with request_thread.serving_request(
+            partial(defer, self._release_place, conn), partial(defer, self._resume, conn)
+        ):
             is_kept: bool = super().handle_request(req, conn)
         return is_kept
 

@@ -1,5 +1,6 @@
 """Threads that only carriers and monitoring may use."""
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -51,25 +52,53 @@ def test_carriers_and_health_checks_are_served_while_all_others_wait(
     assert web.with_key(globex.key).get(globex.url("/phone-numbers")).status == 200
 
 
-def test_requests_beyond_the_queue_are_refused_at_once(web: WebServer, acme: Tenant) -> None:
-    lock_table = f'LOCK TABLE "{acme.ref.schema}".settings IN ACCESS EXCLUSIVE MODE'
-    authorization = {"Authorization": f"Bearer {acme.key}"}
+def _lock_settings(acme: Tenant) -> str:
+    return f'LOCK TABLE "{acme.ref.schema}".settings IN ACCESS EXCLUSIVE MODE'
+
+
+def _encode_change(acme: Tenant) -> bytes:
+    """Return a request that waits for `_lock_settings`."""
     body = b'{"home_country": "US"}'
-    patch = encode_head(
-        "PATCH",
-        acme.url("/settings"),
-        {**authorization, "Content-Type": "application/json", "Content-Length": str(len(body))},
+    headers = {
+        "Authorization": f"Bearer {acme.key}",
+        "Content-Type": "application/json",
+        "Content-Length": str(len(body)),
+    }
+    return encode_head("PATCH", acme.url("/settings"), headers) + body
+
+
+def test_requests_that_have_waited_count_as_working_again(web: WebServer, acme: Tenant) -> None:
+    patch = _encode_change(acme)
+
+    with raw_clients(web.port, 12) as clients:
+        with open_transaction(admin_db.database_url(), _lock_settings(acme)) as other:
+            for client in clients:
+                client.send(patch[:-1])
+                time.sleep(0.1)  # the body must be a slow one
+                client.send(patch[-1:])
+            wait_until(lambda: waiting_pids(other))
+            working_count = len(waiting_pids(other))
+        statuses = {client.read_response()[0] for client in clients}
+
+    # One thread of each process works; a second one may have begun to wait for its body before.
+    assert working_count <= 2 * PROCESSES
+    assert statuses <= {200, 429, 503}
+
+
+def test_requests_beyond_the_queue_are_refused_at_once(web: WebServer, acme: Tenant) -> None:
+    patch = _encode_change(acme)
+    listing = encode_head(
+        "GET", acme.url("/phone-numbers"), {"Authorization": f"Bearer {acme.key}"}
     )
-    listing = encode_head("GET", acme.url("/phone-numbers"), authorization)
 
     with ExitStack() as stack, raw_clients(web.port, 700) as readers:
-        with open_transaction(admin_db.database_url(), lock_table) as other:
+        with open_transaction(admin_db.database_url(), _lock_settings(acme)) as other:
 
             def all_processes_wait() -> bool:
                 """Send one more change; the kernel decides which process gets it."""
                 client = RawClient(web.port)
                 stack.enter_context(client.socket)
-                client.send(patch + body)
+                client.send(patch)
                 return len(waiting_pids(other)) == PROCESSES
 
             wait_until(all_processes_wait)
