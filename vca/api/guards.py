@@ -32,7 +32,8 @@ View = Callable[..., Any]
 PLAIN_BUDGET_S = 4.0
 CALLING_OUT_BUDGET_S = 20.0
 _MARGIN_S = 10.0
-# A key and its tenant are also checked again if parsing the body took longer than this.
+# A key and its tenant are also checked again if longer than this has passed since then: parsing the
+# body and the wait for a connection take time, too.
 CHECK_AGAIN_AFTER_S = 0.1
 _READ_METHODS = ("GET", "HEAD")
 
@@ -127,10 +128,9 @@ def _admit(connection: Connection, access: Access, token: str, tenant_id: UUID |
 
 def _receive_arguments(arguments: Sequence[ArgumentSchema]) -> None:
     """Receive the body of an admitted request and parse its arguments; hold no connection."""
-    admitted_at = monotonic()
-    waited = admission.read_key_body()
+    g.admitted_at = monotonic()
+    g.waited_for_body = admission.read_key_body()
     Blueprint.ARGUMENTS_PARSER.parse_ahead(arguments)
-    g.was_delayed = waited or monotonic() - admitted_at > CHECK_AGAIN_AFTER_S
 
 
 def _check_again(
@@ -138,9 +138,9 @@ def _check_again(
 ) -> None:
     """Check the key and the tenant again, which may have changed while the body arrived.
 
-    Skip this if the whole body had arrived before the key was checked.
+    Skip this if the whole body had arrived before the key was checked, and that was just now.
     """
-    if g.was_delayed:
+    if g.waited_for_body or monotonic() - g.admitted_at > CHECK_AGAIN_AFTER_S:
         _authenticate(connection, token, tenant_id)
         _authorize(access, tenant_id)
 
