@@ -103,6 +103,7 @@ class PolledConnection(TConn):  # type: ignore[misc] # no stubs
         self.waits_since = 0.0
         self._linger = linger
         self._head = bytearray()
+        self._searched = 0  # up to where the head has not ended
 
     def expect_head(self) -> None:
         """Begin to wait for the next request; a part of it may have arrived with the last one."""
@@ -112,9 +113,8 @@ class PolledConnection(TConn):  # type: ignore[misc] # no stubs
 
     def receive_head(self) -> Head:
         """Receive what has arrived of the next request, without waiting."""
-        searched = 0
-        while not self._has_head(searched):
-            searched = max(0, len(self._head) - len(_HEAD_END))
+        while not self._has_head():
+            self._searched = max(0, len(self._head) - len(_HEAD_END))
             if len(self._head) > MAX_HEAD:
                 return Head.TOO_LARGE
             try:
@@ -128,15 +128,15 @@ class PolledConnection(TConn):  # type: ignore[misc] # no stubs
             self._head += data
         return Head.COMPLETE
 
-    def _has_head(self, searched: int) -> bool:
+    def _has_head(self) -> bool:
         """Return whether gunicorn's parser would not wait for more of the head.
 
         It rejects a line that ends in a bare line feed.
         """
         head = self._head
-        if head.find(_HEAD_END, searched) >= 0:
+        if head.find(_HEAD_END, self._searched) >= 0:
             return True
-        line_feed = head.find(b"\n", searched)
+        line_feed = head.find(b"\n", self._searched)
         return line_feed >= 0 and head.count(b"\n") != head.count(b"\r\n")
 
     @property
@@ -149,6 +149,7 @@ class PolledConnection(TConn):  # type: ignore[misc] # no stubs
         """Give what was received to the parser."""
         self.parser.unreader.unread(bytes(self._head))
         self._head.clear()
+        self._searched = 0
 
     @override
     def close(self, graceful: bool = False) -> None:
