@@ -134,21 +134,30 @@ _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%(name)s, 0))"
 
 
 def require_capacity(
-    session: Session, name: str, rows: Select[Any], *, owner: str = "", maximum: int | None = None
+    session: Session,
+    name: str,
+    rows: Select[Any],
+    *,
+    owner: str = "",
+    maximum: int | None = None,
+    is_locked: bool = False,
 ) -> None:
     """Raise LimitReached if `rows`, which selects the existing ones, has its maximum.
 
     Until the caller's transaction ends, no other transaction of the owner passes for the same
     resource, so simultaneous creations are counted one by one. At most `maximum` rows are read, by
     default that of the table. `owner` identifies the owner where the session's tenant does not.
+    `is_locked`: the caller holds a lock that each creation of this resource takes first.
     """
     cap = CAPS[name]
     limit = cap.maximum if maximum is None else maximum
-    tenant = session.info.get(SESSION_TENANT)
-    lock_name = f"vca.cap {name} {tenant.id if tenant else 'platform'} {owner}"
-    # Sent together with the query, which is a statement of its own and so sees what was committed
-    # before the lock was granted. Looking for the last permitted row costs less than a count.
-    db.defer_statement(session.connection(), _LOCK, {"name": lock_name})
+    if not is_locked:
+        tenant = session.info.get(SESSION_TENANT)
+        lock_name = f"vca.cap {name} {tenant.id if tenant else 'platform'} {owner}"
+        # Sent together with the query, which is a statement of its own and so sees what was
+        # committed before the lock was granted.
+        db.defer_statement(session.connection(), _LOCK, {"name": lock_name})
+    # Looking for the last permitted row costs less than a count.
     last_permitted = rows.offset(max(0, limit - 1)).limit(1)
     if session.execute(last_permitted).first() is not None or limit == 0:
         raise LimitReached(name, limit, code=cap.code)

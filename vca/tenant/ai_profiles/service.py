@@ -78,7 +78,7 @@ def create(session: Session, *, is_default: bool = False, **content: Any) -> AiP
     profile needs.
     """
     _lock_settings(session)
-    caps.require_capacity(session, "ai_profiles", select(AiProfile.id))
+    caps.require_capacity(session, "ai_profiles", select(AiProfile.id), is_locked=True)
     _check_transfer_tool(content)
     is_first = not session.scalar(select(exists().where(AiProfile.id.is_not(None))))
     numbers = _answered_numbers(session, None, is_default=is_first or is_default)
