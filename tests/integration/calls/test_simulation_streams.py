@@ -6,12 +6,13 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 import pytest
-from flask import Flask
+from flask import Flask, Response
 from sqlalchemy import QueuePool
 
 from tests.support.admissions import calling_out_places
 from tests.support.api import ApiResponse
 from tests.support.factories import Tenant
+from vca.api import admission
 from vca.conversation.llm import AnswerSummary, ModelClient, ModelRequest, ToolCall
 from vca.conversation.llm.models import Models
 from vca.kit import db, json
@@ -246,6 +247,26 @@ def test_closing_an_unread_response_frees_its_place(
     )
 
     response.close()
+
+    assert single_place.in_use == 0
+
+
+def test_a_stream_that_cannot_be_closed_frees_its_place(
+    app: Flask, single_place: Admission
+) -> None:
+    def fail_at_the_end() -> Iterator[bytes]:
+        try:
+            yield b"first"
+            yield b"second"
+        finally:
+            raise DatabaseUnavailable
+
+    with app.test_request_context(), admission.calling_out() as hold_while_streamed:
+        response = hold_while_streamed(Response(fail_at_the_end()))
+    next(response.iter_encoded())
+
+    with pytest.raises(DatabaseUnavailable):
+        response.close()
 
     assert single_place.in_use == 0
 
