@@ -166,9 +166,7 @@ def _check_limit(session: Session) -> None:
     """
     tenant_settings = settings.get(session, for_update=True)
     limit = settings.effective_limits(session, tenant_settings).numbers
-    caps.require_capacity(
-        session, "numbers", select(PhoneNumber.id), maximum=limit, is_locked=True
-    )
+    caps.require_capacity(session, "numbers", select(PhoneNumber.id), maximum=limit, is_locked=True)
 
 
 def _validate(session: Session, number: PhoneNumber, *, changed_fields: Collection[str]) -> None:
