@@ -65,18 +65,19 @@ def test_a_document_forwards_only_if_the_number_may_be_dialled(
     assert narrowed == below_ceiling == suspended == ["say", "hang_up"]
 
 
-def test_the_document_of_a_released_number_is_deleted(
+def test_documents_of_numbers_that_nobody_owns_any_more_are_deleted(
     app: Flask, acme: Tenant, number: dict[str, Any], folder: Path
 ) -> None:
     assert _render(app, folder, number) == ["forward"]
-    (folder / "fake" / "index.html").write_text("The operator's own file.")
-    (folder / "fake" / "15550000000.xml").write_text("A document of another carrier.")
+    own_file = folder / "fake" / "index.html"
+    own_file.write_text("The operator's own file.")
     acme.delete(f"/phone-numbers/{number['id']}")
 
     _invoke(app, "dialling", "freeze")
 
     _invoke(app, "dialling", "resume")
-    assert [path.name for path in (folder / "fake").iterdir()] == ["index.html"]
+    assert own_file.exists()
+    assert not (folder / "fake" / f"{number['did_number'].lstrip('+')}.json").exists()
 
 
 def test_rendering_counts_no_legs(

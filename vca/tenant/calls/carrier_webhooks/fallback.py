@@ -143,7 +143,7 @@ def update_fallback_documents(tenant_id: UUID | None = None) -> int | None:
 def write_fallback_documents(folder: Path, *, tenant_id: UUID | None = None) -> int:
     """Write one document per number of a configured carrier; return how many.
 
-    Without a tenant, delete the documents of all other numbers: a number that was released, or
+    Without a tenant, delete the documents of all other numbers: one that nobody owns any more, or
     whose carrier is no longer configured, must not be forwarded. Each file appears under its name
     only when it is complete.
     """
