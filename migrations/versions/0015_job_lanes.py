@@ -1,7 +1,7 @@
 """Add job lanes: queues with slots of their own, from which jobs are taken in turns by tenant.
 
-Processes of the release before still enqueue into `default`, and their workers take jobs from every
-queue. `jobs.adopt` moves due jobs from `default` into a lane.
+Processes of the previous release still enqueue into `default`, and their workers take jobs from
+every queue. `jobs.adopt` moves due jobs from `default` into a lane.
 """
 
 from alembic import op
@@ -67,7 +67,7 @@ EXCEPTION WHEN unique_violation THEN
 END $$;
 """
 
-# Functions that the release before calls. They do what they did.
+# Functions that the previous release calls. They do what they did.
 ENQUEUE_WITHOUT_LANE = """
 CREATE OR REPLACE FUNCTION jobs.enqueue(
     p_task text, p_args jsonb, p_run_at timestamptz DEFAULT NULL, p_lock text DEFAULT NULL

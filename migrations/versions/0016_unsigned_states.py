@@ -1,7 +1,7 @@
 """Accept the unsigned states of calls that were live when this release started, for 15 minutes.
 
 Every state, socket URL and callback URL of a call is signed as a whole from now on. Carriers still
-return those which the release before has given them. `unsigned_states_until` is set once in the
+return those which the previous release has given them. `unsigned_states_until` is set once in the
 life of a database, when the first process of this release starts, so that the 15 minutes cannot be
 started again. A new database has no such calls: there they are over when the row is inserted.
 """

@@ -25,7 +25,14 @@ from tests.support import carrier_adapter, databases, rate_limits
 from tests.support.carrier_adapter import RemoteCarrierAdapter
 from tests.support.carrier_server import CarrierServer, carrier_server
 from tests.support.factories import Factory
-from tests.support.processes import BIN_FOLDER, Program, WebServer, run_gunicorn, run_program
+from tests.support.processes import (
+    BIN_FOLDER,
+    Program,
+    WebServer,
+    process_environment,
+    run_gunicorn,
+    run_program,
+)
 from vca.settings import Settings
 
 _GUNICORN = [str(BIN_FOLDER / "gunicorn"), "--preload", "tests.chaos.wsgi:app"]
@@ -220,23 +227,20 @@ def start_chaos_run(
 def _environ(
     settings: Settings, url: str, folder: Path, failpoint_folder: Path, server: CarrierServer
 ) -> dict[str, Any]:
-    return {
-        "DATABASE_URL": databases.as_login(url, databases.WEB),
-        "WORKER_DATABASE_URL": databases.as_login(url, databases.WORKER),
-        "APP_ENV": "development",
-        "APP_NAME": "VCA in a chaos run",
-        "DEBUG": "false",
-        "SECRET_KEY": settings.secret_key,
-        "API_KEY_PEPPERS": ",".join(settings.api_key_peppers),
-        "TELEPHONY_PROVIDER": carrier_adapter.PROVIDER_TYPE,
-        "CALL_SILENCE_S": str(CALL_SILENCE_S),
-        "RECORDING_STORE": f"folder:{folder / 'recordings'}",
-        "CRASH_DIR": str(failpoint_folder),
-        "WEB_THREADS": "16",
-        "DATABASE_POOL_SIZE": "16",
-        "WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8",
-        "WEBHOOK_ALLOW_HTTP": "true",
-        "LOG_LEVEL": "warning",
-        carrier_adapter.SERVER_URL_VARIABLE: server.url,
+    return process_environment(
+        settings,
+        DATABASE_URL=databases.as_login(url, databases.WEB),
+        WORKER_DATABASE_URL=databases.as_login(url, databases.WORKER),
+        APP_NAME="VCA in a chaos run",
+        TELEPHONY_PROVIDER=carrier_adapter.PROVIDER_TYPE,
+        CALL_SILENCE_S=str(CALL_SILENCE_S),
+        RECORDING_STORE=f"folder:{folder / 'recordings'}",
+        CRASH_DIR=str(failpoint_folder),
+        WEB_THREADS="16",
+        DATABASE_POOL_SIZE="16",
+        WEBHOOK_ALLOWED_NETWORKS="127.0.0.0/8",
+        WEBHOOK_ALLOW_HTTP="true",
+        LOG_LEVEL="warning",
+        **{carrier_adapter.SERVER_URL_VARIABLE: server.url},
         **rate_limits.HIGH_RATE_LIMITS,
-    }
+    )

@@ -27,6 +27,24 @@ WORKER_COMMAND = [str(BIN_FOLDER / "flask"), "worker"]
 Result = TypeVar("Result")
 
 
+def process_environment(settings: Settings, **others: str) -> dict[str, str]:
+    """Return the settings of processes for which the keys that tests create are valid.
+
+    `others` are further settings, or replace these.
+    """
+    return {
+        "DATABASE_URL": settings.database_url,
+        "APP_ENV": "development",
+        "APP_NAME": "VCA under test",
+        "DEBUG": "false",
+        "SECRET_KEY": settings.secret_key,
+        "API_KEY_PEPPERS": ",".join(settings.api_key_peppers),
+        "TELEPHONY_PROVIDER": "fake",
+        "LOG_LEVEL": "info",
+        **others,
+    }
+
+
 def wait_until(condition: Callable[[], Result], *, within_s: float = 20.0) -> Result:
     """Poll until the condition is true and return its value."""
     deadline = time.monotonic() + within_s

@@ -19,6 +19,7 @@ from tests.support.processes import (
     Program,
     WebServer,
     free_port,
+    process_environment,
     run_gunicorn,
     run_program,
     wait_until,
@@ -39,19 +40,14 @@ def url(request: pytest.FixtureRequest, database_url: str) -> str:
 
 @pytest.fixture
 def environment(url: str, settings: Settings, tmp_path: Path) -> dict[str, str]:
-    return {
-        "DATABASE_URL": databases.as_login(url, databases.WEB),
-        "WORKER_DATABASE_URL": databases.as_login(url, databases.WORKER),
-        "APP_ENV": "development",
-        "APP_NAME": "VCA that counts",
-        "DEBUG": "false",
-        "SECRET_KEY": settings.secret_key,
-        "API_KEY_PEPPERS": ",".join(settings.api_key_peppers),
-        "TELEPHONY_PROVIDER": "fake",
-        "METRICS_TOKEN": TOKEN,
-        "METRICS_DIR": str(tmp_path / "metrics"),
-        "LOG_LEVEL": "info",
-    }
+    return process_environment(
+        settings,
+        DATABASE_URL=databases.as_login(url, databases.WEB),
+        WORKER_DATABASE_URL=databases.as_login(url, databases.WORKER),
+        APP_NAME="VCA that counts",
+        METRICS_TOKEN=TOKEN,
+        METRICS_DIR=str(tmp_path / "metrics"),
+    )
 
 
 @pytest.fixture

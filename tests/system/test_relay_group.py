@@ -28,7 +28,14 @@ from tests.fakes.carriers.twilio.relay_session import TwilioRelaySession
 from tests.support import admin_db, rate_limits
 from tests.support.api import Api, validator_of
 from tests.support.factories import Factory, Tenant
-from tests.support.processes import GUNICORN_COMMAND, WebServer, free_port, run_program, wait_until
+from tests.support.processes import (
+    GUNICORN_COMMAND,
+    WebServer,
+    free_port,
+    process_environment,
+    run_program,
+    wait_until,
+)
 from vca.settings import Settings
 from vca.telephony import providers
 from vca.tenant.calls.core import call_services
@@ -39,23 +46,16 @@ CALLS = int(os.environ.get("RELAY_CALLS", "6"))
 @pytest.fixture
 def environment(settings: Settings) -> dict[str, str]:
     """Return the environment of processes that serve calls which this process has started."""
-    return {
-        "DATABASE_URL": settings.database_url,
-        "APP_ENV": "development",
-        "APP_NAME": "VCA under test",
-        "DEBUG": "false",
-        "SECRET_KEY": settings.secret_key,
-        "API_KEY_PEPPERS": ",".join(settings.api_key_peppers),
-        "TELEPHONY_PROVIDER": "fake",
-        "LOG_LEVEL": "info",
-        "TWILIO_ACCOUNT_SID": ACCOUNT_LOGIN.account_sid,
-        "TWILIO_AUTH_TOKEN": ACCOUNT_LOGIN.auth_token,
-        "GUNICORN_GROUP": "relay",
-        "RELAY_SLOTS": str(2 * CALLS),
-        "RELAY_WORKERS": "2",
-        "RELAY_THREADS": str(CALLS + 2),
+    return process_environment(
+        settings,
+        TWILIO_ACCOUNT_SID=ACCOUNT_LOGIN.account_sid,
+        TWILIO_AUTH_TOKEN=ACCOUNT_LOGIN.auth_token,
+        GUNICORN_GROUP="relay",
+        RELAY_SLOTS=str(2 * CALLS),
+        RELAY_WORKERS="2",
+        RELAY_THREADS=str(CALLS + 2),
         **rate_limits.HIGH_RATE_LIMITS,
-    }
+    )
 
 
 @pytest.fixture

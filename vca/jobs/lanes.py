@@ -42,8 +42,8 @@ class Lane:
     def job_connections(self) -> int:
         """The database connections of the lane's jobs.
 
-        A job uses one only during its transactions, which take milliseconds, so many slots share
-        a few.
+        A job has a connection only during its transactions, which take milliseconds. So a few
+        connections are enough for many slots.
         """
         return min(self.slots, max(_FEW_CONNECTIONS, self.slots // 8))
 

@@ -43,7 +43,7 @@ _TENANT_FUNCTIONS = (
     "public.hold_usage(date)",
     "public.keep_usage(date, bigint, jsonb, jsonb)",
     "public.tell_operators(uuid, text, jsonb, timestamptz, timestamptz)",
-    "jobs.enqueue(text, jsonb, timestamptz, text)",  # of the release before
+    "jobs.enqueue(text, jsonb, timestamptz, text)",  # of the previous release
     "jobs.enqueue(text, text, jsonb, timestamptz, text)",
     "jobs.withdraw(text)",
     "public.forget_told(uuid[])",

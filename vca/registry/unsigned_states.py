@@ -1,6 +1,6 @@
 """Whether states of carriers that we have not signed are accepted.
 
-The release before gave carriers unsigned states. They are accepted for 15 minutes from the first
+The previous release gave carriers unsigned states. They are accepted for 15 minutes from the first
 start of a process that signs, once in the life of a database.
 """
 

@@ -77,7 +77,7 @@ class CarrierEvent:
     - `own_number`: our number in the call, if the carrier reports it.
     - `handoff`: the value with which we ended the WebSocket. Empty if its connection broke.
     - `deferred_actions`, `deferred_numbers`: the commands that handling sends, and what they dial.
-    - `unsigned`: the event with a state that we have not signed, as the release before made them.
+    - `unsigned`: the event with a state that we have not signed, as the previous release made them.
     - `adapter_data`: data that an adapter passes from `parse` to `handle`. Nothing else reads it.
     """
 

@@ -1,4 +1,4 @@
-"""Every operation with a cap is refused at it, whoever sends the request."""
+"""Every operation with a cap returns 409 at the cap, for tenants' and for platform keys."""
 
 import pytest
 from sqlalchemy import text

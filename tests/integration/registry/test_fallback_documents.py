@@ -10,6 +10,7 @@ from flask import Flask
 
 from tests.support.factories import Factory, Platform, Tenant, fresh_number
 from vca.kit import json
+from vca.registry.number_registry.service import Owner
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.telephony.types import Forward, HangUp, Say
 from vca.tenancy.session import tenant_session
@@ -30,6 +31,15 @@ def folder(app: Flask, tmp_path: Path) -> Iterator[Path]:
 def number(acme: Tenant, carrier: FakeTelephonyAdapter) -> dict[str, Any]:
     """Return a number with a fallback number in its own country."""
     return acme.number(fallback_number=fresh_number())
+
+
+@pytest.fixture
+def limited_owner(acme: Tenant, number: dict[str, Any]) -> Owner:
+    """Return the owner of the number, who may dial once a minute."""
+    acme.patch("/settings", {"dial_policy": {"per_minute": 1}})
+    owner = authentication.find_number_owner(number["did_number"])
+    assert owner is not None
+    return owner
 
 
 def _invoke(app: Flask, *arguments: str) -> str:
@@ -96,15 +106,11 @@ def test_rendering_counts_no_legs(
 
 
 def test_a_call_during_an_upgrade_counts_the_leg_to_its_fallback_number(
-    acme: Tenant, number: dict[str, Any]
+    limited_owner: Owner, number: dict[str, Any]
 ) -> None:
-    acme.patch("/settings", {"dial_policy": {"per_minute": 1}})
-    did_number = number["did_number"]
-    owner = authentication.find_number_owner(did_number)
-    assert owner is not None
-
     first, second = (
-        fallback.fallback_actions(owner, did_number, records_leg=True) for _ in range(2)
+        fallback.fallback_actions(limited_owner, number["did_number"], records_leg=True)
+        for _ in range(2)
     )
 
     assert [type(action) for action in first] == [Forward]
@@ -112,15 +118,10 @@ def test_a_call_during_an_upgrade_counts_the_leg_to_its_fallback_number(
 
 
 def test_a_call_that_is_reported_again_when_it_is_answered_counts_its_leg_once(
-    acme: Tenant, number: dict[str, Any]
+    acme: Tenant, limited_owner: Owner, number: dict[str, Any]
 ) -> None:
-    acme.patch("/settings", {"dial_policy": {"per_minute": 1}})
-    did_number = number["did_number"]
-    owner = authentication.find_number_owner(did_number)
-    assert owner is not None
-
     ringing, answered = (
-        fallback.reply_during_upgrade(owner, did_number, unanswered=unanswered)
+        fallback.reply_during_upgrade(limited_owner, number["did_number"], unanswered=unanswered)
         for unanswered in (True, False)
     )
 

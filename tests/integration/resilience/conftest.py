@@ -8,7 +8,7 @@ from sqlalchemy import make_url, text
 
 from tests.support import admin_db, databases, rate_limits
 from tests.support.factories import Factory, Tenant
-from tests.support.processes import WebServer, run_gunicorn, wait_until
+from tests.support.processes import WebServer, process_environment, run_gunicorn, wait_until
 from tests.support.tcp_proxy import TcpProxy
 from vca.kit import db
 from vca.kit.db import Database
@@ -31,18 +31,13 @@ def _db_proxy(outage_url: str) -> Iterator[TcpProxy]:
 @pytest.fixture(scope="session")
 def environment(_db_proxy: TcpProxy, settings: Settings) -> dict[str, str]:
     """Return the settings of the processes. Keys that tests create are valid for them."""
-    return {
-        "DATABASE_URL": databases.as_login(_db_proxy.url, databases.WEB).replace("sql:", "s:", 1),
-        "WORKER_DATABASE_URL": databases.as_login(_db_proxy.url, databases.WORKER),
-        "APP_ENV": "development",
-        "APP_NAME": "VCA behind a relay",
-        "DEBUG": "false",
-        "SECRET_KEY": settings.secret_key,
-        "API_KEY_PEPPERS": ",".join(settings.api_key_peppers),
-        "TELEPHONY_PROVIDER": "fake",
-        "LOG_LEVEL": "info",
+    return process_environment(
+        settings,
+        DATABASE_URL=databases.as_login(_db_proxy.url, databases.WEB).replace("sql:", "s:", 1),
+        WORKER_DATABASE_URL=databases.as_login(_db_proxy.url, databases.WORKER),
+        APP_NAME="VCA behind a relay",
         **rate_limits.HIGH_RATE_LIMITS,
-    }
+    )
 
 
 @pytest.fixture(scope="session")

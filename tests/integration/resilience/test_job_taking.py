@@ -226,7 +226,7 @@ def test_jobs_of_earlier_releases_move_into_the_lane_of_their_task(jobs: Queue) 
     assert jobs.take(lane="batch") == (other, A)
 
 
-def test_the_release_before_enqueues_as_before_with_its_locks(jobs: Queue) -> None:
+def test_the_previous_release_enqueues_as_before_with_its_locks(jobs: Queue) -> None:
     enqueue = "SELECT jobs.enqueue('recordings.sweep', '{}', NULL, 'sweep')"
     new = "SELECT jobs.enqueue('batch', 'recordings.sweep', '{}', NULL, 'sweep')"
 
@@ -240,7 +240,7 @@ def test_the_release_before_enqueues_as_before_with_its_locks(jobs: Queue) -> No
     assert jobs.take() == (successor, None)
 
 
-def test_workers_of_the_release_before_take_jobs_of_every_lane(jobs: Queue) -> None:
+def test_workers_of_the_previous_release_take_jobs_of_every_lane(jobs: Queue) -> None:
     ids = {lane: jobs.add(A, lane=lane)[0] for lane in ("calls", "deliveries", "batch")}
 
     fetch = "SELECT id FROM jobs.procrastinate_fetch_job_v2(NULL, %s)"

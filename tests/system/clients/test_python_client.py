@@ -12,7 +12,7 @@ from tests.support.accounts import create_account
 from tests.support.api import Api
 from tests.support.carrier_client import CarrierClient
 from tests.support.factories import Factory, Tenant, fresh_number
-from tests.support.processes import WebServer, run_gunicorn
+from tests.support.processes import WebServer, process_environment, run_gunicorn
 from vca.kit import json
 from vca.settings import Settings
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
@@ -48,17 +48,10 @@ def client_folder(document_path: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def server(settings: Settings, tmp_path: Path) -> Iterator[WebServer]:
     """Run a gunicorn on the test's database."""
-    environ = {
-        "DATABASE_URL": settings.database_url,
-        "APP_ENV": "development",
-        "APP_NAME": "VCA under test",
-        "DEBUG": "false",
-        "SECRET_KEY": settings.secret_key,
-        "API_KEY_PEPPERS": ",".join(settings.api_key_peppers),
-        "TELEPHONY_PROVIDER": "fake",
-        "LOG_LEVEL": "info",
+    environ = process_environment(
+        settings,
         **rate_limits.HIGH_RATE_LIMITS,
-    }
+    )
     with run_gunicorn(environ, tmp_path / "server.log") as web:
         yield web
 

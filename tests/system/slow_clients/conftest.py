@@ -10,7 +10,7 @@ from flask import Flask
 
 from tests.support import rate_limits
 from tests.support.factories import Tenant
-from tests.support.processes import HttpResponse, WebServer, run_gunicorn
+from tests.support.processes import HttpResponse, WebServer, process_environment, run_gunicorn
 from vca.settings import Settings
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 
@@ -27,20 +27,13 @@ def silent_model() -> Iterator[str]:
 @pytest.fixture
 def environment(settings: Settings, silent_model: str) -> dict[str, str]:
     """Return the settings of the processes. Keys that tests create are valid for them."""
-    return {
-        "DATABASE_URL": settings.database_url,
-        "APP_ENV": "development",
-        "APP_NAME": "VCA under test",
-        "DEBUG": "false",
-        "SECRET_KEY": settings.secret_key,
-        "API_KEY_PEPPERS": ",".join(settings.api_key_peppers),
-        "TELEPHONY_PROVIDER": "fake",
-        "LOG_LEVEL": "info",
-        "LLM_BASE_URL": silent_model,
-        "LLM_API_KEY": "key",
-        "LLM_MODEL": "silent",
+    return process_environment(
+        settings,
+        LLM_BASE_URL=silent_model,
+        LLM_API_KEY="key",
+        LLM_MODEL="silent",
         **rate_limits.HIGH_RATE_LIMITS,
-    }
+    )
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""When the server learns that the thread of a request waits or works."""
+"""The notifications that the thread of a request waits, and that it works again."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from vca.kit.web import request_thread
 
 @pytest.fixture
 def events() -> Iterator[list[str]]:
-    """Serve a request, and return what the server is told."""
+    """Serve a request, and return the notifications that the server gets."""
     events: list[str] = []
     with request_thread.serving_request(
         lambda: events.append("waits"), lambda: events.append("works")
@@ -41,6 +41,6 @@ def test_the_end_of_no_wait_changes_nothing(events: list[str]) -> None:
     assert events == []
 
 
-def test_outside_of_a_request_nobody_is_told() -> None:
+def test_outside_of_a_request_there_is_no_notification() -> None:
     request_thread.begin_waiting()
     request_thread.end_waiting()

@@ -106,7 +106,7 @@ def test_the_state_of_a_call_that_we_place_names_no_leg() -> None:
     assert client_state.decode(named.encode(STATE_SIGNER), STATE_SIGNER, OWN_LEG) is None
 
 
-def test_the_release_before_reads_our_states() -> None:
+def test_the_previous_release_reads_our_states() -> None:
     """It refuses unknown fields, and ignores everything but its own reference in `reference`."""
     fields = _fields()
 

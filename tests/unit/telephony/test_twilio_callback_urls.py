@@ -23,7 +23,7 @@ def test_a_callback_url_has_sorted_parameters_that_are_parsed_again() -> None:
 
 
 def _unsigned(url: str) -> str:
-    """Return the URL as the release before made it."""
+    """Return the URL as the previous release made it."""
     return re.sub(r"signature=[^&]*&", "", url)
 
 

@@ -1,11 +1,11 @@
-"""Tests of which times of carriers are believed."""
+"""Tests of the limits of the times that carriers report."""
 
 from datetime import datetime, timedelta
 
 import pytest
 
 from vca.kit import clock
-from vca.tenant.calls.core.event_times import believable_time
+from vca.tenant.calls.core.event_times import clamp_event_time
 
 NOW = clock.now()
 STARTED = NOW - timedelta(seconds=100)
@@ -15,7 +15,7 @@ CENTURIES = timedelta(days=200 * 365)
 
 
 @pytest.mark.parametrize(
-    ("reported", "believed"),
+    ("reported", "clamped"),
     [
         (STARTED, STARTED),
         (NOW, NOW),
@@ -27,6 +27,6 @@ CENTURIES = timedelta(days=200 * 365)
     ],
 )
 def test_an_events_time_lies_between_the_start_and_a_minute_from_now(
-    reported: datetime, believed: datetime
+    reported: datetime, clamped: datetime
 ) -> None:
-    assert believable_time(reported, started_at=STARTED, now=NOW) == believed
+    assert clamp_event_time(reported, started_at=STARTED, now=NOW) == clamped

@@ -39,7 +39,7 @@ from vca.tenant.calls.carrier_webhooks.voice_websockets import (
 from vca.tenant.calls.core import call_services
 
 _PATH = f"/telephony/<provider>/{voice_websockets.ACTION}"
-# By endpoint. The release before gave out URLs without a token.
+# By endpoint. The previous release gave out URLs without a token.
 _RULES = {"relay": f"{_PATH}/<url_token>", "relay_without_token": _PATH}
 # Carriers send the first frame with the end of the handshake, so it arrives after one round trip.
 # That takes 0.3 s around the world, and as long again plus 0.2 s if its packet is lost.

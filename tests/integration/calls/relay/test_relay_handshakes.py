@@ -105,6 +105,13 @@ def _let_urls_expire(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(f"{voice_websockets.__name__}.clock", FixedClock(later))
 
 
+def _use_url(relay_url: str, call: TwilioCall) -> str:
+    """Open and close the WebSocket of a new call, and return the URL that Twilio got for it."""
+    document = call.ring()
+    open_socket(relay_url, call, document).close()
+    return document.find("ConversationRelay").get("url") or ""
+
+
 def test_a_url_that_no_websocket_has_used_is_refused_to_a_reconnection(
     relay_url: str, call: TwilioCall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,9 +124,7 @@ def test_a_url_that_no_websocket_has_used_is_refused_to_a_reconnection(
 def test_the_url_of_an_ended_call_is_refused_to_a_reconnection(
     relay_url: str, call: TwilioCall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    document = call.ring()
-    url = document.find("ConversationRelay").get("url") or ""
-    open_socket(relay_url, call, document).close()
+    url = _use_url(relay_url, call)
     call.hang_up()
     _let_urls_expire(monkeypatch)
 
@@ -129,9 +134,7 @@ def test_the_url_of_an_ended_call_is_refused_to_a_reconnection(
 def test_a_carrier_that_does_not_reconnect_uses_a_url_only_for_a_minute(
     relay_url: str, call: TwilioCall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    document = call.ring()
-    url = document.find("ConversationRelay").get("url") or ""
-    open_socket(relay_url, call, document).close()
+    url = _use_url(relay_url, call)
     adapter = providers.current_carriers().adapter("twilio")
     assert adapter is not None
     assert adapter.websocket_format is not None

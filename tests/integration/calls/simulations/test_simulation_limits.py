@@ -225,7 +225,7 @@ def test_simulations_from_before_are_deleted_when_the_next_one_ends(
 ) -> None:
     number = acme.number(mode="closed")["did_number"]
     acme.simulate(number)
-    _delete_jobs(acme, "calls.forget_simulated")  # the release before had no such job
+    _delete_jobs(acme, "calls.forget_simulated")  # the previous release had no such job
     world.sql(acme, "UPDATE calls SET ended_at = ended_at - interval '60 days'")
 
     acme.simulate(number)

@@ -15,7 +15,7 @@ from tests.fakes.carriers.telnyx.calls import Leg
 from tests.fakes.carriers.telnyx.carrier_client import TelnyxCarrierClient, command_names
 from tests.integration.calls.conftest import CallRecord
 from tests.integration.calls.telnyx.conftest import SIGNER
-from tests.support import release_before
+from tests.support import previous_release
 from tests.support.db_snapshot import SnapshotChecker
 from tests.support.factories import Factory, Tenant, fresh_number
 from vca.telephony.providers.telnyx import client_state
@@ -72,17 +72,17 @@ Forge = Callable[[LegState], str]
 FORGERIES: dict[str, tuple[str, Forge, dict[str, Any]]] = {
     "hang up the victim": (
         "call.hangup",
-        lambda victim: release_before.encode(LegState("target", None, victim.call)),
+        lambda victim: previous_release.encode(LegState("target", None, victim.call)),
         {"hangup_cause": "user_busy"},
     ),
     "transfer the victim to a premium number": (
         "call.speak.ended",
-        lambda victim: release_before.encode(_transfer(victim, call=victim.call)),
+        lambda victim: previous_release.encode(_transfer(victim, call=victim.call)),
         {"status": "completed"},
     ),
     "transfer itself to a premium number": (
         "call.speak.ended",
-        lambda victim: release_before.encode(_transfer(victim, call="v3:attacker")),
+        lambda victim: previous_release.encode(_transfer(victim, call="v3:attacker")),
         {"status": "completed"},
     ),
     "another deployment": (
@@ -92,7 +92,7 @@ FORGERIES: dict[str, tuple[str, Forge, dict[str, Any]]] = {
     ),
     "speak for the victim": (
         "call.transcription",
-        lambda victim: release_before.encode(victim),
+        lambda victim: previous_release.encode(victim),
         {"transcription_data": {"transcript": "Goodbye", "is_final": True}},
     ),
     "the victim's state on another leg": (
@@ -132,27 +132,27 @@ def test_a_state_that_is_not_ours_for_the_leg_is_ignored(
 
 @pytest.mark.parametrize("name", FORGERIES)
 @pytest.mark.usefixtures("nothing_happens")
-def test_it_is_ignored_also_while_states_of_the_release_before_are_accepted(
+def test_it_is_ignored_also_while_states_of_the_previous_release_are_accepted(
     carrier_client: TelnyxCarrierClient, victim: Leg, name: str
 ) -> None:
     event_type, forge, fields = FORGERIES[name]
 
-    with release_before.accept_unsigned_states():
+    with previous_release.accept_unsigned_states():
         _send(carrier_client, event_type, forge(_state_of(victim)), **fields)
 
 
-def test_a_call_cannot_dial_more_than_it_was_permitted_by_a_state_of_the_release_before(
+def test_a_call_cannot_dial_more_than_it_was_permitted_by_a_state_of_the_previous_release(
     carrier_client: TelnyxCarrierClient, victim: Leg
 ) -> None:
-    token = release_before.state_token(_state_of(victim).state or "")
+    token = previous_release.state_token(_state_of(victim).state or "")
     state = _transfer(LegState("listening", token, victim.id), call=victim.id)
     before = command_names(victim)
 
-    with release_before.accept_unsigned_states():
+    with previous_release.accept_unsigned_states():
         _send(
             carrier_client,
             "call.speak.ended",
-            release_before.encode(state),
+            previous_release.encode(state),
             call_id=victim.id,
             status="completed",
         )
@@ -185,7 +185,7 @@ def test_a_state_of_another_tenants_call_is_ignored(
 def test_a_hang_up_with_a_foreign_state_ends_the_call_that_has_hung_up(
     carrier_client: TelnyxCarrierClient, victim: Leg, call_record: CallRecord
 ) -> None:
-    victim.client_state = release_before.encode(LegState("target", None, "v3:another-call"))
+    victim.client_state = previous_release.encode(LegState("target", None, "v3:another-call"))
 
     carrier_client.hang_up(victim)
 

@@ -19,7 +19,7 @@ from tests.fakes.carriers.telnyx.server import TelnyxServer
 from tests.fakes.hostile_model import transfer
 from tests.integration.calls.conftest import CallRecord
 from tests.integration.calls.telnyx.conftest import SIGNER, ScriptModel
-from tests.support import release_before
+from tests.support import previous_release
 from tests.support.factories import Tenant
 from vca.kit import json
 from vca.telephony import dial_permit, providers
@@ -65,9 +65,9 @@ def _freeze(app: Flask, tenant: Tenant) -> None:
 
 
 def _remove_permission(event: Event) -> None:
-    """Change the leg's state to that of the release before, whose commands have no permission."""
+    """Change the leg's state to that of the previous release, whose commands have no permission."""
     payload = event["data"]["payload"]
-    state = json.loads(base64.b64decode(release_before.client_state_of(payload["client_state"])))
+    state = json.loads(base64.b64decode(previous_release.client_state_of(payload["client_state"])))
     for command in state.get("rest", ()):
         command.pop("command_id", None)
     payload["client_state"] = base64.b64encode(json.dumps(state)).decode()
@@ -75,8 +75,8 @@ def _remove_permission(event: Event) -> None:
 
 @pytest.fixture
 def unsigned_states() -> Iterator[None]:
-    """Accept the states of calls that the release before has begun."""
-    with release_before.accept_unsigned_states():
+    """Accept the states of calls that the previous release has begun."""
+    with previous_release.accept_unsigned_states():
         yield
 
 
@@ -129,7 +129,7 @@ def test_an_expired_permission_does_not_outlast_a_freeze(
 
 
 @pytest.mark.usefixtures("unsigned_states")
-def test_a_deferred_command_of_the_release_before_is_checked_and_loses_no_call(
+def test_a_deferred_command_of_the_previous_release_is_checked_and_loses_no_call(
     carrier_client: TelnyxCarrierClient, transfer_caller: Callable[[], Leg], sales_number: str
 ) -> None:
     _before_speech_ends(carrier_client, _remove_permission)
@@ -141,7 +141,7 @@ def test_a_deferred_command_of_the_release_before_is_checked_and_loses_no_call(
 
 
 @pytest.mark.usefixtures("unsigned_states")
-def test_a_deferred_command_of_the_release_before_does_not_outlast_a_freeze(
+def test_a_deferred_command_of_the_previous_release_does_not_outlast_a_freeze(
     app: Flask,
     acme: Tenant,
     carrier_client: TelnyxCarrierClient,

@@ -92,8 +92,8 @@ class LegState:
     def encode(self, signer: StateSigner) -> str:
         """Return the signed state as Telnyx takes it: base64.
 
-        The session and the signature follow the reference in its field, because the release before
-        ignores a state with other fields.
+        The session and the signature follow the reference in its field, because the previous
+        release ignores a state with other fields.
         """
         fields = {name: value for name, value in vars(self).items() if value and name != "session"}
         signature = signer.sign(_PURPOSE, self._signed_values())
@@ -142,7 +142,7 @@ def decode_signed(encoded_state: object, signer: StateSigner) -> LegState | None
 
 
 def decode_unsigned(encoded_state: object) -> LegState | None:
-    """Return a state as the release before reads it, which did not sign; anybody may have made it.
+    """Return an unsigned state, as the previous release made them; anybody may have made it.
 
     `reference` is the whole text of its field.
     """

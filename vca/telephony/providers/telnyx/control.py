@@ -33,7 +33,7 @@ _STOP_RELAY: tuple[Command, ...] = ({"command": "stop_conversation_relay"},)
 _STOP_SPEAKING: tuple[Command, ...] = ({"command": "stop_playback", "stop": "all"},)
 # How to stop what a leg is doing, by its phase, before it does something else.
 _STOP_BY_PHASE = {"listening": _STOP_GATHER, "relay": _STOP_RELAY}
-# For a leg without a state of ours. Telnyx's errors about commands that do not apply are ignored.
+# For a leg whose state is unknown. Telnyx's errors about commands that do not apply are ignored.
 _STOP_EVERYTHING = (*_STOP_GATHER, *_STOP_RELAY, *_STOP_SPEAKING)
 _RING_TIMEOUT_RANGE_S = (5, 600)
 _CALL_ENDED = "the call has ended"

@@ -1,8 +1,8 @@
-"""Find the call of a state that the release before gave to a carrier, and did not sign as a whole.
+"""Find the call of an unsigned state, which the previous release gave to a carrier.
 
-Anybody may have made such a state. It counts only for a few minutes after the deployment, only with
-a token of ours in it, and only for the call of the request: it cannot act on any other call, nor
-dial a number that the call was not permitted to dial.
+Anybody may have made such a state. It is valid only for a few minutes after the deployment, only if
+it contains a token that VCA has signed, and only for the call of the request. It cannot control
+another call or dial a number that the call had no permission to dial.
 """
 
 from dataclasses import dataclass

@@ -91,7 +91,7 @@ class AcceptedWebSocket:
 class Handshake:
     """A request to open a WebSocket: the account that it must be from, and its URL's token.
 
-    `claims` is None for a URL of the release before.
+    `claims` is None for a URL of the previous release.
     """
 
     adapter: TelephonyAdapter
@@ -166,7 +166,7 @@ def websocket_url(services: CallServices, carrier_name: str, url_token: str | No
 def read_handshake(
     services: CallServices, *, carrier_name: str, url_token: str | None
 ) -> Handshake | None:
-    """Return what the URL of a handshake says, or None if it is not a URL of ours.
+    """Return the call that the URL of a handshake names, or None if VCA did not create the URL.
 
     Needs the database only for a valid token of a tenant's account. Raises DatabaseFailure.
     """
@@ -176,7 +176,7 @@ def read_handshake(
     claims, ref, account = None, None, ProviderAccountRef(carrier_name)
     try:
         if url_token is None:
-            # The URL of the release before, for a carrier that signs its handshakes.
+            # The URL of the previous release, for a carrier that signs its handshakes.
             if not adapter_class.websocket_format.reconnects:
                 return None
         elif (claims := _read_url_token(services, url_token)) is not None:
@@ -198,7 +198,7 @@ def is_admissible(handshake: Handshake) -> bool:
     """Return whether a WebSocket may open with this URL. Verify the carrier's signature first.
 
     A carrier that reconnects uses the URL again, as long as the call has had no later one. The URLs
-    of the release before are accepted for a few minutes. Raises DatabaseFailure.
+    of the previous release are accepted for a few minutes. Raises DatabaseFailure.
     """
     if handshake.claims is None:
         return unsigned_states.are_accepted()

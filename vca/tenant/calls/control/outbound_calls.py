@@ -2,8 +2,8 @@
 
 One transaction inserts the call and enqueues its job. Before the request to the carrier,
 `dialled_at` is set, in a transaction that asks for the permission to dial again. A job that finds
-it set without a carrier id does not dial, but searches for the call by our reference. A process may
-therefore die at any moment and nobody's phone rings twice.
+it set without a carrier id does not dial, but searches for the call by our reference. So a process
+may die at any moment, and no phone rings twice.
 """
 
 from collections.abc import Mapping

@@ -19,7 +19,7 @@ _PURPOSE = "call"
 _REQUIRED_VALUES = 4
 _VALUES = 11
 # What a token is for. It is one of its values and not the purpose of the signature, because the
-# release before reads the tokens of both kinds, and ignores values that it does not know.
+# previous release reads the tokens of both kinds, and ignores values that it does not know.
 TokenKind = Literal["call", "socket"]
 # The events that a call can have before it has been answered.
 KINDS_OF_PLACED_CALL: tuple[CarrierEventKind, ...] = ("answered", "status", "progress")
@@ -37,7 +37,7 @@ class CallState:
     - `language`: the language of the call, for an apology while the database is away.
     - `spoken_checksum`: the CRC-32 of those characters. None: there are none, or an older version,
       which counted them before redaction, made the token.
-    - `kind`: None if the release before made the token, which bound it to no call of the carrier.
+    - `kind`: None if the previous release made the token, which bound it to no call of the carrier.
     - `provider_call_id`: the carrier's id of the call. None: it was not known yet, because the
       token was made to place the call.
     """

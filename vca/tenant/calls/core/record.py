@@ -297,7 +297,7 @@ def apply_event(session: Session, call_id: UUID, event: CallEvent) -> LifecycleS
         return call.state
     if call.provider_call_id is None and not is_own_id:
         set_provider_call_id(session, call_id, provider_call_id=event.call_id)
-    timestamp = event_times.believable_time(
+    timestamp = event_times.clamp_event_time(
         event.timestamp, started_at=call.state.started_at, now=clock.now()
     )
     event = replace(event, timestamp=timestamp)

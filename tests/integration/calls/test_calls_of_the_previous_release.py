@@ -31,7 +31,7 @@ from tests.integration.calls.conftest import CallRecord
 from tests.integration.calls.telnyx.conftest import carrier_client as telnyx_client
 from tests.integration.calls.telnyx.conftest import server
 from tests.integration.calls.test_twilio import twilio
-from tests.support import admin_db, release_before
+from tests.support import admin_db, previous_release
 from tests.support.api import Api
 from tests.support.carrier_client import CarrierClient
 from tests.support.factories import Factory, Tenant, fresh_number
@@ -45,8 +45,8 @@ OVER = "now() - interval '1 ms'"
 
 
 def _make_old(leg: Leg) -> None:
-    """Give the leg the state that the release before would have given it."""
-    leg.client_state = release_before.client_state_of(leg.client_state)
+    """Give the leg the state that the previous release would have given it."""
+    leg.client_state = previous_release.client_state_of(leg.client_state)
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_a_telnyx_call_goes_on_and_ends(
 ) -> None:
     leg = telnyx_client.ring(acme.number(provider_type="telnyx")["did_number"])
 
-    with release_before.accept_unsigned_states():
+    with previous_release.accept_unsigned_states():
         _talk_on_telnyx(telnyx_client, leg)
 
     assert spoken_texts(leg)[-1] == "At nine."
@@ -89,7 +89,7 @@ def test_a_telnyx_call_goes_on_and_ends(
 
 
 @pytest.mark.parametrize("until", ["now() + interval '15 minutes'", OVER])
-def test_a_telnyx_call_that_the_release_before_answers_is_greeted(
+def test_a_telnyx_call_that_the_previous_release_answers_is_greeted(
     telnyx_client: TelnyxCarrierClient, acme: Tenant, until: str
 ) -> None:
     acme.profile(greeting="Acme here.")
@@ -98,15 +98,15 @@ def test_a_telnyx_call_that_the_release_before_answers_is_greeted(
     ringing, telnyx_client.switch.pending = telnyx_client.switch.pending, []
     telnyx_client.deliver_event(ringing[0])
     [answered] = telnyx_client.switch.pending
-    answered["data"]["payload"]["client_state"] = release_before.client_state_of(leg.client_state)
+    answered["data"]["payload"]["client_state"] = previous_release.client_state_of(leg.client_state)
 
-    with release_before.accept_unsigned_states(until=until):
+    with previous_release.accept_unsigned_states(until=until):
         telnyx_client.deliver_events()
 
     assert spoken_texts(leg) == ([] if until == OVER else ["Acme here."])
 
 
-def test_a_telnyx_call_of_the_release_before_ends_after_its_goodbye(
+def test_a_telnyx_call_of_the_previous_release_ends_after_its_goodbye(
     telnyx_client: TelnyxCarrierClient, acme: Tenant, call_record: CallRecord
 ) -> None:
     acme.profile(greeting="Acme here.", end_phrases=["goodbye"])
@@ -116,16 +116,16 @@ def test_a_telnyx_call_of_the_release_before_ends_after_its_goodbye(
     telnyx_client.deliver_event(utterance)
     for event in telnyx_client.switch.pending:
         payload = event["data"]["payload"]
-        payload["client_state"] = release_before.client_state_of(payload["client_state"])
+        payload["client_state"] = previous_release.client_state_of(payload["client_state"])
 
-    with release_before.accept_unsigned_states():
+    with previous_release.accept_unsigned_states():
         telnyx_client.deliver_events()
 
     assert not leg.alive
     assert call_record.end_state == ("completed", "agent_hangup")
 
 
-def test_a_telnyx_state_of_the_release_before_is_ignored_later(
+def test_a_telnyx_state_of_the_previous_release_is_ignored_later(
     telnyx_client: TelnyxCarrierClient, acme: Tenant, call_record: CallRecord
 ) -> None:
     acme.profile(greeting="Acme here.")
@@ -133,7 +133,7 @@ def test_a_telnyx_state_of_the_release_before_is_ignored_later(
     commands = list(leg.commands)
     _make_old(leg)
 
-    with release_before.accept_unsigned_states(until=OVER):
+    with previous_release.accept_unsigned_states(until=OVER):
         telnyx_client.say(leg, "When do you open?")
 
     assert leg.commands == commands
@@ -145,16 +145,16 @@ def test_a_telnyx_state_of_the_release_before_is_ignored_later(
 
 @pytest.fixture
 def twilio_call(anonymous: Api, acme: Tenant, twilio: object, targets: None) -> TwilioCall:
-    """Return a call on Twilio that follows the URLs of the release before."""
+    """Return a call on Twilio that follows the URLs of the previous release."""
     number = str(acme.number(provider_type="twilio")["did_number"])
     call = TwilioCall(anonymous, number)
     call.ring()
-    call.alter_url = lambda url: release_before.callback_url(url) if "?" in url else url
+    call.alter_url = lambda url: previous_release.callback_url(url) if "?" in url else url
     return call
 
 
 def test_a_twilio_call_goes_on_and_ends(twilio_call: TwilioCall, call_record: CallRecord) -> None:
-    with release_before.accept_unsigned_states():
+    with previous_release.accept_unsigned_states():
         assert "Dial" in twilio_call.say("Sales, please.").verbs
         twilio_call.end_leg("busy")
         answer = twilio_call.say("When do you open?")
@@ -165,7 +165,7 @@ def test_a_twilio_call_goes_on_and_ends(twilio_call: TwilioCall, call_record: Ca
 
 
 def _end_gather(call: TwilioCall, sid: str) -> int:
-    """Send an utterance with the call's URL of the release before; return the status code."""
+    """Send an utterance with the call's URL of the previous release; return the status code."""
     assert call.twiml is not None
     url = call.alter_url(call.twiml.next_url("Gather"))
     form = inbound_form(sid, to=call.to, caller=call.caller)
@@ -174,19 +174,19 @@ def _end_gather(call: TwilioCall, sid: str) -> int:
     ).status_code
 
 
-def test_a_twilio_url_of_the_release_before_is_refused_later(
+def test_a_twilio_url_of_the_previous_release_is_refused_later(
     twilio_call: TwilioCall, call_record: CallRecord
 ) -> None:
-    with release_before.accept_unsigned_states(until=OVER):
+    with previous_release.accept_unsigned_states(until=OVER):
         assert _end_gather(twilio_call, twilio_call.sid) == 400
 
     assert call_record.transcript == ["agent: Acme here."]
 
 
-def test_a_twilio_url_of_the_release_before_is_refused_to_another_call(
+def test_a_twilio_url_of_the_previous_release_is_refused_to_another_call(
     twilio_call: TwilioCall, call_record: CallRecord
 ) -> None:
-    with release_before.accept_unsigned_states():
+    with previous_release.accept_unsigned_states():
         assert _end_gather(twilio_call, f"CA{9:032x}") == 400
 
     assert call_record.transcript == ["agent: Acme here."]
@@ -206,10 +206,10 @@ def test_a_placed_twilio_call_ends(
     def post(url: str, status: str) -> int:
         number = phone_number["did_number"]
         status_form = outbound_form(call_sid, to=callee, caller=number, status=status)
-        old_url = release_before.callback_url(url)
+        old_url = previous_release.callback_url(url)
         return send(anonymous, signed_request(ACCOUNT_LOGIN, old_url, status_form)).status_code
 
-    with release_before.accept_unsigned_states(until=until):
+    with previous_release.accept_unsigned_states(until=until):
         codes = post(form["Url"][0], "in-progress"), post(form["StatusCallback"][0], "completed")
 
     is_accepted = until != OVER
@@ -221,22 +221,22 @@ def test_a_placed_twilio_call_ends(
 # --- The fake carrier, whose state is the token alone ---
 
 
-def test_a_token_of_the_release_before_counts_for_its_own_call(
+def test_a_token_of_the_previous_release_counts_for_its_own_call(
     carrier: FakeTelephonyAdapter, anonymous: Api, acme: Tenant
 ) -> None:
     client = CarrierClient(carrier, anonymous)
     acme.profile(greeting="Acme here.")
     number = acme.number()["did_number"]
-    token = release_before.state_token(client.ring(number, "call-1")["state"])
+    token = previous_release.state_token(client.ring(number, "call-1")["state"])
     client.ring(number, "call-2")
 
     def say(call_id: str) -> int:
         request = client.build_request("speech", call_id=call_id, state=token, text="Hi")
         return client.send(request).status_code
 
-    with release_before.accept_unsigned_states():
+    with previous_release.accept_unsigned_states():
         own_call, other_call = say("call-1"), say("call-2")
-    with release_before.accept_unsigned_states(until=OVER):
+    with previous_release.accept_unsigned_states(until=OVER):
         later = say("call-1")
 
     assert (own_call, other_call, later) == (200, 400, 400)
@@ -255,7 +255,7 @@ def relay_url(app: Flask) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("is_accepted", [True, False])
-def test_twilio_opens_the_websocket_of_the_release_before(
+def test_twilio_opens_the_websocket_of_the_previous_release(
     relay_url: str, twilio: object, anonymous: Api, acme: Tenant, *, is_accepted: bool
 ) -> None:
     """That release gave Twilio a URL without a token, which a reconnection uses again."""
@@ -269,9 +269,9 @@ def test_twilio_opens_the_websocket_of_the_release_before(
     assert url_token(document.find("ConversationRelay").get("url"))
 
     window: AbstractContextManager[None] = (
-        release_before.accept_unsigned_states()
+        previous_release.accept_unsigned_states()
         if is_accepted
-        else release_before.accept_unsigned_states(until=OVER)
+        else previous_release.accept_unsigned_states(until=OVER)
     )
     with window:
         if not is_accepted:
@@ -287,7 +287,7 @@ def test_twilio_opens_the_websocket_of_the_release_before(
 def test_telnyx_which_signs_no_handshake_needs_a_token_at_any_time(
     relay_url: str, telnyx_client: TelnyxCarrierClient
 ) -> None:
-    with release_before.accept_unsigned_states():
+    with previous_release.accept_unsigned_states():
         assert handshake_is_refused(f"{relay_url}telnyx/relay", {})
 
 
@@ -304,7 +304,7 @@ def _accepted_until() -> datetime | None:
 
 @pytest.mark.usefixtures("app")
 def test_the_first_start_accepts_unsigned_states_for_15_minutes_and_no_later_one_does() -> None:
-    with release_before.accept_unsigned_states(until="NULL"):
+    with previous_release.accept_unsigned_states(until="NULL"):
         assert unsigned_states.are_accepted()
         first = _accepted_until()
         assert unsigned_states.are_accepted()

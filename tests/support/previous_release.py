@@ -1,4 +1,4 @@
-"""What the release before gave to carriers: states and URLs that are not signed as a whole."""
+"""What the previous release gave to carriers: states and URLs that are not signed as a whole."""
 
 import base64
 import re
@@ -23,7 +23,7 @@ _STATE = re.compile(r"(?<=state=)[^&]*")
 
 
 def state_token(token: str) -> str:
-    """Return a call's state token as the release before made it: bound to no carrier's call."""
+    """Return a call's state token as the previous release made it: bound to no carrier's call."""
     state = current_services().verify_state(token)
     account_id = state.account.account_id if state.account else None
     values = [
@@ -46,14 +46,14 @@ def encode(state: LegState) -> str:
 
 
 def client_state_of(encoded_state: str | None) -> str:
-    """Return a leg's state as the release before made it."""
+    """Return a leg's state as the previous release made it."""
     state = client_state.decode_signed(encoded_state, STATE_SIGNER)
     assert state is not None
     return encode(replace(state, state=state_token(state.state) if state.state else None))
 
 
 def callback_url(url: str) -> str:
-    """Return a URL for Twilio as the release before made it."""
+    """Return a URL for Twilio as the previous release made it."""
     unsigned = _SIGNATURE.sub("", url)
     return _STATE.sub(lambda match: quote(state_token(unquote(match[0]))), unsigned)
 
