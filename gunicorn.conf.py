@@ -6,6 +6,7 @@ import socket
 from importlib import import_module
 from typing import Any
 
+from vca.servers import open_files
 from vca.settings import SettingsError, report_settings_error, settings_or_exit
 
 # Read here too, in the master: a worker that cannot start would be restarted forever. The hooks
@@ -24,9 +25,11 @@ workers = _settings.relay_workers if _SERVES_RELAY else _settings.web_workers
 # What waits has threads in addition to those that work: rejections, other systems, slow clients.
 # The README has a table of them.
 threads = _settings.relay_threads if _SERVES_RELAY else _settings.thread_shares.total
+# Where a system allows few open files at first, a thousand connections would be too many for it.
+_max_files = open_files.raise_limit()
 # A worker whose threads all hold a WebSocket accepts no further connection: it would wait until a
 # caller hangs up. Another worker accepts it. So voice WebSockets allow no idle connections either.
-worker_connections = threads if _SERVES_RELAY else 1_000
+worker_connections = threads if _SERVES_RELAY else open_files.max_connections(_max_files, 1_000)
 # gunicorn replaces a worker whose main thread shows no activity for this long. Requests have
 # threads of their own, and a few may take longer.
 timeout = 30

@@ -38,6 +38,7 @@ QUEUE_TIMEOUT_S = 5.0
 _LINGER_S = 2.0
 _LINGER_BYTES = 64 * 1024
 _MAX_LINGERING = 256
+_NO_FILES = (errno.EMFILE, errno.ENFILE)
 _NO_CONNECTION = (errno.EAGAIN, errno.ECONNABORTED, errno.EWOULDBLOCK)
 _HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\n\r\n"
 StartResponse = Callable[..., Any]
@@ -94,13 +95,16 @@ class PooledThreadWorker(ThreadWorker):  # type: ignore[misc] # no stubs
         except OSError as error:
             if error.errno in _NO_CONNECTION:
                 return
+            if error.errno in _NO_FILES:  # the next poll tries again
+                self._close_idle_connection()
+                return
             raise
         self.nr_conns += 1
         server = listener.getsockname()
         conn = PolledConnection(self.cfg, client, address, server, self._linger)
         self.enqueue_req(conn)
         if self.nr_conns >= self.worker_connections:
-            self._close_idle_connection(newest=conn)
+            self._close_idle_connection(spared=conn)
 
     @override
     def enqueue_req(self, conn: PolledConnection) -> None:
@@ -219,16 +223,18 @@ class PooledThreadWorker(ThreadWorker):  # type: ignore[misc] # no stubs
                 break
             self._end_lingering(conn)
 
-    def _close_idle_connection(self, *, newest: PolledConnection) -> None:
+    def _close_idle_connection(self, *, spared: PolledConnection | None = None) -> None:
         """Make room for the next connection, so that silent ones never keep others out."""
-        oldest = next(iter(self._incomplete_heads), newest)
-        if oldest is not newest:
+        oldest = next(iter(self._incomplete_heads), None)
+        if oldest is not None and oldest is not spared:
             self._stop_waiting(oldest)
             self._drop(oldest)
         elif self.keepalived_conns:
             idle = self.keepalived_conns.popleft()
             self.poller.unregister(idle.sock)
             self._drop(idle)
+        elif self._lingering:
+            self._end_lingering(next(iter(self._lingering)))
 
     def _drop(self, conn: PolledConnection) -> None:
         self.nr_conns -= 1

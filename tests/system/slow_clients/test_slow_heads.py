@@ -1,7 +1,10 @@
 """Clients that drip the heads of their requests, or do not read their responses."""
 
+import resource
 import socket
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +12,7 @@ from tests.support.factories import Tenant
 from tests.support.processes import WebServer
 from tests.support.slow_clients import RawClient, dripping, encode_head, raw_clients
 from tests.system.slow_clients.conftest import RingNumber
+from vca.servers import open_files
 
 ANSWER_S = 5.0
 
@@ -28,6 +32,37 @@ def test_200_clients_that_drip_their_heads_delay_nobody(
     assert statuses == [200, 200, 200]
 
 
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Let this process open as many files as the system allows."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    open_files.raise_limit()
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.usefixtures("many_files")
+def test_a_process_without_open_files_left_serves_others_and_does_not_end(
+    web: WebServer, globex: Tenant
+) -> None:
+    client = web.with_key(globex.key)
+    pids = web.worker_pids()
+    for pid in pids:
+        open_count = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+        soft_limit, hard_limit = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        assert soft_limit == min(hard_limit, 65_536)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (open_count + 40, hard_limit))
+
+    with raw_clients(web.port, 300) as slow, dripping(slow, b"GET /livez HTTP/1.1\r\nX: "):
+        responses = [
+            client.get(globex.url("/phone-numbers"), timeout_s=ANSWER_S) for _ in range(10)
+        ]
+
+    assert [response.status for response in responses] == [200] * 10
+    assert web.worker_pids() == pids
+
+
+@pytest.mark.usefixtures("many_files")
 def test_more_dripping_clients_than_connections_keep_nobody_out(
     web: WebServer, globex: Tenant
 ) -> None:
