@@ -65,7 +65,7 @@ lock: setup ## Update the lock files after a change of requirements
 	done
 
 bench: export PYTHONDONTWRITEBYTECODE =
-bench: setup ## Measure requests, turns and 10,000 tenants; takes half an hour
+bench: setup ## Measure requests, turns and 10,000 tenants; takes over an hour
 	@POOL_REQUESTS=10000 $(PYTHON) -m pytest tests/integration/tenancy/test_pool.py -k mixed_requests
 	@$(PYTHON) -m benchmarks
 

@@ -13,6 +13,9 @@ generator is not included.
 round. The report shows the median of all rounds with the minimum and the maximum. The ratio to the
 bare Flask page is computed the same way.
 
+`python -m benchmarks requests --against REV` compares a GET, an inbound call and two POSTs of this
+checkout with those of another revision instead; see `benchmarks.request_comparison`.
+
 `python -m benchmarks turns` measures how long a caller waits; see `benchmarks.turns`.
 
 `python -m benchmarks relay` measures the same over voice WebSockets; see `benchmarks.relay`.

@@ -148,6 +148,6 @@ def _run_facts(
             f"{each_ms:.1f} ms per job (reset, claim, record) with {waiting} waiting"
             for waiting, each_ms in job_cpu_ms.items()
         ),
-        worker="one process, four concurrent jobs",
+        worker="one process, default lanes",
         **({"note": note} if note else {}),
     )
