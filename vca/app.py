@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from datetime import timedelta
 from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
 from typing import Any
 
 from flask import Flask
@@ -15,10 +17,8 @@ from vca.api import (
     docs,
     errors,
     guards,
-    health,
     idempotency,
     limits,
-    metrics,
     openapi,
     requests,
     streams,
@@ -34,31 +34,20 @@ from vca.kit.mail import Mailer
 from vca.kit.storage import Store
 from vca.kit.web.json_provider import OrjsonProvider
 from vca.observability import log
-from vca.observability.metrics import DATABASE_OUTAGES, DATABASE_TIMEOUTS, POOL_WAIT_SECONDS
-from vca.registry import deployment
-from vca.registry.api_keys import routes as api_keys
+from vca.observability.metrics import DATABASE_OUTAGES, DATABASE_TIMEOUTS, JOBS, POOL_WAIT_SECONDS
+from vca.registry import deployment, lifecycle_hooks
 from vca.registry.audit import recorder
-from vca.registry.audit import routes as platform_audit
-from vca.registry.number_registry import routes as dids
-from vca.registry.tenants import lifecycle_hooks
-from vca.registry.tenants import routes as tenants
+from vca.registry.lifecycle_hooks import FeatureHooks
 from vca.registry.tenants import service as tenant_service
-from vca.registry.usage import routes as all_usage
-from vca.registry.webhooks import routes as operator_webhooks
 from vca.settings import ROOT, Settings, SettingsError, settings_or_exit
 from vca.telephony import providers
 from vca.telephony.providers import ADAPTERS, Carriers
 from vca.tenancy import citus
-from vca.tenant import encrypted_columns
-from vca.tenant.ai_profiles import extract_schema, profile_check
-from vca.tenant.ai_profiles import routes as ai_profiles
+from vca.tenant.ai_profiles import profile_check
 from vca.tenant.ai_profiles import service as ai_profile_service
 from vca.tenant.ai_profiles import versions as profile_versions
-from vca.tenant.audit import routes as audit
-from vca.tenant.calls import routes as calls
 from vca.tenant.calls.core import (
     account_usage,
-    analysis_state,
     call_services,
     live_usage,
     named_versions,
@@ -67,59 +56,41 @@ from vca.tenant.calls.core import (
 )
 from vca.tenant.calls.core.call_services import CallServices
 from vca.tenant.calls.simulation import silent_callee
-from vca.tenant.messages import imported_mail
-from vca.tenant.messages import routes as messages
 from vca.tenant.models import metadata as tenant_tables
-from vca.tenant.phone_numbers import number_samples, ownership, provider_compatibility, webrtc
-from vca.tenant.phone_numbers import routes as phone_numbers
+from vca.tenant.phone_numbers import number_samples, provider_compatibility, webrtc
 from vca.tenant.privacy import erasure_ledger
-from vca.tenant.privacy import routes as privacy
-from vca.tenant.recordings import retention
-from vca.tenant.recordings import routes as recordings
 from vca.tenant.settings import limits as limits_of_tenants
-from vca.tenant.settings import routes as settings
 from vca.tenant.settings import service as settings_service
-from vca.tenant.telephony_accounts import routes as telephony_accounts
 from vca.tenant.telephony_accounts import service as accounts
-from vca.tenant.usage import cap, rebuild
-from vca.tenant.usage import routes as usage
-from vca.tenant.webhooks import imported_copy
-from vca.tenant.webhooks import routes as webhooks
+from vca.tenant.usage import cap
 
-# The blueprints of all operations. Each view declares its own access.
+# Every feature, in the order of the API's documentation: a package with `routes.blp`, `tasks` or
+# `lifecycle.HOOKS`, or a module with `blp`. Each view declares its own access. Calls come before
+# the features whose rows refer to them: erasures of personal data use the reverse order.
 FEATURES = (
-    health.blp,
-    docs.blp,
-    metrics.blp,
-    tenants.blp,
-    settings.blp,
-    api_keys.blp,
-    dids.blp,
-    phone_numbers.blp,
-    telephony_accounts.blp,
-    ai_profiles.blp,
-    calls.blp,
-    recordings.blp,
-    messages.blp,
-    webhooks.blp,
-    operator_webhooks.blp,
-    audit.blp,
-    platform_audit.blp,
-    usage.blp,
-    all_usage.blp,
-    privacy.blp,
-    carrier_webhooks.blp,
-)
-# Modules whose import registers job tasks.
-TASKS = (
-    "vca.tenant.calls.tasks",
-    "vca.tenant.phone_numbers.tasks",
-    "vca.tenant.recordings.tasks",
-    "vca.tenant.messages.tasks",
-    "vca.tenant.idempotency.tasks",
-    "vca.tenant.webhooks.tasks",
-    "vca.tenant.privacy.tasks",
-    "vca.registry.webhooks.tasks",
+    "vca.api.health",
+    "vca.api.docs",
+    "vca.api.metrics",
+    "vca.registry.tenants",
+    "vca.tenant.settings",
+    "vca.registry.api_keys",
+    "vca.registry.number_registry",
+    "vca.tenant.phone_numbers",
+    "vca.tenant.telephony_accounts",
+    "vca.tenant.ai_profiles",
+    "vca.tenant.calls",
+    "vca.tenant.recordings",
+    "vca.tenant.messages",
+    "vca.tenant.webhooks",
+    "vca.registry.webhooks",
+    "vca.tenant.audit",
+    "vca.registry.audit",
+    "vca.tenant.usage",
+    "vca.registry.usage",
+    "vca.tenant.idempotency",
+    "vca.registry.idempotency",
+    "vca.tenant.privacy",
+    "vca.api.carrier_webhooks",
 )
 # `module:command` of each command.
 COMMANDS = {
@@ -140,6 +111,31 @@ COMMANDS = {
     "demo": "vca.devtools.demo_data:demo",
     "up": "vca.devtools.dev_server:up",
 }
+
+
+def feature_modules(name: str) -> list[ModuleType]:
+    """Import the module called `name` of each feature that has one, in the order of `FEATURES`.
+
+    Importing `tasks` registers the tasks of jobs. A feature that is a module has only `routes`.
+    """
+    modules = []
+    for feature in FEATURES:
+        try:
+            module = import_module(feature)
+            if not hasattr(module, "__path__"):
+                modules += [module] if name == "routes" else []
+            elif find_spec(f"{feature}.{name}") is not None:
+                modules.append(import_module(f"{feature}.{name}"))
+        except Exception as error:
+            error.add_note(f"Feature: {feature}")
+            raise
+    return modules
+
+
+def load_feature_hooks() -> FeatureHooks:
+    """Return the lifecycle hooks of all features; raise LifecycleError if a table has none."""
+    hooks = [module.HOOKS for module in feature_modules("lifecycle")]
+    return FeatureHooks(hooks, table_names=tenant_tables.tables)
 
 
 class Vca(Flask):
@@ -170,8 +166,6 @@ def create_app(explicit_settings: Settings | None = None) -> Flask:
     )
     _configure_services(app, config)
     _register_routes(app)
-    for path in TASKS:
-        import_module(path)
     queue.set_admission_check(tenant_service.require_supported_schema)
     app.cli = cli.Commands(COMMANDS)
     return app
@@ -242,19 +236,9 @@ def _configure_services(app: Flask, config: Settings) -> None:
 
 def _connect_features(config: Settings) -> None:
     """Register functions of higher packages with lower ones, and set up single features."""
-    lifecycle_hooks.set_current_hooks(
-        lifecycle_hooks.TenantLifecycleHooks(
-            deactivate_unowned_numbers=ownership.deactivate_unowned_numbers,
-            find_orphaned_numbers=ownership.find_orphaned_numbers,
-            delete_files=retention.delete_files,
-            re_encrypt=encrypted_columns.re_encrypt_tenant,
-            mute_webhooks=imported_copy.mute_webhooks,
-            remove_unusable_schemas=extract_schema.remove_unusable_schemas,
-            resume_mail=imported_mail.resume_mail,
-            rebuild_usage=rebuild.rebuild_usage,
-            resume_analyses=analysis_state.resume_analyses,
-        )
-    )
+    feature_modules("tasks")
+    JOBS.add_label_values("task", queue.TASKS)
+    lifecycle_hooks.set_current_hooks(load_feature_hooks())
     phone.set_diallable_ranges(config.diallable_prefixes)
     settings_service.set_number_lister(number_samples.list_all)
     ai_profile_service.set_answered_number_lister(number_samples.list_answered)
@@ -317,8 +301,8 @@ def _register_routes(app: Flask) -> None:
     errors.install(app)
     admission.install(app, app.extensions["settings"])
     limits.install(app, limits.RateLimitConfig.from_settings(app.extensions["settings"]))
-    for blueprint in FEATURES:
-        api.register_blueprint(blueprint)
+    for module in feature_modules("routes"):
+        api.register_blueprint(module.blp)
     if app.extensions["settings"].serves_relay:
         relay = import_module("vca.servers.relay")  # other processes do not need what it imports
         relay.install(

@@ -64,7 +64,8 @@ def loaded_modules() -> frozenset[str]:
     """
     code = (
         "import sys, importlib; from vca import app; from vca.telephony.providers import ADAPTERS\n"
-        "for name in (*app.TASKS, *(path.partition(':')[0] for path in ADAPTERS.values())):\n"
+        "app.feature_modules('tasks')\n"
+        "for name in (path.partition(':')[0] for path in ADAPTERS.values()):\n"
         "    importlib.import_module(name)\n"
         "print(*sys.modules)\n"
     )

@@ -83,4 +83,4 @@ def test_the_metric_of_jobs_counts_every_job_of_the_worker(bare_app: Flask) -> N
     worker_app = worker_loop.create_worker_app(str(bare_app.extensions["settings"].database_dsn))
     job_names = {name for name in worker_app.tasks if "procrastinate." not in name}
 
-    assert job_names == set(metrics.TASKS) - {OTHER}
+    assert job_names == set(metrics.JOBS.labels["task"]) - {OTHER}

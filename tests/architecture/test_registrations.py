@@ -211,7 +211,7 @@ def test_jobs_have_dotted_names() -> None:
 
 
 def test_the_app_lists_the_module_of_every_task() -> None:
-    paths = {f"{name.replace('.', '/')}.py" for name in app.TASKS}
+    paths = {f"{module.__name__.replace('.', '/')}.py" for module in app.feature_modules("tasks")}
 
     assert paths == set(_tasks().values())
 
@@ -257,7 +257,7 @@ def test_a_program_does_not_load_commands_the_worker_or_archive_code(
     assert loaded_modules.isdisjoint(
         {*commands, "procrastinate", "psycopg", "vca.tenancy.archive_writer"}
     )
-    assert set(app.TASKS) <= loaded_modules
+    assert {module.__name__ for module in app.feature_modules("tasks")} <= loaded_modules
 
 
 def test_only_the_worker_loop_imports_procrastinate() -> None:
@@ -317,7 +317,8 @@ def test_the_app_lists_every_module_with_a_blueprint() -> None:
         if any(function_name == "Blueprint" for function_name, _ in module.calls())
     }
 
-    assert {f"{blueprint.import_name.replace('.', '/')}.py" for blueprint in app.FEATURES} == files
+    paths = [module.__name__.replace(".", "/") for module in app.feature_modules("routes")]
+    assert {f"{path}.py" for path in paths} == files
 
 
 def test_the_app_lists_every_module_with_commands() -> None:

@@ -10,7 +10,7 @@ from flask import Flask
 from tests.support.api import ResponseValidator
 from tests.support.operations import Operation, operations
 from vca.api import docs, openapi
-from vca.app import FEATURES
+from vca.app import feature_modules
 from vca.kit import json
 
 APP_NAME = "VCA under test"
@@ -44,8 +44,8 @@ def openapi_validator() -> ResponseValidator:
     app = Flask("catalogue", static_folder=None)
     app.config.update(API_TITLE=f"{APP_NAME} API", API_VERSION="1", OPENAPI_VERSION=openapi.VERSION)
     api = openapi.Api(app)
-    for blueprint in FEATURES:
-        api.register_blueprint(blueprint)
+    for module in feature_modules("routes"):
+        api.register_blueprint(module.blp)
     document = docs.render_openapi(openapi.build_document(app, api))
     return ResponseValidator(json.loads(document))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.fork_server import MAX_MESSAGE_BYTES
-from vca.app import COMMANDS, TASKS
+from vca.app import COMMANDS, feature_modules
 from vca.kit import json
 
 # Modules that the product loads only when it needs them.
@@ -22,9 +22,9 @@ _PRELOADED_MODULES = (
     "gunicorn.app.wsgiapp",
     "gunicorn.workers.gthread",
     "vca.jobs.worker_loop",
-    *TASKS,
     *{path.partition(":")[0] for path in COMMANDS.values()},
 )
+_FEATURE_MODULES = ("routes", "tasks", "lifecycle")
 
 
 def serve_forks(fd: int) -> list[str]:
@@ -76,6 +76,8 @@ def run_command(command: list[str]) -> None:
 if __name__ == "__main__":
     for module in _PRELOADED_MODULES:
         import_module(module)
+    for name in _FEATURE_MODULES:
+        feature_modules(name)
     gc.collect()
     gc.freeze()
     run_command(serve_forks(int(sys.argv[1])))

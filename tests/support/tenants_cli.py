@@ -12,9 +12,8 @@ from flask import Flask
 
 from tests.support.db_snapshot import SnapshotChecker, schema_of
 from vca.kit import json
-from vca.tenant.encrypted_columns import TENANT_COLUMNS
+from vca.registry import lifecycle_hooks
 
-ENCRYPTED_COLUMNS = ",".join(column for _, column in TENANT_COLUMNS)
 Members = dict[str, bytes]
 
 
@@ -55,11 +54,12 @@ def tenant_rows(db_snapshot: SnapshotChecker, tenant_id: str) -> dict[str, list[
     time.
     """
     schema = schema_of(tenant_id)
+    encrypted = ",".join(column for _, column in lifecycle_hooks.current_hooks().encrypted_columns)
     return {
         table: sorted(
             str(row[0]).replace(tenant_id, "<tenant>")
             for row in db_snapshot.rows(
-                f"SELECT (to_jsonb(t) - '{{{ENCRYPTED_COLUMNS}}}'::text[])::text"
+                f"SELECT (to_jsonb(t) - '{{{encrypted}}}'::text[])::text"
                 f' FROM "{schema}"."{table}" t'
             )
         )

@@ -23,9 +23,10 @@ from vca.kit.web.access import Access, Idempotency
 from vca.kit.web.parser import check_body
 from vca.observability import log
 from vca.registry.idempotency import service
+from vca.registry.idempotency.models import PLATFORM_TABLE
 from vca.registry.idempotency.service import IdempotentRequest, StoredResponse
 from vca.tenancy import session as tenancy
-from vca.tenant.idempotency.tasks import PLATFORM_TABLE, TENANT_TABLE
+from vca.tenant.idempotency.models import TENANT_TABLE
 
 KEY_HEADER = "Idempotency-Key"
 REPLAYED_HEADER = "Idempotency-Replayed"

@@ -25,13 +25,11 @@ from vca.registry.model_checks.service import ModelState
 from vca.registry.tenants.models import STATUSES
 from vca.tenancy.session import public_session
 from vca.tenant.calls.core import call_services
+from vca.tenant.calls.core.watchdog import CHECK_JOB
+from vca.tenant.messages.email_notifications import MAIL_JOB
 
 # Prometheus gives up after 10 s and then has no metrics at all.
 BUDGET_S = 4.0
-# The name of the job that checks a live call, from `vca.tenant.calls`.
-CALL_CHECK_JOB = "calls.check"
-# The name of the job that mails a message, from `vca.tenant.messages`.
-MAIL_JOB = "messages.mail"
 
 blp = Blueprint("metrics", __name__, description="Prometheus metrics.")
 
@@ -80,7 +78,7 @@ def _read_gauges() -> _Snapshot | None:
         with deadline.within(BUDGET_S), public_session() as session:
             models = call_services.current_services().models
             return _Snapshot(
-                gauges.read_gauges(session, watch_job=CALL_CHECK_JOB, mail_job=MAIL_JOB),
+                gauges.read_gauges(session, watch_job=CHECK_JOB, mail_job=MAIL_JOB),
                 model_checks.read_states(session, models),
             )
     except (DatabaseFailure, DBAPIError) as error:

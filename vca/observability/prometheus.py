@@ -55,17 +55,29 @@ class BaseMetric(Generic[ClientMetric]):
     def __init__(self, name: str, help_text: str, labels: Labels | None = None) -> None:
         self.name = name
         self.help = help_text
-        self.labels: Labels = labels or {}
-        series = math.prod(len(allowed) for allowed in self.labels.values())
-        if series > MAX_SERIES:
-            raise ValueError(f"{name} has {series} series; {MAX_SERIES} are allowed")
-        self._label_texts = [_texts_by_value(allowed) for allowed in self.labels.values()]
+        self._set_labels(labels or {})
         self.attach(_registry)
         self.instances.append(self)
 
     def attach(self, registry: CollectorRegistry) -> None:
         """Count in this registry from now on, with every series at 0."""
         self._metric = self._create(registry)
+        self._create_children()
+
+    def add_label_values(self, label: str, values: Iterable[str]) -> None:
+        """Add values to the set of a label, for values that only higher packages know."""
+        added = sorted(set(values).difference(self.labels[label]))
+        self._set_labels({**self.labels, label: (*self.labels[label], *added)})
+        self._create_children()
+
+    def _set_labels(self, labels: Labels) -> None:
+        series = math.prod(len(allowed) for allowed in labels.values())
+        if series > MAX_SERIES:
+            raise ValueError(f"{self.name} has {series} series; {MAX_SERIES} are allowed")
+        self.labels = labels
+        self._label_texts = [_texts_by_value(allowed) for allowed in labels.values()]
+
+    def _create_children(self) -> None:
         self._children: dict[tuple[object, ...], ClientMetric] = {
             values: self._create_child(values) for values in product(*self._label_texts)
         }

@@ -1,10 +1,13 @@
-"""Declarative base for the tables of a tenant's schema."""
+"""Declarative base for the tables of a tenant's schema, and helpers for their rows."""
 
+from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import DateTime, Uuid, cast, func
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy import ColumnElement, DateTime, Executable, Uuid, any_, cast, func, literal
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from vca.kit import db
 
@@ -27,3 +30,23 @@ class TenantBase(DeclarativeBase):
 def timestamp_column() -> Mapped[datetime]:
     """Return a column for the row's creation or last change; its default is set by the database."""
     return mapped_column(DateTime(timezone=True), server_default=func.now())
+
+
+def any_id(column: Any, ids: Sequence[UUID]) -> ColumnElement[bool]:
+    """Return `column = ANY (ids)`, one statement text for any number of ids."""
+    condition: ColumnElement[bool] = column == any_(literal(list(ids), ARRAY(Uuid)))
+    return condition
+
+
+def execute_count(session: Session, statement: Executable) -> int:
+    """Execute a change without updating loaded objects; return the number of rows."""
+    result: Any = session.execute(statement, execution_options={"synchronize_session": False})
+    return int(result.rowcount)
+
+
+def row_to_dict(row: TenantBase, *, without: Collection[str] = ()) -> dict[str, Any]:
+    """Return a row's columns, except the tenant's id and those that are internal to VCA."""
+    names = (column.name for column in row.__table__.columns)
+    return {
+        name: getattr(row, name) for name in names if name != "tenant_id" and name not in without
+    }

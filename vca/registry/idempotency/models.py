@@ -1,10 +1,10 @@
 """One row for each Idempotency-Key of a platform operation."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import DateTime, Index, Text, UniqueConstraint, func
+from sqlalchemy import DateTime, Index, Table, Text, UniqueConstraint, func
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -25,3 +25,6 @@ class IdempotencyKey(PublicBase):
     headers: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
     answer: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+
+
+PLATFORM_TABLE = cast(Table, IdempotencyKey.__table__)

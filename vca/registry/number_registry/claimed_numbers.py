@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from vca.registry.number_registry.models import Did
-from vca.registry.number_registry.service import enqueue_registration
+from vca.registry.number_registry.service import report_change
 from vca.tenancy.session import public_session
 
 # Number of jobs enqueued per transaction; small, because the queue is shared.
@@ -46,7 +46,7 @@ def enqueue_reregistration(*, tenant_id: UUID | None = None) -> int:
         with public_session() as session:
             batch = _next_batch(session, tenant_id, after=last_number)
             for did in batch:
-                enqueue_registration(session, did)
+                report_change(session, did, is_claimed=True)
         if not batch:
             return job_count
         job_count, last_number = job_count + len(batch), batch[-1].did_number

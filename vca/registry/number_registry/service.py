@@ -10,10 +10,11 @@ from sqlalchemy import Connection, func, select, true
 from sqlalchemy.orm import Session
 
 from vca.audit import context, redaction
-from vca.jobs import queue
 from vca.kit import db
 from vca.kit.errors import Conflict, DomainError, InvalidInput, NotFound
 from vca.kit.paging import Listing, Page, PageRequest
+from vca.registry import lifecycle_hooks
+from vca.registry.lifecycle_hooks import NumberChange
 from vca.registry.number_registry.models import Did, UnroutedNumber
 from vca.telephony.types import ProviderAccountRef
 from vca.tenancy.schema import TenantRef
@@ -75,7 +76,7 @@ class Owner:
 
 
 # Arguments of the jobs that register and unregister a number.
-_CARRIER_JOB_FIELDS = (
+_NUMBER_CHANGE_FIELDS = (
     "tenant_id",
     "phone_number_id",
     "did_number",
@@ -260,22 +261,27 @@ def list_page(session: Session, *, page: PageRequest, **filters: object) -> Page
 def release_all(session: Session, *, tenant_id: UUID, quarantine: timedelta = QUARANTINE) -> None:
     """Stop and quarantine all numbers of a tenant, and unregister them at their carriers."""
     function = func.public.release_tenant_dids(tenant_id, quarantine).table_valued(
-        *_CARRIER_JOB_FIELDS
+        *_NUMBER_CHANGE_FIELDS
     )
     for row in session.execute(select(function)):
-        _enqueue_carrier_job(session, "phone_numbers.unregister", did=row)
+        report_change(session, row, is_claimed=False)
 
 
 def restore_all(session: Session, *, tenant_id: UUID) -> None:
     """Restore the numbers of a restored tenant that are still quarantined for it."""
-    function = func.public.restore_tenant_dids(tenant_id).table_valued(*_CARRIER_JOB_FIELDS)
+    function = func.public.restore_tenant_dids(tenant_id).table_valued(*_NUMBER_CHANGE_FIELDS)
     for row in session.execute(select(function)):
-        enqueue_registration(session, row)
+        report_change(session, row, is_claimed=True)
 
 
-def enqueue_registration(session: Session, did: Any) -> None:
-    """Enqueue the registration of a claimed number; the job checks if it is still wanted."""
-    _enqueue_carrier_job(session, "phone_numbers.register", did=did)
+def report_change(session: Session, did: Any, *, is_claimed: bool) -> None:
+    """Let the tenant's features register a claimed number at its carrier, or unregister it.
+
+    They do so after the commit, and check whether it is still needed.
+    """
+    fields = {name: getattr(did, name) for name in _NUMBER_CHANGE_FIELDS}
+    change = NumberChange(**fields, is_claimed=is_claimed)
+    lifecycle_hooks.current_hooks().number_changed(session, change)
 
 
 def _record_number_change(
@@ -284,7 +290,3 @@ def _record_number_change(
     """Record a change of a number; a keyed hash serves as its id, because numbers have none."""
     number_hash = redaction.hash_text(number)
     context.record_change(session, "did", number_hash, tenant_id=tenant_id, changes=changes)
-
-
-def _enqueue_carrier_job(session: Session, task: str, *, did: Any) -> None:
-    queue.enqueue(session, task, **{name: getattr(did, name) for name in _CARRIER_JOB_FIELDS})

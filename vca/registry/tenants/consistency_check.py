@@ -8,11 +8,13 @@ from uuid import UUID
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from vca.jobs import queue
 from vca.kit.db.copy_driver import BulkDatabase
+from vca.registry import lifecycle_hooks
+from vca.registry.lifecycle_hooks import Inconsistency
+from vca.registry.number_registry import service as number_registry
 from vca.registry.number_registry.models import Did
 from vca.registry.number_registry.service import QUARANTINE
-from vca.registry.tenants import lifecycle_hooks, purge, roles
+from vca.registry.tenants import purge, roles
 from vca.registry.tenants.models import PURGING, Tenant
 from vca.tenancy import drop, replaced_schemas, schema, schema_comparison, tables
 from vca.tenancy.schema import TenantRef
@@ -34,15 +36,6 @@ _DELETE_ROWS_WITHOUT_TENANT = (
     "DELETE FROM public.api_keys k WHERE k.tenant_id IS NOT NULL"
     " AND NOT EXISTS (SELECT FROM public.tenants t WHERE t.id = k.tenant_id)",
 )
-
-
-@dataclass(frozen=True)
-class Inconsistency:
-    """A problem that was found; `subject` is a tenant's id, a schema or a number."""
-
-    kind: str
-    subject: str
-    detail: str
 
 
 @dataclass(frozen=True)
@@ -92,7 +85,7 @@ def find_inconsistencies(context: CheckContext) -> list[Inconsistency]:
             findings.append(finding)
         if finding is None or finding.kind == "drift":
             readable_tenants.append(tenant.ref)
-    return findings + list(_orphaned_numbers(context.database, readable_tenants))
+    return findings + list(_examine_features(context.database, readable_tenants))
 
 
 def repair(context: CheckContext, findings: Iterable[Inconsistency]) -> None:
@@ -166,15 +159,13 @@ def _missing_roles(
             yield Inconsistency("missing_role", str(tenant.ref.id), role)
 
 
-def _orphaned_numbers(
+def _examine_features(
     database: BulkDatabase, readable_tenants: list[TenantRef]
 ) -> Iterator[Inconsistency]:
     for start in range(0, len(readable_tenants), _TENANTS_PER_QUERY):
         with public_session(database=database) as session:
             batch = readable_tenants[start : start + _TENANTS_PER_QUERY]
-            for orphaned in lifecycle_hooks.current_hooks().find_orphaned_numbers(session, batch):
-                detail = f"claimed for a phone number that {orphaned.tenant_id} does not have"
-                yield Inconsistency("did_without_phone_number", orphaned.did_number, detail)
+            yield from lifecycle_hooks.current_hooks().examine(session, batch)
 
 
 def _drop_expired_schemas(context: CheckContext, _: Inconsistency) -> None:
@@ -209,14 +200,7 @@ def _quarantine_number(context: CheckContext, finding: Inconsistency) -> None:
         did = session.get(Did, finding.subject, with_for_update=True)
         if did is None or did.state != "claimed":
             return
-        queue.enqueue(
-            session,
-            "phone_numbers.unregister",
-            tenant_id=did.tenant_id,
-            phone_number_id=did.phone_number_id,
-            did_number=did.did_number,
-            provider_type=did.provider_type,
-        )
+        number_registry.report_change(session, did, is_claimed=False)
         did.state, did.rests_until = "resting", context.now + QUARANTINE
         did.phone_number_id = did.registration_status = None
 

@@ -13,8 +13,9 @@ from flask import current_app
 from vca import cli
 from vca.kit import clock, json
 from vca.registry import owner_connections
+from vca.registry.lifecycle_hooks import Inconsistency
 from vca.registry.tenants import consistency_check, purge, transfer
-from vca.registry.tenants.consistency_check import CheckContext, Inconsistency
+from vca.registry.tenants.consistency_check import CheckContext
 
 _ID_ARGUMENT = click.argument("tenant_id", type=click.UUID, metavar="ID")
 _FILE_PATH = click.Path(dir_okay=False, path_type=Path)
@@ -76,7 +77,7 @@ def import_(source: Path, replacing: bool, yes: bool, as_json: bool) -> None:
             now=clock.now(),
             on_progress=on_progress,
         )
-    facts = vars(result)
+    facts = result.facts()
     cli.print_result(
         facts, as_json=as_json, text=cli.format_record({**facts, "rows": sum(result.rows.values())})
     )

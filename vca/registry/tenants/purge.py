@@ -15,7 +15,8 @@ from sqlalchemy.orm import Session
 from vca.kit.db.copy_driver import BulkDatabase
 from vca.kit.errors import NotFound, Unavailable
 from vca.kit.storage import StorageError
-from vca.registry.tenants import lifecycle_hooks, service
+from vca.registry import lifecycle_hooks
+from vca.registry.tenants import service
 from vca.registry.tenants.models import PURGING, Tenant
 from vca.registry.tenants.service import TransitionRefused
 from vca.tenancy import drop
@@ -146,7 +147,7 @@ def _begin_purge(database: BulkDatabase, tenant: TenantRef) -> PurgeResult:
 
 def _delete_files(tenant: TenantRef) -> int:
     try:
-        return lifecycle_hooks.current_hooks().delete_files(tenant)
+        return lifecycle_hooks.current_hooks().purge_files(tenant)
     except StorageError as error:
         raise FilesLeft from error
 

@@ -11,16 +11,13 @@ from uuid import UUID
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from vca.jobs import queue
 from vca.registry.audit.models import PlatformAuditEntry
+from vca.registry.number_registry import service as number_registry
 from vca.registry.number_registry.service import QUARANTINE
 from vca.registry.tenants.models import Tenant
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.tables import quote_name
 
-# The job that erases again the callers whom an archive has brought back. Its name is here because
-# `transfer` loads another database driver, and every process imports this module.
-REAPPLY_JOB = "privacy.reapply"
 _DATE_COLUMNS = ("created_at", "updated_at", "deleted_at")
 # A number has a phone number's id while it is claimed, and while it is quarantined for a deleted
 # tenant. Both are the same number; the tenant's status decides which state it gets.
@@ -37,7 +34,8 @@ UPDATE public.dids d
 SET state = 'resting', rests_until = coalesce(d.rests_until, now() + :rest),
     phone_number_id = NULL, registration_status = NULL, updated_at = now()
 FROM gone WHERE gone.did_number = d.did_number
-RETURNING gone.did_number, gone.phone_number_id, gone.provider_type, gone.telephony_account_id
+RETURNING d.tenant_id, gone.did_number, gone.phone_number_id, gone.provider_type,
+          gone.telephony_account_id
 """)
 _CLAIM_ARCHIVED_NUMBERS = text("""
 WITH wanted AS (
@@ -64,7 +62,7 @@ SET tenant_id = excluded.tenant_id, state = excluded.state,
     registration_status = excluded.registration_status, rests_until = excluded.rests_until,
     updated_at = now()
 WHERE d.tenant_id = excluded.tenant_id OR (d.state = 'resting' AND d.rests_until <= now())
-RETURNING did_number, phone_number_id, provider_type, telephony_account_id, state
+RETURNING tenant_id, did_number, phone_number_id, provider_type, telephony_account_id, state
 """)
 _UNAVAILABLE_NUMBERS = text("""
 SELECT a.did_number FROM pg_temp.archived_dids a
@@ -134,12 +132,12 @@ def import_numbers(session: Session, tenant: Tenant) -> tuple[list[str], list[st
     parameters = {"tenant": tenant.id, "rest": QUARANTINE, "deleted": tenant.status == "deleted"}
     quarantine_parameters = {name: parameters[name] for name in ("tenant", "rest")}
     for did in session.execute(_QUARANTINE_MISSING_NUMBERS, quarantine_parameters).all():
-        _enqueue_carrier_job(session, "phone_numbers.unregister", tenant, did)
+        number_registry.report_change(session, did, is_claimed=False)
     claimed_numbers = []
     for did in session.execute(_CLAIM_ARCHIVED_NUMBERS, parameters).all():
         if did.state == "claimed":
             claimed_numbers.append(did.did_number)
-            _enqueue_carrier_job(session, "phone_numbers.register", tenant, did)
+            number_registry.report_change(session, did, is_claimed=True)
     unavailable = session.scalars(_UNAVAILABLE_NUMBERS, {"tenant": tenant.id}).all()
     return sorted(claimed_numbers), list(unavailable)
 
@@ -160,15 +158,3 @@ def import_audit_entries(session: Session, tenant: TenantRef) -> None:
         table=quote_name(tenant.schema, "audit_entries"), columns=_AUDIT_COLUMNS
     )
     session.execute(text(statement), {"tenant": tenant.id})
-
-
-def _enqueue_carrier_job(session: Session, task: str, tenant: Tenant, did: Any) -> None:
-    queue.enqueue(
-        session,
-        task,
-        tenant_id=tenant.id,
-        phone_number_id=did.phone_number_id,
-        did_number=did.did_number,
-        provider_type=did.provider_type,
-        telephony_account_id=did.telephony_account_id,
-    )

@@ -9,10 +9,11 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from vca.audit import context, redaction
-from vca.jobs import queue
-from vca.kit import db
+from vca.kit import clock, db
 from vca.kit.errors import Conflict, NotFound
 from vca.kit.paging import Listing, Page, PageRequest
+from vca.registry import lifecycle_hooks
+from vca.registry.lifecycle_hooks import StatusChange
 from vca.registry.number_registry import service as number_registry
 from vca.registry.tenants.models import PURGING, Tenant
 from vca.registry.webhooks import platform_scope
@@ -26,8 +27,6 @@ _STATUS_EVENTS = {
     "suspended": "tenant.suspended",
     "deleted": "tenant.deleted",
 }
-# Job that asks again for the permission to forward callers while VCA is away.
-RENDER_FALLBACKS_JOB = "calls.render_fallbacks"
 # How long a process remembers that a tenant's schema is supported, in seconds.
 REMEMBER_SUPPORT_S = 60.0
 _MAX_REMEMBERED_TENANTS = 10_000
@@ -114,15 +113,12 @@ def update(
     elif before == "deleted" and tenant.status == "active":
         number_registry.restore_all(session, tenant_id=tenant_id)
     if tenant.status != before:
-        queue.enqueue(
-            session,
-            RENDER_FALLBACKS_JOB,
-            lock=f"{RENDER_FALLBACKS_JOB}:{tenant_id.hex}",
-            tenant_id=tenant_id,
+        event_type = _STATUS_EVENTS[tenant.status]
+        change = StatusChange(
+            tenant_id, before, event_type, event_id=uuid4(), changed_at=clock.now()
         )
-        platform_scope.emit_tenant_event(
-            session, tenant_id=tenant_id, type=_STATUS_EVENTS[tenant.status], before=before
-        )
+        platform_scope.emit_status_event(session, change)
+        lifecycle_hooks.current_hooks().status_changed(session, change)
     return tenant
 
 

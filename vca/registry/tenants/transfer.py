@@ -1,22 +1,22 @@
 """Export a tenant to an archive, and import one as a new tenant or over the same tenant."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from vca.audit import context
-from vca.jobs import queue
 from vca.kit.db.copy_driver import BulkDatabase
 from vca.kit.errors import Conflict
-from vca.registry.tenants import lifecycle_hooks, registry_import, roles, service
+from vca.registry import lifecycle_hooks
+from vca.registry.lifecycle_hooks import ImportedTenant
+from vca.registry.tenants import re_encryption, registry_import, roles, service
 from vca.registry.tenants.models import PURGING, Tenant
-from vca.registry.tenants.registry_import import REAPPLY_JOB
-from vca.registry.webhooks import retention
 from vca.tenancy import archive_import, archive_reader, archive_writer, drop, schema
 from vca.tenancy.archive_reader import Archive, ArchiveRefused
 from vca.tenancy.archive_writer import ArchiveContents, Manifest
@@ -70,12 +70,15 @@ class ImportResult:
     external_id_taken: bool = False
     numbers_claimed: list[str] = field(default_factory=list)
     numbers_taken: list[str] = field(default_factory=list)
-    phone_numbers_deactivated: int = 0
-    webhooks_deactivated: int = 0
-    unusable_schemas_removed: int = 0
+    feature_counts: Mapping[str, int] = field(default_factory=dict)
     keys_imported: int = 0
     keys_left_out: int = 0
     unreadable_columns: list[str] = field(default_factory=list)
+
+    def facts(self) -> dict[str, Any]:
+        """Return the result as the command shows it: each feature's counts have their own name."""
+        facts = dict(vars(self))
+        return {**facts, **facts.pop("feature_counts")}
 
 
 def export_tenant(
@@ -223,18 +226,13 @@ def _import_registry_rows(
     imported.external_id_taken = not is_free
     imported.numbers_claimed, imported.numbers_taken = registry_import.import_numbers(session, row)
     imported.keys_imported, imported.keys_left_out = registry_import.import_keys(session, row)
-    imported.phone_numbers_deactivated = hooks.deactivate_unowned_numbers(session, tenant)
-    archived = imported.archived_tenant_id
-    imported.unreadable_columns = hooks.re_encrypt(session, tenant, archived)
-    is_copy = archived != row.id and session.get(Tenant, archived) is not None
-    if is_copy:
-        imported.webhooks_deactivated = hooks.mute_webhooks(session, tenant)
-    imported.unusable_schemas_removed = hooks.remove_unusable_schemas(session, tenant)
-    hooks.resume_mail(session, tenant, is_copy)
-    hooks.rebuild_usage(session, tenant, now)
-    hooks.resume_analyses(session, tenant)
-    retention.schedule_purge_for_tenant(session, tenant_id=row.id, now=now)
-    queue.enqueue(session, REAPPLY_JOB, tenant_id=row.id, archived=archived)
+    archived_id = imported.archived_tenant_id
+    imported.unreadable_columns = re_encryption.re_encrypt_tenant(
+        session, tenant, hooks, archived_id=archived_id
+    )
+    is_copy = archived_id != row.id and session.get(Tenant, archived_id) is not None
+    imported_tenant = ImportedTenant(tenant, archived_id, is_copy=is_copy, now=now)
+    imported.feature_counts = hooks.import_tenant(session, imported_tenant)
 
 
 def _require_not_purging(row: Tenant) -> Tenant:

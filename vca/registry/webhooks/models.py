@@ -21,6 +21,10 @@ class PlatformWebhook(EndpointMixin, PublicBase):
     __table_args__ = endpoint_constraints()
 
 
+# The encrypted columns of the `public` schema, as (table, column).
+ENCRYPTED_COLUMNS = (("webhooks", "secret"), ("webhooks", "previous_secret"))
+
+
 class PlatformDelivery(DeliveryMixin, PublicBase):
     """The delivery of a tenant's event to the platform."""
 

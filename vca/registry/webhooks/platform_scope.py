@@ -13,27 +13,23 @@ from sqlalchemy.orm import Session
 from vca.jobs import queue
 from vca.kit import clock
 from vca.observability import log
+from vca.registry.lifecycle_hooks import StatusChange
 from vca.registry.webhooks import deliveries
 from vca.registry.webhooks.models import PlatformDelivery, PlatformWebhook
 from vca.registry.webhooks.scope import WebhookScope
 from vca.tenancy.session import public_session
 
 DELIVER_JOB = "webhooks.deliver_to_operator"
-EMIT_JOB = "webhooks.tell"
 
 
-def emit_tenant_event(session: Session, *, tenant_id: UUID, type: str, **data: Any) -> None:
-    """Emit a tenant's event from a transaction that cannot write to the tenant's schema.
+def emit_status_event(session: Session, change: StatusChange) -> None:
+    """Send the event of a tenant's status change to the platform's webhooks.
 
-    The platform's deliveries are added in this transaction. A job that it enqueues adds the
-    tenant's own.
+    A job adds the deliveries of the tenant's own webhooks, whose tables this transaction cannot
+    write to.
     """
-    event_id, now = uuid4(), clock.now()
-    payload = {"tenant_id": str(tenant_id), "simulated": False, **data}
-    _emit(session, event_id, type, payload, now=now)
-    queue.enqueue(
-        session, EMIT_JOB, tenant_id=tenant_id, type=type, event_id=event_id, at=now, data=data
-    )
+    payload = {"tenant_id": str(change.tenant_id), "simulated": False, "before": change.before}
+    _emit(session, change.event_id, change.event_type, payload, now=change.changed_at)
 
 
 def _emit(

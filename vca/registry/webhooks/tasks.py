@@ -1,11 +1,16 @@
-"""The job that sends tenants' events to the platform's webhooks."""
+"""Jobs of webhooks: send events to the platform's webhooks, and purge events."""
 
 from uuid import UUID
 
 from vca.jobs import lanes, queue
-from vca.kit import http
-from vca.registry.webhooks import delivery_worker
+from vca.kit import clock, http
+from vca.registry import lifecycle_hooks
+from vca.registry.webhooks import delivery_worker, retention
+from vca.registry.webhooks.models import PlatformDelivery
 from vca.registry.webhooks.platform_scope import DELIVER_JOB, PLATFORM_SCOPE
+from vca.registry.webhooks.retention import PURGE_JOB
+from vca.tenancy.schema import TenantRef
+from vca.tenancy.session import public_session
 
 
 @queue.task(DELIVER_JOB, lane=lanes.DELIVERIES)
@@ -14,3 +19,14 @@ def deliver(webhook_id: str) -> None:
     delivery_worker.deliver_due(
         PLATFORM_SCOPE, webhook_id=UUID(webhook_id), client=http.current_client()
     )
+
+
+@queue.task(PURGE_JOB, lane=lanes.BATCH)
+def purge(tenant_id: str | None = None) -> None:
+    """Delete expired events and deliveries of a tenant, or of the platform."""
+    if tenant_id is None:
+        with public_session() as session:
+            retention.purge_expired(session, tables=[PlatformDelivery], now=clock.now())
+    else:
+        tenant = TenantRef(UUID(tenant_id))
+        lifecycle_hooks.current_hooks().purge_expired(PURGE_JOB, tenant, now=clock.now())

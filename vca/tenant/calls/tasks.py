@@ -4,9 +4,9 @@ from uuid import UUID
 
 from vca.jobs import lanes, queue
 from vca.kit import clock
-from vca.registry.tenants.service import RENDER_FALLBACKS_JOB
 from vca.tenancy.schema import TenantRef
 from vca.tenant.calls.carrier_webhooks import fallback
+from vca.tenant.calls.carrier_webhooks.fallback import RENDER_FALLBACKS_JOB
 from vca.tenant.calls.control import outbound_calls, reconciliation
 from vca.tenant.calls.control.outbound_calls import DIAL_JOB
 from vca.tenant.calls.core import retention

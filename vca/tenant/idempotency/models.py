@@ -1,10 +1,10 @@
 """Idempotency keys, written in the same transaction as the effect of the request."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import Index, Text, UniqueConstraint
+from sqlalchemy import Index, Table, Text, UniqueConstraint
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -25,3 +25,6 @@ class IdempotencyKey(TenantBase):
     headers: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
     answer: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = timestamp_column()
+
+
+TENANT_TABLE = cast(Table, IdempotencyKey.__table__)

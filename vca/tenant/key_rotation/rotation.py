@@ -21,11 +21,12 @@ from vca.audit import context
 from vca.kit import db, encryption
 from vca.kit.db import Database
 from vca.kit.encryption import DecryptionError, EncryptionContext
+from vca.registry import lifecycle_hooks
 from vca.registry.tenants.models import PURGING, Tenant
+from vca.registry.webhooks.models import ENCRYPTED_COLUMNS as PLATFORM_COLUMNS
 from vca.tenancy import citus, schema
 from vca.tenancy.session import public_session
 from vca.tenancy.tables import quote_name
-from vca.tenant.encrypted_columns import PLATFORM_COLUMNS, TENANT_COLUMNS
 
 BATCH = 100
 # A Postgres server process caches every table that it has opened, so connections are replaced.
@@ -192,7 +193,8 @@ def _read_outdated(database: Database, batch: Sequence[UUID | None]) -> list[Out
 
 def _existing_columns(session: Session, schemas: Sequence[str]) -> list[dict[str, str]]:
     """Return the encrypted columns that these schemas have."""
-    all_columns = {*TENANT_COLUMNS, *PLATFORM_COLUMNS}
+    tenant_columns = lifecycle_hooks.current_hooks().encrypted_columns
+    all_columns = {*tenant_columns, *PLATFORM_COLUMNS}
     tables, columns = (
         sorted({pair[0] for pair in all_columns}),
         sorted({pair[1] for pair in all_columns}),
@@ -208,7 +210,7 @@ def _existing_columns(session: Session, schemas: Sequence[str]) -> list[dict[str
         }
         for schema_name, table, column in session.execute(_EXISTING_COLUMNS_SQL, parameters)
         if (table, column)
-        in (PLATFORM_COLUMNS if schema_name == _schema_name(None) else TENANT_COLUMNS)
+        in (PLATFORM_COLUMNS if schema_name == _schema_name(None) else tenant_columns)
     ]
 
 

@@ -28,6 +28,21 @@ def start_metering(session: Session, *, now: datetime) -> None:
     _schedule_month(session, periods.month_of(now))
 
 
+def resume_metering(session: Session, tenant: TenantRef, *, now: datetime) -> None:
+    """Schedule the metering of an imported tenant's present month: archives contain no jobs.
+
+    The session must be an owner session that is not inside a tenant.
+    """
+    period = periods.month_of(now)
+    queue.enqueue(
+        session,
+        COUNT_JOB,
+        run_at=calendar_days.period_end(period),
+        tenant_id=tenant.id,
+        period=periods.format_month(period),
+    )
+
+
 def stop_metering(session: Session, number: PhoneNumber, *, now: datetime) -> None:
     """Record a released number's days of this month, and of the last one if they are missing."""
     ledger.record_facts(session, *_facts_of_number(number.id, number.created_at, now))

@@ -20,6 +20,12 @@ def list_all(session: Session) -> Sequence[str]:
     return _list(session)
 
 
+def has_any(session: Session, numbers: Sequence[str]) -> bool:
+    """Return whether one of these numbers, in E.164, is the tenant's."""
+    query = select(PhoneNumber.id).where(PhoneNumber.did_number.in_(numbers)).limit(1)
+    return session.scalar(query) is not None
+
+
 def list_answered(
     session: Session, *, ai_profile_id: UUID | None, is_default: bool
 ) -> Sequence[str]:

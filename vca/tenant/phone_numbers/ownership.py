@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from vca.registry.tenants.lifecycle_hooks import OrphanedNumber
+from vca.registry.lifecycle_hooks import Inconsistency
 from vca.tenancy.schema import TenantRef
 
 # The numbers of a deleted tenant are in quarantine for it; it gets them back when it is restored.
@@ -35,10 +35,17 @@ def deactivate_unowned_numbers(session: Session, tenant: TenantRef) -> int:
     return len(session.execute(text(_DEACTIVATE_UNOWNED_SQL.format(schema=tenant.schema))).all())
 
 
-def find_orphaned_numbers(session: Session, tenants: Sequence[TenantRef]) -> list[OrphanedNumber]:
+def find_orphaned_numbers(session: Session, tenants: Sequence[TenantRef]) -> list[Inconsistency]:
     """Return claimed numbers of the registry whose phone number does not exist in its tenant."""
     if not tenants:
         return []
     queries = [_ORPHANED_SQL.format(schema=tenant.schema, tenant=tenant.id) for tenant in tenants]
     rows = session.execute(text(" UNION ALL ".join(queries)))
-    return [OrphanedNumber(row.tenant_id, row.did_number) for row in rows]
+    return [
+        Inconsistency(
+            "did_without_phone_number",
+            row.did_number,
+            f"claimed for a phone number that {row.tenant_id} does not have",
+        )
+        for row in rows
+    ]

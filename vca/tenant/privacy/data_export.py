@@ -1,12 +1,12 @@
 """Export everything that a tenant holds of a person as one zip of JSON documents and audio.
 
-The zip is written to a local temporary file first, call by call. It is then stored in the tenant's
-own folder for a day.
+The zip is written to a local temporary file first, a few calls at a time. It is then stored in the
+tenant's own folder for a day.
 """
 
 import zipfile
-from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
 from functools import partial
@@ -22,24 +22,22 @@ from vca.kit import clock, json, storage
 from vca.kit.storage import ObjectNotFound, StorageError
 from vca.kit.storage.store import CHUNK_BYTES
 from vca.observability import log
+from vca.registry import lifecycle_hooks
+from vca.registry.lifecycle_hooks import SubjectFile, SubjectRecords
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
-from vca.tenant.calls.core.models import Call, Event, OutboundLeg, Turn
-from vca.tenant.messages.models import Message
-from vca.tenant.privacy import requests, subject_records, text_search
+from vca.tenant.calls.core import subject_records
+from vca.tenant.privacy import requests, text_search
 from vca.tenant.privacy.models import PrivacyRequest
 from vca.tenant.privacy.requests import PrivacyJob
-from vca.tenant.privacy.subject_records import SubjectCall
 from vca.tenant.recordings import media
-from vca.tenant.recordings.models import Recording
-from vca.tenant.webhooks.models import Delivery
 
 EXPIRE_JOB = "privacy.expire"
 RETENTION = timedelta(days=1)
 RETRY_DELAY = timedelta(seconds=300)
 CONTENT_TYPE = "application/zip"
-# Columns that are internal to VCA and say nothing about the person.
-_INTERNAL_COLUMNS = ("tenant_id", "storage_key")
+# Calls whose documents are in memory at once.
+_CALLS_PER_BATCH = 25
 
 
 def run_export(tenant: TenantRef, *, request_id: UUID) -> None:
@@ -121,100 +119,76 @@ def _schedule_retry(tenant: TenantRef, request_id: UUID, error: StorageError) ->
 
 def _write_archive(tenant: TenantRef, job: PrivacyJob, file: BinaryIO) -> dict[str, int]:
     """Write the zip; return the number of items of each kind."""
-    counts = dict.fromkeys(("calls", "recordings", "messages", "mentions"), 0)
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        export = _SubjectArchive(tenant, archive)
         with tenant_session(tenant) as session:
             calls = subject_records.find_calls(session, job.subject, until=job.until)
-        for batch in subject_records.batches(calls):
-            with tenant_session(tenant) as session:
-                payloads_by_call = _load_payloads(session, batch)
-            for call in batch:
-                counts["calls"] += 1
-                counts["recordings"] += _add_call(tenant, archive, call, payloads_by_call)
-        counts["messages"] = _add_messages(tenant, archive, job)
-        mention_dicts = [
-            _mention_to_dict(mention)
-            for mention in text_search.find_mentions(tenant, job.subject, until=job.until)
-        ]
-        counts["mentions"] = len(mention_dicts)
-        archive.writestr("mentions.json", json.dumps(mention_dicts))
-        manifest = {"number": job.subject.number, "until": job.until, "holds": counts}
-        archive.writestr("export.json", json.dumps(manifest))
-    return counts
+        for batch in subject_records.batches(calls, size=_CALLS_PER_BATCH):
+            export.add_records(SubjectRecords(call_ids=[call.call_id for call in batch]))
+        with tenant_session(tenant) as session:
+            message_ids = subject_records.find_messages(session, job.subject, until=job.until)
+        export.add_records(SubjectRecords(message_ids=message_ids))
+        export.add_rows(
+            "mentions",
+            [
+                _mention_to_dict(mention)
+                for mention in text_search.find_mentions(tenant, job.subject, until=job.until)
+            ],
+        )
+        return export.finish(number=job.subject.number, until=job.until)
 
 
-def _add_call(
-    tenant: TenantRef,
-    archive: zipfile.ZipFile,
-    call: SubjectCall,
-    payloads_by_call: Mapping[str, list[Any]],
-) -> int:
-    """Add a call's document and its audio; return the number of audio files."""
-    with tenant_session(tenant) as session:
-        recordings = session.scalars(select(Recording).filter_by(call_id=call.call_id)).all()
-        document = {
-            **_row_to_dict(session.get_one(Call, call.call_id)),
-            "events": _rows_of_call(
-                session, Event, call, Event.timestamp, Event.position, Event.id
-            ),
-            "turns": _rows_of_call(session, Turn, call, Turn.sequence),
-            "dialled": _rows_of_call(session, OutboundLeg, call, OutboundLeg.created_at),
-            "recordings": [_row_to_dict(row) for row in recordings],
-            "told": payloads_by_call.get(str(call.call_id), []),
-        }
-    archive.writestr(f"calls/{call.call_id}.json", json.dumps(document))
-    return sum(_add_audio(tenant, archive, row) for row in recordings)
+class _SubjectArchive:
+    """Writes what the features hold of a person, and counts it by kind."""
 
+    def __init__(self, tenant: TenantRef, archive: zipfile.ZipFile) -> None:
+        self._tenant, self._archive = tenant, archive
+        self._rows: dict[str, list[Mapping[str, Any]]] = {"messages": [], "mentions": []}
+        self._counts = Counter(calls=0, recordings=0)
 
-def _add_audio(tenant: TenantRef, archive: zipfile.ZipFile, row: Recording) -> bool:
-    key = row.storage_key
-    if row.status != "stored" or key is None or not media.belongs_to_tenant(tenant, key):
-        return False
-    extension = media.EXTENSIONS[media.normalize_content_type(row.content_type or "")]
-    name = f"audio/{row.call_id}-{row.kind}.{extension}"
-    try:
-        with (
-            closing(storage.current_store().open(key)) as chunks,
-            archive.open(name, "w") as member,
-        ):
-            for chunk in chunks:
-                member.write(chunk)
-    except ObjectNotFound:  # imports do not include audio
-        return False
-    return True
+    def add_records(self, records: SubjectRecords) -> None:
+        """Add a document for each call, to which every feature contributes, files, and rows."""
+        with tenant_session(self._tenant) as session:
+            parts = list(lifecycle_hooks.current_hooks().export_subject(session, records))
+        documents: dict[UUID, dict[str, Any]] = {call_id: {} for call_id in records.call_ids}
+        for part in parts:
+            for call_id, fields in part.of_calls.items():
+                documents[call_id] |= fields
+            for kind, rows in part.rows.items():
+                self.add_rows(kind, rows)
+        for call_id, document in documents.items():
+            self._archive.writestr(f"calls/{call_id}.json", json.dumps(document))
+        self._counts["calls"] += len(documents)
+        for file in (file for part in parts for file in part.files):
+            self._counts[file.kind] += self._add_file(file)
 
+    def add_rows(self, kind: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add rows to the file of their kind."""
+        self._rows.setdefault(kind, []).extend(rows)
 
-def _add_messages(tenant: TenantRef, archive: zipfile.ZipFile, job: PrivacyJob) -> int:
-    with tenant_session(tenant) as session:
-        message_ids = subject_records.find_messages(session, job.subject, until=job.until)
-        query = select(Message).where(subject_records.any_id(Message.id, message_ids))
-        rows = session.scalars(query.order_by(Message.created_at, Message.id)).all()
-        archive.writestr("messages.json", json.dumps([_row_to_dict(row) for row in rows]))
-    return len(rows)
+    def finish(self, **facts: Any) -> dict[str, int]:
+        """Write the files of rows and the manifest; return the counts."""
+        for kind, rows in self._rows.items():
+            self._archive.writestr(f"{kind}.json", json.dumps(rows))
+            self._counts[kind] = len(rows)
+        counts = dict(self._counts)
+        self._archive.writestr("export.json", json.dumps({**facts, "holds": counts}))
+        return counts
 
-
-def _load_payloads(session: Session, calls: Sequence[SubjectCall]) -> Mapping[str, list[Any]]:
-    """Return the payloads of the calls' webhook deliveries by call id."""
-    call_id = Delivery.payload["data"]["call_id"].astext
-    is_of_calls = call_id.in_([str(call.call_id) for call in calls])
-    payloads_by_call: dict[str, list[Any]] = defaultdict(list)
-    query = select(call_id, Delivery.payload).where(is_of_calls).order_by(Delivery.created_at)
-    for payload_call_id, payload in session.execute(query):
-        payloads_by_call[payload_call_id].append(payload)
-    return payloads_by_call
-
-
-def _rows_of_call(
-    session: Session, table: Any, call: SubjectCall, *order_by: Any
-) -> list[dict[str, Any]]:
-    rows = session.scalars(select(table).filter_by(call_id=call.call_id).order_by(*order_by))
-    return [_row_to_dict(row) for row in rows]
-
-
-def _row_to_dict(row: Any) -> dict[str, Any]:
-    """Return a row's columns, except the internal ones."""
-    columns: Iterator[str] = (column.name for column in row.__table__.columns)
-    return {name: getattr(row, name) for name in columns if name not in _INTERNAL_COLUMNS}
+    def _add_file(self, file: SubjectFile) -> bool:
+        """Copy a stored file; return whether it exists in the tenant's own folder."""
+        if not media.belongs_to_tenant(self._tenant, file.key):
+            return False
+        try:
+            with (
+                closing(storage.current_store().open(file.key)) as chunks,
+                self._archive.open(file.name, "w") as member,
+            ):
+                for chunk in chunks:
+                    member.write(chunk)
+        except ObjectNotFound:  # imports do not include audio
+            return False
+        return True
 
 
 def _mention_to_dict(mention: text_search.Mention) -> dict[str, Any]:

@@ -9,8 +9,8 @@ import phonenumbers
 
 from vca.kit import json, phone
 from vca.kit.spoken_digits import NumberSpan, find_numbers, is_only_content
+from vca.registry.lifecycle_hooks import ERASED
 
-ERASED = "erased"
 ERASED_IN_TEXT = f"[{ERASED}]"
 # Without their country code, shorter numbers would match too many unrelated numbers. Numbers of the
 # second length match only if they are not part of a longer number.

@@ -15,22 +15,18 @@ from sqlalchemy.orm import Session
 from vca.kit import clock, json
 from vca.kit.storage import StorageError
 from vca.observability import log
+from vca.registry import lifecycle_hooks
+from vca.registry.lifecycle_hooks import SubjectRecords
 from vca.tenancy import replaced_schemas
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
-from vca.tenant.privacy import (
-    call_erasure,
-    data_export,
-    erasure_ledger,
-    requests,
-    subject_records,
-    text_search,
-)
+from vca.tenant.calls.core import subject_records
+from vca.tenant.calls.core.subject_records import SubjectCall
+from vca.tenant.privacy import data_export, erasure_ledger, requests, text_search
 from vca.tenant.privacy.data_subject import DataSubject
 from vca.tenant.privacy.erasure_ledger import ErasureEntry
 from vca.tenant.privacy.models import PrivacyRequest
 from vca.tenant.privacy.requests import PrivacyJob
-from vca.tenant.privacy.subject_records import SubjectCall
 
 # A live call ends within minutes, and an outage of the storage ends too.
 LIVE_CALL_RETRY_DELAY = timedelta(seconds=60)
@@ -85,17 +81,13 @@ def _erase_once(tenant: TenantRef, job: PrivacyJob) -> bool:
 
 
 def _erase_calls(tenant: TenantRef, job: PrivacyJob, calls: Sequence[SubjectCall]) -> None:
-    """Erase events, stored responses and audio of the calls, then their content and numbers."""
-    call_ids = [call.call_id for call in calls]
+    """Erase the files of the calls, then every feature's rows about them in one transaction."""
+    hooks = lifecycle_hooks.current_hooks()
+    records = SubjectRecords(call_ids=[call.call_id for call in calls])
+    file_counts = hooks.erase_files(tenant, records)
     with tenant_session(tenant) as session:
-        requests.add_removed(session, job.request_id, call_erasure.erase_events(session, call_ids))
-        requests.add_removed(
-            session, job.request_id, call_erasure.erase_stored_responses(session, call_ids)
-        )
-    recording_count = call_erasure.erase_audio(tenant, call_ids)
-    with tenant_session(tenant) as session:
-        counts = call_erasure.erase_calls(session, call_ids)
-        requests.add_removed(session, job.request_id, {**counts, "recordings": recording_count})
+        row_counts = hooks.erase_rows(session, records)
+        requests.add_removed(session, job.request_id, {**row_counts, **file_counts})
         _record_carrier_calls(session, job, calls)
 
 
@@ -112,9 +104,9 @@ def _record_carrier_calls(session: Session, job: PrivacyJob, calls: Sequence[Sub
 
 def _erase_messages(session: Session, job: PrivacyJob) -> None:
     message_ids = subject_records.find_messages(session, job.subject, until=job.until)
-    payload_counts = call_erasure.erase_events(session, (), message_ids)
-    requests.add_removed(session, job.request_id, payload_counts)
-    requests.add_removed(session, job.request_id, call_erasure.erase_messages(session, message_ids))
+    records = SubjectRecords(message_ids=message_ids)
+    counts = lifecycle_hooks.current_hooks().erase_rows(session, records)
+    requests.add_removed(session, job.request_id, counts)
 
 
 def _erase_mentions(tenant: TenantRef, job: PrivacyJob, live: Collection[UUID]) -> bool:

@@ -17,6 +17,8 @@ from vca.tenant.privacy import erasure, erasure_ledger, requests, text_search
 from vca.tenant.privacy.erasure_ledger import ErasureEntry
 from vca.tenant.privacy.models import PrivacyRequest
 
+REAPPLY_JOB = "privacy.reapply"
+
 
 def reapply_erasures(tenant: TenantRef, *, archived_tenant_id: UUID | None = None) -> list[UUID]:
     """Repeat the erasures of the tenant's ledger; return the ids of those that found a number.

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from vca.kit.errors import Conflict, DomainError
 from vca.registry import caps
 from vca.tenancy.schema import TenantRef
-from vca.tenant.phone_numbers.models import PhoneNumber
+from vca.tenant.phone_numbers import number_samples
 from vca.tenant.privacy import data_export, requests, text_search
 from vca.tenant.privacy.data_subject import MIN_ISOLATED_DIGITS, DataSubject
 from vca.tenant.privacy.models import IS_UNFINISHED, PrivacyRequest
@@ -79,8 +79,7 @@ def request_erasure(
     rows = select(PrivacyRequest.id).where(PrivacyRequest.kind == "erasure")
     caps.require_capacity(session, "erasures", rows.where(IS_UNFINISHED))
     subject = DataSubject(number)
-    is_own = PhoneNumber.did_number.in_(subject.numbers)
-    if session.scalar(select(PhoneNumber.id).where(is_own).limit(1)) is not None:
+    if number_samples.has_any(session, subject.numbers):
         raise TenantOwnsNumber
     erasure_request = requests.create_request(
         session, tenant, kind="erasure", number=number, now=now

@@ -1,6 +1,7 @@
 """Read every table that may contain text of any kind, one window of rows at a time.
 
-The tables are those of the loaded models, so that tables of a new feature are searched too.
+The tables are those of the loaded models, so that tables of a new feature are searched too. The
+features' lifecycle hooks say which rows are configuration.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,6 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     cast,
-    exists,
     or_,
     select,
     tuple_,
@@ -24,35 +24,28 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
+from vca.registry import lifecycle_hooks
+from vca.registry.lifecycle_hooks import TenantTable
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
-from vca.tenant.ai_profiles.models import AiProfile, AiProfileVersion
 from vca.tenant.base import TenantBase
 
-# Tables with the tenant's present configuration.
-CONFIGURATION_TABLES = (
-    "settings",
-    "phone_numbers",
-    "ai_profiles",
-    "webhooks",
-    "telephony_accounts",
-)
 # Rows that one statement reads: a search by a regular expression must not take seconds.
 WINDOW_ROWS = 2_000
 # Columns with the time of a row's creation, in order of preference.
 _TIMESTAMP_COLUMNS = ("created_at", "started_at", "timestamp")
-_VERSIONS_TABLE = AiProfileVersion.__table__
-# The version of a profile that the next call uses.
-_IS_CURRENT_VERSION = exists().where(
-    AiProfile.id == AiProfileVersion.ai_profile_id, AiProfile.version == AiProfileVersion.version
-)
 
 
 @dataclass(frozen=True)
 class SearchableTable:
     """A table with columns that may contain text of any kind."""
 
-    table: Table
+    declaration: TenantTable
+
+    @property
+    def table(self) -> Table:
+        """The table."""
+        return self.declaration.table
 
     @property
     def key_columns(self) -> list[Any]:
@@ -67,7 +60,7 @@ class SearchableTable:
     @property
     def call_id_column(self) -> Any | None:
         """The column with the id of the row's call, or None."""
-        return self.table.c.id if self.table.name == "calls" else self.table.c.get("call_id")
+        return self.table.c.get(self.declaration.call_id)
 
     @property
     def unique_columns(self) -> set[str]:
@@ -99,12 +92,13 @@ class KeyRange:
     last: tuple[Any, ...] | None
 
 
-def searchable_tables(names: Sequence[str] = ()) -> Iterator[SearchableTable]:
-    """Yield the tables of these names, or all tables except the configuration."""
+def searchable_tables(*, configuration: bool = False) -> Iterator[SearchableTable]:
+    """Yield the tables that are configuration as a whole, or all others."""
+    declarations = lifecycle_hooks.current_hooks().tables
     for table in TenantBase.metadata.sorted_tables:
-        is_selected = table.name in names if names else table.name not in CONFIGURATION_TABLES
-        searchable = SearchableTable(table)
-        if is_selected and searchable.text_columns:
+        searchable = SearchableTable(declarations[table.name])
+        is_configuration = searchable.declaration.configuration is True
+        if is_configuration is configuration and searchable.text_columns:
             yield searchable
 
 
@@ -154,8 +148,8 @@ def _matching_rows(
 ) -> Select[Any]:
     keys = searchable.key_columns
     query = _select_row(searchable).where(searchable.matches(pattern))
-    if searchable.table is _VERSIONS_TABLE:
-        query = query.where(~_IS_CURRENT_VERSION)
+    if isinstance(searchable.declaration.configuration, ColumnElement):
+        query = query.where(~searchable.declaration.configuration)
     if searchable.timestamp_column is not None and until is not None:
         query = query.where(searchable.timestamp_column <= until)
     if key_range.after is not None:

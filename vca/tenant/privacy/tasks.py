@@ -3,10 +3,10 @@
 from uuid import UUID
 
 from vca.jobs import lanes, queue
-from vca.registry.tenants.registry_import import REAPPLY_JOB
 from vca.tenancy.schema import TenantRef
 from vca.tenant.privacy import data_export, erasure, re_erasure
 from vca.tenant.privacy.data_export import EXPIRE_JOB
+from vca.tenant.privacy.re_erasure import REAPPLY_JOB
 from vca.tenant.privacy.requests import ERASE_JOB, EXPORT_JOB
 
 

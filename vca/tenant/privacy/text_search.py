@@ -13,24 +13,22 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Row, cast, delete, func, select, update
-from sqlalchemy.dialects.postgresql import JSONB, JSONPATH
+from sqlalchemy import Row, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from vca.kit import json, language_tags, spoken_digits
 from vca.kit.language_tags import LanguageTag
 from vca.kit.spoken_digits import LANGUAGE_CODES
+from vca.registry.lifecycle_hooks import ERASED
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
-from vca.tenant.ai_profiles.models import AiProfileVersion
+from vca.tenant.ai_profiles import profile_languages
 from vca.tenant.privacy import table_scan
-from vca.tenant.privacy.data_subject import ERASED, DataSubject
+from vca.tenant.privacy.data_subject import DataSubject
 from vca.tenant.privacy.table_scan import SearchableTable
 
 _E164 = r"\+[1-9][0-9]{6,14}(?![0-9])"
 _READ_LANGUAGES = tuple(map(LanguageTag, sorted(LANGUAGE_CODES)))
-# Where the versions of a profile have the languages in which a call is held.
-_LANGUAGE_PATHS = ("$.language", "$.turn.languages[*].language")
 _HAS_DIGITS = spoken_digits.PRESELECTION_PATTERN
 
 
@@ -47,7 +45,7 @@ class Mention:
 def find_in_configuration(session: Session, subject: DataSubject) -> list[str]:
     """Return the configuration fields that contain the number, as `phone_numbers.forward_to`."""
     field_names = set()
-    for searchable in table_scan.searchable_tables(table_scan.CONFIGURATION_TABLES):
+    for searchable in table_scan.searchable_tables(configuration=True):
         query = select(*searchable.text_columns).where(searchable.matches(_HAS_DIGITS))
         for row in session.execute(query):
             field_names |= {
@@ -61,7 +59,7 @@ def find_unread_languages(session: Session) -> list[str]:
 
     Numbers that are said in words of these languages are not found.
     """
-    languages = map(_parse_language, _list_language_tags(session))
+    languages = map(_parse_language, profile_languages.list_language_tags(session))
     return sorted(
         {
             tag.language
@@ -69,12 +67,6 @@ def find_unread_languages(session: Session) -> list[str]:
             if language_tags.nearest_tag(tag, _READ_LANGUAGES) is None
         }
     )
-
-
-def _list_language_tags(session: Session) -> Iterator[str]:
-    for path in _LANGUAGE_PATHS:
-        tag = func.jsonb_path_query(AiProfileVersion.profile, cast(path, JSONPATH), type_=JSONB)
-        yield from filter(None, session.scalars(select(tag).distinct()))
 
 
 def _parse_language(tag: str) -> LanguageTag:

@@ -7,11 +7,11 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from vca.jobs import queue
 from vca.kit.errors import Conflict, InvalidInput
+from vca.registry import lifecycle_hooks
+from vca.registry.lifecycle_hooks import SettingsChange
 from vca.registry.number_registry import service as dids
 from vca.registry.tenants import tenant_status
-from vca.registry.tenants.service import RENDER_FALLBACKS_JOB
 from vca.tenant.settings import dialling, hours, limits, phrases
 from vca.tenant.settings.dialling import (
     DialDecision,
@@ -29,11 +29,6 @@ DEFAULT_DIAL_POLICY = {
     "per_day": dialling.DEFAULT_PER_DAY,
 }
 DEFAULT_RETENTION = dict.fromkeys(("transcripts", "recordings", "payloads"))
-# Jobs that apply a changed retention to existing data.
-PURGE_TRANSCRIPTS_JOB = "calls.forget"
-PURGE_PAYLOADS_JOB = "calls.forget_payloads"
-PURGE_SIMULATIONS_JOB = "calls.forget_simulated"
-PURGE_EVENTS_JOB = "webhooks.forget"
 MAX_VARIABLES = 50
 # JSON documents in which each entry has its own default. They store only other values.
 _MERGED_FIELDS = ("sentences", "retention_days", "dial_policy", "variables", "limits")
@@ -80,30 +75,9 @@ def change(session: Session, **changes: Any) -> Settings:
         )
     settings.updated_at = session.scalar(select(func.now())) or settings.updated_at
     session.flush()
-    _reschedule_retention(session, changes.get("retention_days", {}))
-    if changes.keys() & {"home_country", "dial_policy", "limits"}:
-        render_fallbacks(session)
+    change = SettingsChange(changes.keys(), changes.get("retention_days", {}).keys())
+    lifecycle_hooks.current_hooks().settings_changed(session, change)
     return settings
-
-
-def render_fallbacks(session: Session) -> None:
-    """Schedule the job that writes the static fallback documents of the tenant's numbers again."""
-    queue.enqueue(session, RENDER_FALLBACKS_JOB, lock=RENDER_FALLBACKS_JOB)
-
-
-def _reschedule_retention(session: Session, retention_changes: Mapping[str, Any]) -> None:
-    """Schedule the jobs that apply a changed retention to existing data."""
-    if retention_changes.keys() & {"transcripts", "payloads"}:
-        queue.withdraw(session, lock=PURGE_SIMULATIONS_JOB)
-        queue.enqueue(session, PURGE_SIMULATIONS_JOB, lock=PURGE_SIMULATIONS_JOB)
-    if "transcripts" in retention_changes:
-        queue.withdraw(session, lock=PURGE_TRANSCRIPTS_JOB)
-        queue.enqueue(session, PURGE_TRANSCRIPTS_JOB, lock=PURGE_TRANSCRIPTS_JOB)
-    if "payloads" in retention_changes:
-        queue.withdraw(session, lock=PURGE_PAYLOADS_JOB)
-        queue.enqueue(session, PURGE_PAYLOADS_JOB, lock=PURGE_PAYLOADS_JOB)
-        queue.withdraw(session, lock=PURGE_EVENTS_JOB)
-        queue.enqueue(session, PURGE_EVENTS_JOB, lock=PURGE_EVENTS_JOB)
 
 
 def retention_days(session: Session, kind: str) -> int | None:

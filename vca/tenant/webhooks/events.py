@@ -22,6 +22,7 @@ from vca.tenancy import citus
 from vca.tenant.webhooks.models import WebhookEvent
 
 DELIVER_JOB = "webhooks.deliver"
+EMIT_JOB = "webhooks.tell"
 # Emitting an event again under the same id has no effect.
 _INSERT_EVENTS_SQL = """
 WITH happened AS (

@@ -1,21 +1,16 @@
-"""Jobs that deliver and purge events. No transaction is open while a webhook is called."""
+"""Jobs that deliver and emit events. No transaction is open while a webhook is called."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from vca.jobs import lanes, queue
-from vca.kit import clock, http
-from vca.registry.webhooks import delivery_worker, retention
-from vca.registry.webhooks.models import PlatformDelivery
-from vca.registry.webhooks.platform_scope import EMIT_JOB
-from vca.registry.webhooks.retention import PURGE_JOB
+from vca.kit import http
+from vca.registry.webhooks import delivery_worker
 from vca.tenancy.schema import TenantRef
-from vca.tenancy.session import public_session, tenant_session
-from vca.tenant.settings import service as settings
+from vca.tenancy.session import tenant_session
 from vca.tenant.webhooks import events, tenant_scope
-from vca.tenant.webhooks.events import DELIVER_JOB
-from vca.tenant.webhooks.models import Delivery, WebhookEvent
+from vca.tenant.webhooks.events import DELIVER_JOB, EMIT_JOB
 
 
 @queue.task(DELIVER_JOB, lane=lanes.DELIVERIES)
@@ -31,22 +26,3 @@ def emit(tenant_id: str, type: str, event_id: str, at: str, data: dict[str, Any]
     event = events.Event(type, data, id=UUID(event_id))
     with tenant_session(TenantRef(UUID(tenant_id))) as session:
         events.emit(session, event, now=datetime.fromisoformat(at))
-
-
-@queue.task(PURGE_JOB, lane=lanes.BATCH)
-def purge(tenant_id: str | None = None) -> None:
-    """Delete events and deliveries of a tenant, or of the platform, after 30 days.
-
-    A tenant may have set a shorter retention.
-    """
-    if tenant_id is None:
-        with public_session() as session:
-            retention.purge_expired(session, tables=[PlatformDelivery], now=clock.now())
-    else:
-        with tenant_session(TenantRef(UUID(tenant_id))) as session:
-            days = settings.retention_days(session, "payloads")
-            retention_period = retention.RETENTION if days is None else timedelta(days=days)
-            tables = [Delivery, WebhookEvent]
-            retention.purge_expired(
-                session, tables=tables, now=clock.now(), retention=retention_period
-            )

@@ -1,6 +1,7 @@
 """Erasures around live, later and repeated calls, and after outages and killed runs."""
 
 from collections.abc import Iterator
+from types import ModuleType
 from uuid import UUID
 
 import pytest
@@ -17,7 +18,11 @@ from tests.support.factories import Factory, Tenant
 from tests.support.recordings import FailingStore, ProcessKilled, kill_process, stored_files
 from vca.kit import storage
 from vca.kit.storage import StorageError
-from vca.tenant.privacy import call_erasure, erasure
+from vca.tenant.calls.core import subject_data, subject_records
+from vca.tenant.idempotency import stored_responses
+from vca.tenant.privacy import erasure
+from vca.tenant.recordings import subject_audio
+from vca.tenant.webhooks import subject_events
 
 
 @pytest.fixture
@@ -141,8 +146,14 @@ def test_an_unreachable_store_delays_the_erasure(
 
 
 @pytest.mark.parametrize(
-    "step",
-    ["erase_events", "erase_stored_responses", "erase_audio", "erase_calls", "erase_messages"],
+    ("module", "step"),
+    [
+        (subject_audio, "erase_audio"),
+        (subject_events, "erase_events"),
+        (subject_data, "erase_calls"),
+        (stored_responses, "replace_fields"),
+        (subject_records, "find_messages"),
+    ],
 )
 def test_the_next_run_finishes_a_killed_erasure(
     tenant_with_subject_data: Tenant,
@@ -150,12 +161,13 @@ def test_the_next_run_finishes_a_killed_erasure(
     db_snapshot: SnapshotChecker,
     erasure_subject: ErasureSubject,
     monkeypatch: pytest.MonkeyPatch,
+    module: ModuleType,
     step: str,
 ) -> None:
     response = tenant_with_subject_data.post("/privacy/erase", {"number": erasure_subject.number})
     request_id = UUID(response.json["id"])
     with monkeypatch.context() as patch:
-        patch.setattr(call_erasure, step, kill_process)
+        patch.setattr(module, step, kill_process)
         with pytest.raises(ProcessKilled):
             erasure.run_erasure(tenant_with_subject_data.ref, request_id=request_id)
 

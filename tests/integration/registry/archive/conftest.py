@@ -8,8 +8,8 @@ from tests.support import database_templates
 from tests.support.database_templates import Builder
 from tests.support.db_snapshot import SnapshotChecker
 from tests.support.factories import Factory, Tenant
-from vca.registry.tenants.registry_import import REAPPLY_JOB
 from vca.registry.webhooks.retention import PURGE_JOB
+from vca.tenant.privacy.re_erasure import REAPPLY_JOB
 
 
 @pytest.fixture

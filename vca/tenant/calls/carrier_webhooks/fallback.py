@@ -27,6 +27,7 @@ from vca.tenant.calls.carrier_webhooks import authentication
 from vca.tenant.calls.core import call_services, outbound_legs, record
 from vca.tenant.settings.dialling import DiallingRefused
 
+RENDER_FALLBACKS_JOB = "calls.render_fallbacks"
 # Uses columns that exist since the first revision, and no ORM model, which needs the latest one.
 # Settings without the column `phrases` give null.
 _SELECT_FALLBACK_CONFIG = text(

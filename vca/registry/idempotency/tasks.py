@@ -2,19 +2,14 @@
 
 from uuid import UUID
 
-from sqlalchemy import Table
-
 from vca.jobs import lanes, queue
 from vca.kit import clock
+from vca.registry import lifecycle_hooks
 from vca.registry.idempotency import service
-from vca.registry.idempotency.models import IdempotencyKey as PlatformIdempotencyKey
+from vca.registry.idempotency.models import PLATFORM_TABLE
 from vca.registry.idempotency.service import CLEANUP_JOB
 from vca.tenancy.schema import TenantRef
-from vca.tenancy.session import public_session, tenant_session
-from vca.tenant.idempotency.models import IdempotencyKey
-
-PLATFORM_TABLE: Table = PlatformIdempotencyKey.__table__  # type: ignore[assignment] # typed as FromClause
-TENANT_TABLE: Table = IdempotencyKey.__table__  # type: ignore[assignment]
+from vca.tenancy.session import public_session
 
 
 @queue.task(CLEANUP_JOB, lane=lanes.BATCH)
@@ -24,5 +19,5 @@ def sweep(tenant_id: str | None = None) -> None:
         with public_session() as session:
             service.delete_expired(session, table=PLATFORM_TABLE, now=clock.now())
     else:
-        with tenant_session(TenantRef(UUID(tenant_id))) as session:
-            service.delete_expired(session, table=TENANT_TABLE, now=clock.now())
+        tenant = TenantRef(UUID(tenant_id))
+        lifecycle_hooks.current_hooks().purge_expired(CLEANUP_JOB, tenant, now=clock.now())

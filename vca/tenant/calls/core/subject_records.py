@@ -8,20 +8,30 @@ to the number belongs to the other person: there the number is erased and nothin
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Protocol
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Uuid, and_, any_, literal, or_, select, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import ColumnElement, and_, or_, select, text
 from sqlalchemy.orm import Session
 
 from vca.kit import spoken_digits
+from vca.tenant.base import any_id
 from vca.tenant.calls.core import state_machine
 from vca.tenant.calls.core.models import LIVE_CONDITION, Call
 from vca.tenant.messages.models import Message
-from vca.tenant.privacy.data_subject import DataSubject
 
 BATCH_SIZE = 200
+
+
+class Subject(Protocol):
+    """A person, identified by a telephone number."""
+
+    @property
+    def numbers(self) -> Sequence[str]:
+        """All E.164 spellings of the number."""
+
+    def occurs_in(self, text: str) -> bool:
+        """Return whether a text contains the number."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +45,7 @@ class SubjectCall:
     provider_call_id: str | None
 
 
-def find_calls(session: Session, subject: DataSubject, *, until: datetime) -> list[SubjectCall]:
+def find_calls(session: Session, subject: Subject, *, until: datetime) -> list[SubjectCall]:
     """Return every call of the person that began by `until`.
 
     The calls are read page by page in one transaction.
@@ -66,7 +76,7 @@ def _calls_page(
     ]
 
 
-def find_messages(session: Session, subject: DataSubject, *, until: datetime) -> Sequence[UUID]:
+def find_messages(session: Session, subject: Subject, *, until: datetime) -> Sequence[UUID]:
     """Return the messages with the number that were left by `until`, except those of live calls.
 
     They include messages with the number in calls of other people.
@@ -84,7 +94,7 @@ def live_call_ids(session: Session) -> set[UUID]:
     return set(session.scalars(select(Call.id).where(text(LIVE_CONDITION))))
 
 
-def _belongs_to_subject(subject: DataSubject, message_ids: Sequence[UUID]) -> ColumnElement[bool]:
+def _belongs_to_subject(subject: Subject, message_ids: Sequence[UUID]) -> ColumnElement[bool]:
     withheld_call_ids = select(Message.call_id).where(
         any_id(Message.id, message_ids), Message.call_id.is_not(None)
     )
@@ -99,7 +109,7 @@ def _belongs_to_subject(subject: DataSubject, message_ids: Sequence[UUID]) -> Co
     )
 
 
-def _find_callback_messages(session: Session, subject: DataSubject) -> list[UUID]:
+def _find_callback_messages(session: Session, subject: Subject) -> list[UUID]:
     """Return the messages whose call-back number is the person's number in any spelling."""
     query = select(Message.id, Message.callback_number).where(
         Message.callback_number.regexp_match(spoken_digits.PRESELECTION_PATTERN)
@@ -111,12 +121,6 @@ def _find_callback_messages(session: Session, subject: DataSubject) -> list[UUID
     ]
 
 
-def any_id(column: Any, ids: Sequence[UUID]) -> ColumnElement[bool]:
-    """Return `column = ANY (ids)`, one statement text for any number of ids."""
-    condition: ColumnElement[bool] = column == any_(literal(list(ids), ARRAY(Uuid)))
-    return condition
-
-
-def batches(calls: Sequence[SubjectCall]) -> Iterator[Sequence[SubjectCall]]:
+def batches(calls: Sequence[SubjectCall], *, size: int = BATCH_SIZE) -> Iterator[list[SubjectCall]]:
     """Split the calls into batches; each is erased or exported in a transaction of its own."""
-    return (calls[start : start + BATCH_SIZE] for start in range(0, len(calls), BATCH_SIZE))
+    return (list(calls[start : start + size]) for start in range(0, len(calls), size))
