@@ -14,6 +14,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from tests.support.ast_index import source_modules
 from vca import app
+from vca.registry.base import tables_of_tenants
 from vca.registry.lifecycle_hooks import (
     FeatureHooks,
     LifecycleError,
@@ -273,3 +274,15 @@ def test_no_package_names_a_task_of_a_higher_one(bare_app: Flask) -> None:
 
     assert misplaced == []
     assert len(package_of_task) >= 25
+
+
+# --- The public schema -------------------------------------------------------------------------
+
+
+def test_every_public_table_with_rows_of_tenants_says_what_happens_to_them() -> None:
+    tables = {table.name: rows for table, rows in tables_of_tenants()}
+
+    assert set(tables) == {
+        table.name for table in public_metadata.sorted_tables if "tenant_id" in table.c
+    }
+    assert {name for name, rows in tables.items() if not rows.purged} == {"audit_entries"}

@@ -6,13 +6,14 @@ from sqlalchemy import Index
 from sqlalchemy.orm import Mapped
 
 from vca.registry.audit.mixins import AuditEntryMixin
-from vca.registry.base import PublicBase
+from vca.registry.base import PublicBase, TenantRows
 
 
 class PlatformAuditEntry(AuditEntryMixin, PublicBase):
     """An operation in `public`; `tenant_id` is the tenant it affected, which may be gone."""
 
     __tablename__ = "audit_entries"
+    __tenant_rows__ = TenantRows(archived_since="0007", purged=False)
     __table_args__ = (Index(None, "tenant_id", "id"),)
 
     tenant_id: Mapped[UUID | None]

@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import BigInteger, CheckConstraint, DateTime, ForeignKey, Text, func
 from sqlalchemy.orm import Mapped, mapped_column
 
-from vca.registry.base import PublicBase
+from vca.registry.base import PublicBase, TenantRows
 
 STATES = ("assigned", "claimed", "resting")
 
@@ -20,6 +20,7 @@ class Did(PublicBase):
     """
 
     __tablename__ = "dids"
+    __tenant_rows__ = TenantRows(archived_since="0001", purged=True)
     __table_args__ = (
         CheckConstraint(r"did_number ~ '^\+[1-9][0-9]{6,14}$'", name="did_number"),
         CheckConstraint("state IN ('assigned', 'claimed', 'resting')", name="state"),

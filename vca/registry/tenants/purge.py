@@ -9,13 +9,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import delete, text
 from sqlalchemy.orm import Session
 
 from vca.kit.db.copy_driver import BulkDatabase
 from vca.kit.errors import NotFound, Unavailable
 from vca.kit.storage import StorageError
 from vca.registry import lifecycle_hooks
+from vca.registry.base import tables_of_tenants
 from vca.registry.tenants import service
 from vca.registry.tenants.models import PURGING, Tenant
 from vca.registry.tenants.service import TransitionRefused
@@ -30,12 +31,6 @@ _COUNT_REGISTERED_NUMBERS = text("""
 SELECT count(*) FROM public.dids
 WHERE tenant_id = :tenant AND registration_status IN ('registered', 'pending')
 """)
-_DELETE_ROWS = (
-    ("api_keys", text("DELETE FROM public.api_keys WHERE tenant_id = :tenant")),
-    ("dids", text("DELETE FROM public.dids WHERE tenant_id = :tenant")),
-    ("usage_periods", text("DELETE FROM public.usage_periods WHERE tenant_id = :tenant")),
-    ("tenants", text("DELETE FROM public.tenants WHERE id = :tenant")),
-)
 _MAY_REMAIN = (
     "earlier versions of recordings, if the bucket is versioned",
     "archives made with `flask tenants export`, until their owners delete them",
@@ -154,11 +149,14 @@ def _delete_files(tenant: TenantRef) -> int:
 
 def _finish_purge(database: BulkDatabase, tenant: TenantRef, result: PurgeResult) -> None:
     with public_session(database=database) as session:
-        _lock_deleted_tenant(session, tenant.id)
+        row = _lock_deleted_tenant(session, tenant.id)
         result.jobs += _delete_jobs(session, _DELETE_JOBS, tenant)
-        for name, statement in _DELETE_ROWS:
-            deletion = session.execute(statement, {"tenant": tenant.id})
-            result.public_rows[name] = _row_count(deletion)
+        for table, rows in tables_of_tenants():
+            if rows.purged:
+                deletion = session.execute(delete(table).where(table.c.tenant_id == tenant.id))
+                result.public_rows[table.name] = _row_count(deletion)
+        session.delete(row)
+        result.public_rows["tenants"] = 1
 
 
 def _delete_jobs(session: Session, statement: str, tenant: TenantRef) -> int:

@@ -14,6 +14,7 @@ from vca.audit import context
 from vca.kit.db.copy_driver import BulkDatabase
 from vca.kit.errors import Conflict
 from vca.registry import lifecycle_hooks
+from vca.registry.base import tables_of_tenants
 from vca.registry.lifecycle_hooks import ImportedTenant
 from vca.registry.tenants import re_encryption, registry_import, roles, service
 from vca.registry.tenants.models import PURGING, Tenant
@@ -23,19 +24,6 @@ from vca.tenancy.archive_writer import ArchiveContents, Manifest
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public_session
 
-# Public tables with rows of a tenant, by `tenant_id`.
-PUBLIC_TABLES = ("dids", "api_keys", "audit_entries")
-# The first tenant revision whose archives contain the table.
-_ARCHIVED_SINCE_REVISION = {"audit_entries": "0007"}
-# Columns that older archives lack.
-COLUMNS_ADDED_LATER = {
-    "dids": (
-        "telephony_account_id",
-        "previous_provider_type",
-        "previous_account_id",
-        "previous_until",
-    )
-}
 _ARCHIVED_TENANT_COLUMNS = (
     "name",
     "plan",
@@ -109,7 +97,7 @@ def export_tenant(
         tenant,
         target,
         describe=describe,
-        shared=PUBLIC_TABLES,
+        shared=list(_archived_tables(schema.head())),
         force=force,
         on_progress=on_progress,
     )
@@ -184,11 +172,7 @@ def _import_archive(
     staged = f"new_{tenant.id.hex}" if exists else tenant.schema
     grantees = roles.grantees(session, tenant_id=tenant.id)
     archived_revision = source_archive.manifest.schema_revision
-    shared = {
-        name: COLUMNS_ADDED_LATER.get(name, ())
-        for name in PUBLIC_TABLES
-        if archived_revision >= _ARCHIVED_SINCE_REVISION.get(name, "")
-    }
+    shared = _archived_tables(archived_revision)
     archive_import.import_archive(
         session,
         source_archive,
@@ -233,6 +217,18 @@ def _import_registry_rows(
     is_copy = archived_id != row.id and session.get(Tenant, archived_id) is not None
     imported_tenant = ImportedTenant(tenant, archived_id, is_copy=is_copy, now=now)
     imported.feature_counts = hooks.import_tenant(session, imported_tenant)
+
+
+def _archived_tables(revision: str) -> dict[str, list[str]]:
+    """Return the tables of `public` in archives of this revision, with the columns they may lack.
+
+    A column that can be null may have been added since an older release made the archive.
+    """
+    return {
+        table.name: [column.name for column in table.columns if column.nullable]
+        for table, rows in tables_of_tenants()
+        if rows.archived_since is not None and rows.archived_since <= revision
+    }
 
 
 def _require_not_purging(row: Tenant) -> Tenant:

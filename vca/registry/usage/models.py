@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, CheckConstraint, DateTime, Text, func
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from vca.registry.base import PublicBase
+from vca.registry.base import PublicBase, TenantRows
 
 
 class PlanVersion(PublicBase):
@@ -35,6 +35,8 @@ class UsagePeriod(PublicBase):
     """
 
     __tablename__ = "usage_periods"
+    # An import rebuilds the months from the tenant's ledger.
+    __tenant_rows__ = TenantRows(archived_since=None, purged=True)
 
     period: Mapped[date] = mapped_column(primary_key=True)
     tenant_id: Mapped[UUID] = mapped_column(primary_key=True)
