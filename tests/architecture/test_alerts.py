@@ -103,6 +103,7 @@ def test_every_metric_in_an_alert_exists() -> None:
     assert len(names) > 8
 
 
+@pytest.mark.usefixtures("bare_app")  # which adds the names of tasks
 def test_every_label_value_in_an_alert_exists() -> None:
     for rule in _rules():
         for name, matchers in _selectors(rule["expr"]):
@@ -111,6 +112,7 @@ def test_every_label_value_in_an_alert_exists() -> None:
                 assert set(values) <= set(labels.get(label, ())), (rule["alert"], label)
 
 
+@pytest.mark.usefixtures("bare_app")
 def test_counters_in_alerts_start_at_zero_for_all_label_values(
     first_scrape: dict[Series, float],
 ) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from tests.support.ast_index import source_modules
 from vca import app
+from vca.jobs import queue
 from vca.registry.base import tables_of_tenants
 from vca.registry.lifecycle_hooks import (
     FeatureHooks,
@@ -182,7 +183,7 @@ def test_the_app_does_not_start_with_a_package_whose_hooks_are_incomplete(
 def test_a_feature_declares_all_tables_of_its_own_package(module: ModuleType) -> None:
     package = module.__name__.rpartition(".")[0]
     own_tables = {
-        mapper.local_table.description  # type: ignore[attr-defined] # typed as FromClause
+        mapper.local_table.description
         for mapper in TenantBase.registry.mappers
         if mapper.class_.__module__.startswith(f"{package}.")
     }
@@ -260,8 +261,7 @@ def test_erasures_use_the_reverse_of_the_order_of_imports() -> None:
 def test_no_package_names_a_task_of_a_higher_one(bare_app: Flask) -> None:
     """A lower package lets the higher one enqueue its own jobs, through a hook."""
     package_of_task = {
-        task: ".".join(function.__module__.split(".")[:3])
-        for task, function in app.queue.TASKS.items()
+        task: ".".join(function.__module__.split(".")[:3]) for task, function in queue.TASKS.items()
     }
     misplaced = [
         f"{module.location_of(node)} {node.value}"

@@ -20,9 +20,10 @@ _EXPOSE_PROGRAM = """
 import sys
 from pathlib import Path
 from vca.observability import metrics, prometheus
-if sys.argv[1:]:
-    prometheus.remove_dead_process_files(Path(sys.argv[1]))
-    prometheus.configure_metrics(Path(sys.argv[1]))
+if sys.argv[2:]:
+    prometheus.remove_dead_process_files(Path(sys.argv[2]))
+    prometheus.configure_metrics(Path(sys.argv[2]))
+metrics.JOBS.add_label_values("task", sys.argv[1].split())
 print(prometheus.exposition().decode(), end="")
 """
 _COUNT_PROGRAM = """
@@ -100,7 +101,9 @@ def _count_in_other_process(folder: Path, times: int, program: str = _COUNT_PROG
 def test_a_new_process_exposes_every_series_at_zero(mode: str, tmp_path: Path) -> None:
     arguments = [str(tmp_path / "metrics")] if mode == "folder" else []
 
-    command = [sys.executable, "-c", _EXPOSE_PROGRAM, *arguments]
+    tasks = " ".join(metrics.JOBS.labels["task"])  # of the app, if this process has created one
+
+    command = [sys.executable, "-c", _EXPOSE_PROGRAM, tasks, *arguments]
     process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
 
     assert _parse(process.stdout) == _all_series_at_zero()
