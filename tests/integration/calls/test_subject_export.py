@@ -5,6 +5,7 @@ import zipfile
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from tests.integration.calls.conftest import RealCallerCarrier
 from tests.support import erasure_fixture
@@ -14,6 +15,8 @@ from tests.support.factories import Factory, Tenant
 from tests.support.recordings import stored_files
 from vca.kit import json, storage
 from vca.kit.storage import StorageError
+from vca.tenancy.session import tenant_session
+from vca.tenant.recordings.models import Recording
 
 
 @pytest.fixture
@@ -219,3 +222,33 @@ def test_an_unreachable_store_delays_an_export(
     world.run_jobs(tenant_with_subject_data)
 
     assert tenant_with_subject_data.api.get(export_url).json["status"] == "done"
+
+
+# An imported row can name any key of the store.
+@pytest.mark.parametrize("operation", ["export", "erase"])
+def test_a_recording_that_names_a_file_of_another_tenant_does_not_reach_it(
+    tenant_with_subject_data: Tenant,
+    world: Factory,
+    globex: Tenant,
+    erasure_subject: ErasureSubject,
+    operation: str,
+) -> None:
+    foreign_key = f"{globex.ref.id.hex}/recording.mp3"
+    storage.current_store().put(foreign_key, [b"audio of globex"], content_type="audio/mpeg")
+    with tenant_session(tenant_with_subject_data.ref) as session:
+        recordings = session.scalars(select(Recording).where(Recording.status == "stored")).all()
+        for recording in recordings:
+            recording.storage_key = foreign_key
+    assert recordings
+
+    if operation == "export":
+        export_url = _request_export(tenant_with_subject_data, erasure_subject)
+    else:
+        tenant_with_subject_data.post("/privacy/erase", {"number": erasure_subject.number})
+    world.run_jobs(tenant_with_subject_data)
+
+    assert storage.current_store().exists(foreign_key)
+    if operation == "export":
+        files = _read_archive(tenant_with_subject_data.api.get(f"{export_url}/file").data)
+        assert files["export.json"]["holds"]["recordings"] == 0
+        assert not [name for name in files if name.startswith("audio/")]
