@@ -21,7 +21,7 @@ def reply_with(text: bytes) -> Behaviour:
     return behave
 
 
-OK = reply_with(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+OK = reply_with(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
 
 
 class HttpReceiver:

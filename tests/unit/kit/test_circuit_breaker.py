@@ -2,7 +2,7 @@
 
 import pytest
 
-from vca.kit.circuit_breaker import CircuitBreaker, CircuitOpen
+from vca.kit.circuit_breaker import CircuitOpen, EndpointBreakers
 
 
 class Clock:
@@ -21,19 +21,19 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def circuit(clock: Clock) -> CircuitBreaker:
-    return CircuitBreaker(
+def circuit(clock: Clock) -> EndpointBreakers:
+    return EndpointBreakers(
         max_failures=3, pause_s=30.0, max_concurrent=2, max_endpoints=4, now=clock
     )
 
 
-def _call(circuit: CircuitBreaker, endpoint: str = "acme", *, succeeded: bool) -> None:
+def _call(circuit: EndpointBreakers, endpoint: str = "acme", *, succeeded: bool) -> None:
     circuit.begin(endpoint)
     circuit.end(endpoint, succeeded=succeeded)
 
 
 def test_consecutive_failures_open_the_circuit_for_the_pause(
-    circuit: CircuitBreaker, clock: Clock
+    circuit: EndpointBreakers, clock: Clock
 ) -> None:
     for _ in range(3):
         _call(circuit, succeeded=False)
@@ -44,7 +44,7 @@ def test_consecutive_failures_open_the_circuit_for_the_pause(
     circuit.begin("acme")
 
 
-def test_a_success_resets_the_failure_count(circuit: CircuitBreaker) -> None:
+def test_a_success_resets_the_failure_count(circuit: EndpointBreakers) -> None:
     for succeeded in (False, False, True, False, False):
         _call(circuit, succeeded=succeeded)
 
@@ -52,7 +52,7 @@ def test_a_success_resets_the_failure_count(circuit: CircuitBreaker) -> None:
 
 
 def test_one_trial_call_after_the_pause_closes_the_circuit(
-    circuit: CircuitBreaker, clock: Clock
+    circuit: EndpointBreakers, clock: Clock
 ) -> None:
     for _ in range(3):
         _call(circuit, succeeded=False)
@@ -67,7 +67,9 @@ def test_one_trial_call_after_the_pause_closes_the_circuit(
         circuit.begin("acme")
 
 
-def test_a_failed_trial_call_opens_the_circuit_again(circuit: CircuitBreaker, clock: Clock) -> None:
+def test_a_failed_trial_call_opens_the_circuit_again(
+    circuit: EndpointBreakers, clock: Clock
+) -> None:
     for _ in range(3):
         _call(circuit, succeeded=False)
     clock.time_s += 30
@@ -79,7 +81,7 @@ def test_a_failed_trial_call_opens_the_circuit_again(circuit: CircuitBreaker, cl
 
 
 def test_concurrent_calls_are_limited_for_each_endpoint(
-    circuit: CircuitBreaker,
+    circuit: EndpointBreakers,
 ) -> None:
     for _ in range(2):
         circuit.begin("acme")
@@ -92,7 +94,7 @@ def test_concurrent_calls_are_limited_for_each_endpoint(
 
 
 def test_above_the_limit_the_oldest_failing_endpoints_are_forgotten(
-    circuit: CircuitBreaker,
+    circuit: EndpointBreakers,
 ) -> None:
     for endpoint in "abcdef":
         for _ in range(3):
