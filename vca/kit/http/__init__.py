@@ -12,9 +12,9 @@ every address, and uses only connections to these addresses. A DNS answer that c
 (DNS rebinding) therefore has no effect.
 """
 
-from vca.kit.http.client import MAX_BYTES, TIMEOUT_S, OutgoingClient
+from vca.kit.http.client import TIMEOUT_S, OutgoingClient
 from vca.kit.http.errors import OutgoingError, RequestForbidden, RequestTimeout, Unreachable
-from vca.kit.http.messages import HttpResponse
+from vca.kit.http.messages import MAX_BYTES, HttpResponse
 from vca.kit.http.policy import UrlPolicy
 from vca.kit.http.resolver import Resolver
 

@@ -6,13 +6,12 @@ code for any of them.
 
 import ssl
 from collections.abc import Hashable, Mapping
-from math import inf
 from typing import TYPE_CHECKING
 
 from vca.kit.addresses import Address
 from vca.kit.deadline import Deadline
 from vca.kit.http.errors import RequestForbidden, RequestTimeout, Unreachable
-from vca.kit.http.messages import HttpRequest, HttpResponse
+from vca.kit.http.messages import MAX_BYTES, HttpRequest, HttpResponse
 from vca.kit.http.policy import UrlPolicy
 from vca.kit.http.pool import StreamPool
 from vca.kit.http.resolver import Resolver
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from vca.kit.http.network import GuardedStream
 
 TIMEOUT_S = 15.0
-MAX_BYTES = 64 * 1024
 MAX_REQUEST_BYTES = 64 * 1024 * 1024
 # A connection is used for requests until it is this old. Then the certificate is verified again.
 MAX_CONNECTION_AGE_S = 30.0
@@ -124,10 +122,8 @@ class OutgoingClient:
                 encoded_request, stream, deadline, max_bytes=max_bytes
             )
             if is_reusable:
-                keep_alive_s = response.keep_alive_s or inf
-                self._pool.put(
-                    request.connection_key, stream, max_idle_s=keep_alive_s - _KEEP_ALIVE_MARGIN_S
-                )
+                max_idle_s = response.keep_alive_s - _KEEP_ALIVE_MARGIN_S
+                self._pool.put(request.connection_key, stream, max_idle_s=max_idle_s)
             return response
 
         idle_stream = self._pool.take(request.connection_key, addresses)

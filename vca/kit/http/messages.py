@@ -3,9 +3,11 @@
 import re
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from math import inf
 
 from vca.kit.http.urls import ParsedUrl
 
+MAX_BYTES = 64 * 1024
 # RFC 9110, 9.2.2: a request that is sent twice has the same effect as one that is sent once.
 _IDEMPOTENT_METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PUT", "TRACE"})
 _METHODS_WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
@@ -63,7 +65,7 @@ class HttpResponse:
     complete: bool = True
 
     @property
-    def keep_alive_s(self) -> float | None:
-        """How long the server keeps the connection open, if it says so."""
+    def keep_alive_s(self) -> float:
+        """How long the server keeps the connection open; infinite if it does not say so."""
         match = _KEEP_ALIVE_TIMEOUT.search(self.headers.get("keep-alive", ""))
-        return float(match[1]) if match else None
+        return float(match[1]) if match else inf

@@ -21,6 +21,7 @@ from typing_extensions import override
 from vca.kit.addresses import Address
 from vca.kit.deadline import Deadline
 from vca.kit.http.errors import RequestTimeout, ResponseTooLarge, Unreachable
+from vca.kit.http.messages import MAX_BYTES
 from vca.kit.http.policy import AddressPolicy
 from vca.kit.http.resolver import Resolver
 
@@ -39,14 +40,22 @@ class GuardedStream(httpcore2.NetworkStream):
     passed on at once.
     """
 
-    def __init__(self, opened_socket: socket.socket, address: Address | None = None) -> None:
+    deadline: Deadline
+    gather_s: float
+    sent_bytes: int
+    received_bytes: int
+
+    def __init__(
+        self,
+        opened_socket: socket.socket,
+        deadline: Deadline,
+        *,
+        address: Address | None = None,
+        max_bytes: int = MAX_BYTES,
+    ) -> None:
+        self.begin_exchange(deadline, max_bytes=max_bytes)
         self.address = address
         self.opened_at = monotonic()
-        self.deadline = Deadline(0.0)
-        self.gather_s = 0.0
-        self.sent_bytes = 0
-        self.received_bytes = 0
-        self._max_bytes = 0
         self._socket = opened_socket
         self._failure: OSError | None = None
 
@@ -176,7 +185,10 @@ class GuardedStream(httpcore2.NetworkStream):
 
 
 class GuardedBackend(httpcore2.NetworkBackend):
-    """Resolves a name once, checks each address, and connects only to these addresses."""
+    """Resolves a name once, checks each address, and connects only to these addresses.
+
+    The first exchange on a connection shares the deadline with opening the connection.
+    """
 
     def __init__(self, policy: AddressPolicy, resolver: Resolver) -> None:
         self._policy = policy
@@ -226,7 +238,8 @@ def connect_to(addresses: Sequence[Address], port: int, deadline: Deadline) -> G
         try:
             with _translate_errors(httpcore2.ConnectTimeout, httpcore2.ConnectError):
                 timeout_s = deadline.require_s() / (len(candidates) - index)
-                return GuardedStream(_open_socket(address, port, timeout_s), address)
+                opened_socket = _open_socket(address, port, timeout_s)
+                return GuardedStream(opened_socket, deadline, address=address)
         except (httpcore2.ConnectTimeout, httpcore2.ConnectError) as error:
             failure = error
     raise failure

@@ -32,8 +32,7 @@ LONG_S = 30.0
 def gathering_stream(
     receiver: socket.socket, *, gather_s: float, deadline_s: float = LONG_S
 ) -> GuardedStream:
-    stream = GuardedStream(receiver)
-    stream.begin_exchange(Deadline.after(deadline_s), max_bytes=1_000_000)
+    stream = GuardedStream(receiver, Deadline.after(deadline_s), max_bytes=1_000_000)
     stream.gather_s = gather_s
     return stream
 
