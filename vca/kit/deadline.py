@@ -28,8 +28,7 @@ class Deadline:
     def within_budget(cls, seconds: float) -> "Deadline":
         """Return the deadline that ends after `seconds`, or earlier with the current budget."""
         budget = _current_budget.get()
-        deadline = cls.after(seconds)
-        return deadline if budget is None else min(deadline, budget, key=lambda one: one.ends_at)
+        return cls.after(seconds) if budget is None else budget.shortened(seconds)
 
     @property
     def remaining_s(self) -> float:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from vca.kit.addresses import Address
 from vca.kit.deadline import Deadline
-from vca.kit.http.errors import RequestForbidden, RequestTimeout, Unreachable
+from vca.kit.http.errors import RequestForbidden, Unreachable
 from vca.kit.http.messages import MAX_BYTES, HttpRequest, HttpResponse
 from vca.kit.http.policy import UrlPolicy
 from vca.kit.http.pool import StreamPool
@@ -130,8 +130,8 @@ class OutgoingClient:
         if idle_stream is not None:
             try:
                 return send_on(idle_stream)
-            except Unreachable as error:
-                if not _may_repeat(request, idle_stream, error):
+            except Unreachable:
+                if not _may_repeat(request, idle_stream):
                     raise
         return send_on(exchange.connect(request, addresses, deadline, self._tls_context))
 
@@ -146,13 +146,12 @@ class OutgoingClient:
         return target, addresses
 
 
-def _may_repeat(request: HttpRequest, stream: "GuardedStream", error: Unreachable) -> bool:
+def _may_repeat(request: HttpRequest, stream: "GuardedStream") -> bool:
     """Return whether a request that failed on an idle connection may use a new one.
 
     The server may close an idle connection at the moment of the request. Nobody can know then
     whether it has processed the request, so only a request of which nothing was sent, or which is
-    idempotent, is sent again.
+    idempotent, is sent again. After a timeout there is no time left for that.
     """
-    if isinstance(error, RequestTimeout) or stream.received_bytes:
-        return False
-    return request.is_idempotent or not stream.sent_bytes
+    is_stale = not stream.received_bytes
+    return is_stale and (request.is_idempotent or not stream.sent_bytes)
