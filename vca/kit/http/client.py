@@ -29,7 +29,7 @@ MAX_IDLE_CONNECTIONS = 64
 # A server may close a connection a little before the time that it says.
 _KEEP_ALIVE_MARGIN_S = 1.0
 # Within this time the end of a connection arrives that the server closes after its response.
-_SETTLE_S = 0.02
+SETTLE_S = 0.02
 
 
 class OutgoingClient:
@@ -53,7 +53,7 @@ class OutgoingClient:
             max_idle_s=MAX_CONNECTION_AGE_S,
             max_age_s=MAX_CONNECTION_AGE_S,
             max_idle=MAX_IDLE_CONNECTIONS,
-            settle_s=_SETTLE_S,
+            settle_s=SETTLE_S,
         )
 
     def check(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:

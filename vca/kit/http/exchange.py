@@ -88,14 +88,9 @@ def exchange(
         return response, connection.is_idle()
     except ResponseTooLarge:
         raise Unreachable("The response header is too large.") from None
-    finally:
-        if not connection.is_idle():
-            connection.close()
 
 
 def _read_response(response: httpcore2.Response) -> HttpResponse:
-    if response.status < 200:
-        raise Unreachable("The server switches to another protocol.")
     headers = {name.decode().lower(): value.decode("latin-1") for name, value in response.headers}
     body, complete = bytearray(), True
     try:

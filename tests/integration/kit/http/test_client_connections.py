@@ -5,6 +5,7 @@ Each receiver keeps its connections open, so that only the client decides.
 
 import socket
 from collections.abc import Callable, Iterator
+from threading import Event
 from time import monotonic
 
 import pytest
@@ -22,6 +23,7 @@ from tests.integration.kit.http.conftest import (
 from tests.support.smtp_server import client_context, server_context
 from vca.kit.addresses import parse_networks
 from vca.kit.http import OutgoingClient, RequestForbidden, RequestTimeout, Resolver, Unreachable
+from vca.kit.http import client as client_module
 from vca.kit.http.client import MAX_CONNECTION_AGE_S, MAX_IDLE_CONNECTIONS
 from vca.kit.http.policy import UrlPolicy
 
@@ -190,10 +192,15 @@ def test_the_data_of_one_response_is_never_part_of_the_next(server: HttpReceiver
     assert [post(client, url) for _ in range(3)] == [200, 200, 200]
 
 
-def test_a_connection_that_the_server_has_closed_is_not_used(server: HttpReceiver) -> None:
-    def reply_and_close(connection: socket.socket, stop: object) -> None:
+@pytest.mark.parametrize("delay_s", [0, 0.05])
+def test_a_connection_that_the_server_closes_after_its_response_is_not_used(
+    delay_s: float, server: HttpReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reply_and_close(connection: socket.socket, stop: Event) -> None:
         connection.sendall(OK)  # without saying that it closes
+        stop.wait(delay_s)
 
+    monkeypatch.setattr(client_module, "SETTLE_S", 5.0)
     server.behaviour = reply_and_close
     client, url = create_loopback_client(), build_url(NAME, server.port)
 
