@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from time import perf_counter
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import update
@@ -27,9 +28,7 @@ class InstantClient(OutgoingClient):
         super().__init__(UrlPolicy())
         self._successes_left = successes
 
-    def post(
-        self, url: str, body: bytes, headers: Mapping[str, str], *, timeout_s: float = 0
-    ) -> HttpResponse:
+    def post(self, url: str, body: bytes, headers: Mapping[str, str], **_: Any) -> HttpResponse:
         """Respond with 204 to the first requests, then fail to connect."""
         self._successes_left -= 1
         if self._successes_left < 0:

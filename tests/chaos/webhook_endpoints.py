@@ -35,7 +35,7 @@ ENDPOINT_TYPES = (
 # One reply in this many gets lost: the receiver has the event and receives it again.
 _LOST_ONE_IN = 20
 _POLL_EVERY_S = 0.25
-_ACCEPTED = reply_with(b"HTTP/1.1 204 Accepted\r\n\r\n")
+_ACCEPTED = reply_with(b"HTTP/1.1 204 Accepted\r\nConnection: close\r\n\r\n")
 _CALL_EVENT_TYPES = ("call.started", "call.ended")
 
 

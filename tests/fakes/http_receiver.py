@@ -21,7 +21,24 @@ def reply_with(text: bytes) -> Behaviour:
     return behave
 
 
-OK = reply_with(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+OK = reply_with(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+
+
+def keep_open(receiver: "HttpReceiver", *responses: bytes) -> Behaviour:
+    """Return a behaviour that answers with these responses in turn, on one connection.
+
+    It repeats the last one. An empty response closes the connection after the request was read.
+    """
+
+    def behave(connection: socket.socket, stop: Event) -> None:
+        remaining = list(responses)
+        while response := remaining.pop(0) if len(remaining) > 1 else remaining[0]:
+            connection.sendall(response)
+            if not (request := _read_request(connection)):
+                return
+            receiver.requests.append(request)
+
+    return behave
 
 
 class HttpReceiver:
@@ -36,7 +53,7 @@ class HttpReceiver:
         self.sni_names: list[str | None] = []
         self._listener = listener
         self._tls = tls
-        self._stop = Event()
+        self.stopped = Event()
         self._changed = Condition()
         self._threads = [Thread(target=self._accept)]
         if tls is not None:
@@ -54,7 +71,7 @@ class HttpReceiver:
         self._threads[0].start()
 
     def stop(self) -> None:
-        self._stop.set()
+        self.stopped.set()
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
@@ -62,7 +79,7 @@ class HttpReceiver:
         self._listener.close()
 
     def _accept(self) -> None:
-        while not self._stop.is_set():
+        while not self.stopped.is_set():
             try:
                 connection, peer = self._listener.accept()
             except OSError:
@@ -82,7 +99,7 @@ class HttpReceiver:
             with stream:
                 if self.reads_requests:
                     self.requests.append(_read_request(stream))
-                self.behaviour(stream, self._stop)
+                self.behaviour(stream, self.stopped)
 
 
 def _read_request(connection: socket.socket) -> bytes:
@@ -92,11 +109,12 @@ def _read_request(connection: socket.socket) -> bytes:
             return data_read
         data_read += data
     head, _, body = data_read.partition(b"\r\n\r\n")
-    length = next(
+    lengths = (
         int(value)
         for name, _, value in (header.partition(b":") for header in head.split(b"\r\n"))
         if name.lower() == b"content-length"
     )
+    length = next(lengths, 0)
     while len(body) < length and (data := connection.recv(65536)):
         body += data
     return head + b"\r\n\r\n" + body

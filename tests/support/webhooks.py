@@ -26,7 +26,7 @@ def allow_loopback() -> None:
 
 def reply_with_status(code: int, *headers: str) -> Behaviour:
     """Return a behaviour that replies with this status and these headers."""
-    lines = [f"HTTP/1.1 {code} Said", "Content-Length: 4", *headers]
+    lines = [f"HTTP/1.1 {code} Said", "Content-Length: 4", "Connection: close", *headers]
     return reply_with("\r\n".join([*lines, "", "told"]).encode())
 
 

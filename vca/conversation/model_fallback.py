@@ -3,7 +3,6 @@
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
-from random import uniform
 from time import monotonic, sleep
 from typing import TypeAlias
 
@@ -22,12 +21,13 @@ from vca.conversation.llm.models import LatencyPolicy, Models
 from vca.conversation.stream_reader import StreamEnd, StreamReader
 from vca.conversation.types import Tokens
 from vca.kit import deadline
+from vca.kit.backoff import BackOff
 from vca.observability import log
 
 MAX_TEXT_CHARS = 8 * speech_text.MAX_CHARS
 """Characters of an answer, including markup, after which no more is read."""
 _CHARS_PER_TOKEN = 4
-_RETRY_WAIT_S = 0.3
+_BACK_OFF = BackOff((0.3,), jitter=0.5)
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ class _AnswerTimer:
         status = error.server_status
         if status is None or not (status == 429 or status >= 500) or error.permanent:
             return False
-        wait_s = _RETRY_WAIT_S * uniform(0.5, 1.5)
+        wait_s = _BACK_OFF.delay_s(1)
         if error.server_retry_after_s is not None:
             wait_s = min(wait_s, error.server_retry_after_s)
         if monotonic() + wait_s >= self._ends_at:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from math import inf
-from time import monotonic
 
 from vca.conversation import localised_phrases, model_fallback, speech_only_model, tool_round
 from vca.conversation.answer_filter import UnmarkedReasoning
@@ -15,7 +14,7 @@ from vca.conversation.model_fallback import AnswerEnded, FillerDue, ModelStarted
 from vca.conversation.reply_text import ReplyText
 from vca.conversation.tools import ToolCallCollector
 from vca.conversation.types import Reply, Tokens, ToolCall
-from vca.kit import deadline
+from vca.kit.deadline import Deadline
 
 MIN_CORRECTION_S = 1.5
 """The time that must be left of the turn to send refused tool calls back to the model."""
@@ -30,20 +29,15 @@ def stream_response(
     returns the whole reply. A caller that stops early closes the generator, which stops the model.
     Raises ModelError if there is no first answer.
     """
-    ends_at = monotonic() + models.latency_policy.whole_s
+    deadline = Deadline.within_budget(models.latency_policy.whole_s)
     filtered_models = speech_only_model.filter_models(models)
     response = _ResponseBuilder(request, clock)
     yield from response.stream_answer(filtered_models, request)
-    left_s = min(ends_at - monotonic(), _budget_s())
+    left_s = deadline.remaining_s
     if response.needs_correction and left_s >= MIN_CORRECTION_S:
         yield from response.stream_correction(_with_time_left(filtered_models, left_s))
     yield from response.closing_text()
     return response.build_reply()
-
-
-def _budget_s() -> float:
-    left_s = deadline.remaining_s()
-    return inf if left_s is None else left_s
 
 
 def _with_time_left(models: Models, left_s: float) -> Models:

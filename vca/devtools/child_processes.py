@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from vca.devtools.embedded_postgres.deadline import Deadline
+from vca.kit.deadline import Deadline
 from vca.settings import ROOT
 
 GRACE_S = 10.0

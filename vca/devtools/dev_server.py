@@ -16,10 +16,10 @@ from vca import cli
 from vca.devtools import demo_data, embedded_postgres
 from vca.devtools.child_processes import ChildEnded, ProcessGroup
 from vca.devtools.demo_data import SeededTenant
-from vca.devtools.embedded_postgres.deadline import Deadline
 from vca.devtools.embedded_postgres.directories import make_parents
 from vca.devtools.stop_signals import StopSignals
 from vca.kit import db
+from vca.kit.deadline import Deadline
 from vca.observability import log
 from vca.registry import deployment, owner_connections, schema
 from vca.registry.tenants import revision_store

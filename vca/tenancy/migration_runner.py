@@ -19,6 +19,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from vca.kit import db, postgres_errors
+from vca.kit.backoff import BackOff
 from vca.kit.db import Database, DatabaseBusy, DatabaseFailure, DatabaseUnavailable
 from vca.tenancy import roles, schema, session
 from vca.tenancy.schema import MigrationStep, TenantRef
@@ -28,7 +29,7 @@ from vca.tenancy.session import IsolationError
 CLAIM_REFUSED = "2201E"
 LOCK_TIMEOUT_MS = 500
 WORKERS = 4
-RETRY_PAUSES_S = (0.5, 1.0, 2.0)
+BACK_OFF = BackOff((0.5, 1.0, 2.0), jitter=0)
 _STATEMENT_TIMEOUT_S = 600.0
 _POLL_INTERVAL_S = 0.1
 # A server process caches the catalogue of each schema that it touched, and its memory grows with
@@ -107,7 +108,7 @@ class MigrationOptions:
     workers: int = WORKERS
     lock_timeout_ms: int = LOCK_TIMEOUT_MS
     canary: int = 0
-    retry_pauses_s: tuple[float, ...] = field(default_factory=lambda: RETRY_PAUSES_S)
+    back_off: BackOff = field(default_factory=lambda: BACK_OFF)
 
 
 @dataclass
@@ -176,12 +177,15 @@ class MigrationRun:
     def _migrate_with_retries(self, pending_tenants: Sequence[PendingTenant]) -> None:
         """Migrate these tenants in one round, and those that failed in further rounds."""
         self._run_round(pending_tenants)
-        for pause_s in self._options.retry_pauses_s:
+        back_off, failures = self._options.back_off, 1
+        while back_off.allows_retry(failures):
             failed_tenants = self._refresh_failures()
             if not failed_tenants:
                 return
+            pause_s = back_off.delay_s(failures)
             self._observer.on_retry(len(failed_tenants), pause_s)
             sleep(pause_s)
+            failures += 1
             self._run_round(failed_tenants)
         self._refresh_failures()
 

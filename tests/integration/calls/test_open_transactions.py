@@ -157,9 +157,7 @@ class MonitoredClient(OutgoingClient):
     def check(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
         self._monitor.record_operation("check")
 
-    def post(
-        self, url: str, body: bytes, headers: Mapping[str, str], *, timeout_s: float = TIMEOUT_S
-    ) -> HttpResponse:
+    def post(self, url: str, body: bytes, headers: Mapping[str, str], **_: Any) -> HttpResponse:
         self._monitor.record_operation("post")
         return self._response
 

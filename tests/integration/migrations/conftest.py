@@ -12,6 +12,7 @@ from tests.support import admin_db, database_templates, databases
 from tests.support.database_templates import Builder, DatabaseTemplates
 from tests.support.factories import Factory, Tenant
 from tests.support.revision_tree import NICKNAMES_SQL, RevisionTree, open_revision_tree
+from vca.kit.backoff import BackOff
 from vca.kit.db import Database
 from vca.tenancy import migration_runner
 from vca.tenancy.session import public_session
@@ -76,7 +77,7 @@ def migration_world(app: Flask, template_payload: Any, monkeypatch: pytest.Monke
 
     Shorten the pauses between the retries of a tenant migration.
     """
-    monkeypatch.setattr(migration_runner, "RETRY_PAUSES_S", (0.05, 0.05))
+    monkeypatch.setattr(migration_runner, "BACK_OFF", BackOff((0.05, 0.05), jitter=0))
     return Factory(app)
 
 

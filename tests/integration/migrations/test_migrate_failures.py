@@ -13,6 +13,7 @@ from tests.support.factories import Factory, Tenant
 from tests.support.locks import open_transaction
 from tests.support.revision_tree import RevisionTree
 from vca.kit import json
+from vca.kit.backoff import BackOff
 from vca.registry import owner_connections
 from vca.registry.tenants import revision_store
 from vca.tenancy import migration_runner, schema
@@ -112,7 +113,7 @@ def test_a_tenant_repaired_during_the_run_is_migrated_by_a_retry(
     observer = UnblockingObserver(four_tenants[0])
 
     outcome = _run_migration(
-        migration_world, MigrationOptions(retry_pauses_s=(0.01, 0.02)), observer
+        migration_world, MigrationOptions(back_off=BackOff((0.01, 0.02), jitter=0)), observer
     )
 
     assert (outcome.migrated, outcome.remaining, outcome.failed) == (4, 0, {})
@@ -131,9 +132,10 @@ def test_a_failing_tenant_is_retried_once_after_each_of_the_growing_pauses(
 
     failures = [line for line in lines if line["event"] == "tenant.failed"]
     assert [line["sqlstate"] for line in failures] == ["42P07"] * (
-        len(migration_runner.RETRY_PAUSES_S) + 1
+        len(migration_runner.BACK_OFF.delays_s) + 1
     )
-    assert list(MigrationOptions().retry_pauses_s) == sorted(MigrationOptions().retry_pauses_s)
+    delays_s = MigrationOptions().back_off.delays_s
+    assert list(delays_s) == sorted(delays_s)
 
 
 def test_no_failure_message_contains_sql_or_data(
@@ -196,7 +198,8 @@ def test_a_lock_that_is_released_in_time_costs_only_a_retry(
         timer = Timer(0.3, reader.rollback)
         timer.start()
         outcome = _run_migration(
-            migration_world, MigrationOptions(lock_timeout_ms=20, retry_pauses_s=(0.1,) * 50)
+            migration_world,
+            MigrationOptions(lock_timeout_ms=20, back_off=BackOff((0.1,) * 50, jitter=0)),
         )
         timer.join()
 
@@ -261,7 +264,7 @@ def test_concurrent_runs_share_the_work_and_migrate_each_tenant_once(
         "slowly", "ALTER TABLE phone_numbers ADD slow text; SELECT pg_sleep(0.02)"
     )
 
-    options = MigrationOptions(workers=2, retry_pauses_s=(0.1,) * 20)
+    options = MigrationOptions(workers=2, back_off=BackOff((0.1,) * 20, jitter=0))
     outcomes = run_concurrently(
         [lambda: _run_migration(migration_world, options) for _ in range(3)]
     )

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from tests.support.db_snapshot import SnapshotChecker
 from tests.support.factories import Tenant
 from vca.kit import db, postgres_errors
+from vca.kit.circuit_breaker import CircuitOpen
 from vca.kit.db import Database, DatabaseBusy, DatabaseUnavailable
 from vca.observability import log
 from vca.tenancy.session import public_session, tenant_session
@@ -57,7 +58,7 @@ def _is_open(database: Database) -> bool:
     """Return whether the circuit breaker rejects requests."""
     try:
         database.breaker.enter(lambda: True)
-    except DatabaseUnavailable:
+    except CircuitOpen:
         return True
     return False
 

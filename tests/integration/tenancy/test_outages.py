@@ -14,8 +14,9 @@ from tests.support.db_snapshot import SnapshotChecker
 from tests.support.factories import Tenant
 from tests.support.tcp_proxy import TcpProxy
 from vca.kit import db, deadline
+from vca.kit.circuit_breaker import CircuitOpen
 from vca.kit.db import Database, DatabaseBusy, DatabaseUnavailable
-from vca.kit.db.breaker import Breaker
+from vca.kit.db.breaker import create_breaker
 from vca.kit.db.copy_driver import BulkDatabase
 from vca.settings import Settings
 from vca.tenancy.session import public_session, tenant_session
@@ -83,7 +84,7 @@ def is_rejected_by_breaker(database: Database) -> bool:
     """Return whether the breaker is open; a test with a request would close it."""
     try:
         database.breaker.enter(lambda: True)
-    except DatabaseUnavailable:
+    except CircuitOpen:
         return True
     return False
 
@@ -301,7 +302,7 @@ def test_a_connection_lost_while_a_statement_runs_opens_the_breaker(
 
 def test_an_error_of_a_statement_shows_that_the_server_is_back(make_pool: MakePool) -> None:
     database = make_pool(1)
-    database.breaker = Breaker(pause_s=0)
+    database.breaker = create_breaker(pause_s=0)
     database.breaker.failed("connection_failed")
 
     with pytest.raises(DBAPIError):

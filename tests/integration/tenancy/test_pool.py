@@ -20,7 +20,7 @@ from tests.support.db_snapshot import SnapshotChecker
 from tests.support.factories import Factory, Tenant
 from vca.kit import db, deadline
 from vca.kit.db import Database, DatabaseBusy, DatabaseUnavailable
-from vca.kit.db.breaker import Breaker
+from vca.kit.db.breaker import create_breaker
 from vca.kit.db.schema_affinity import SPREAD_DIVISOR
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import IsolationError, open_tenant, public_session, tenant_session
@@ -361,7 +361,7 @@ def test_a_trial_request_without_a_result_is_repeated_after_a_pause(
 ) -> None:
     """An exception of the request that tests the server says nothing about the server."""
     database = make_pool(1)
-    database.breaker = Breaker(pause_s=0.05)
+    database.breaker = create_breaker(pause_s=0.05)
     database.breaker.failed("connection_failed")
     time.sleep(0.06)
 

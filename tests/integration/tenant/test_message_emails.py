@@ -16,6 +16,7 @@ from vca.conversation.llm import ToolCall
 from vca.conversation.llm.models import Models
 from vca.jobs import queue
 from vca.kit import mail
+from vca.kit.backoff import BackOff
 from vca.kit.mail import Mail, Mailer
 from vca.tenant.calls.core import call_services
 from vca.tenant.messages import email_notifications
@@ -179,7 +180,7 @@ def test_a_permanently_rejected_mail_is_not_retried(
 def test_a_mail_is_dropped_after_the_last_retry(
     notified_tenant: Tenant, world: Factory, smtp_inbox: SmtpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(email_notifications, "BACK_OFF_S", (1, 1))
+    monkeypatch.setattr(email_notifications, "BACK_OFF", BackOff((1, 1)))
     smtp_inbox.answers.extend(["451 later"] * 9)
     message_id = create_message(notified_tenant)
     world.run_jobs(notified_tenant)

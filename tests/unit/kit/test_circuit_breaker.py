@@ -2,7 +2,7 @@
 
 import pytest
 
-from vca.kit.circuit_breaker import CircuitBreaker, CircuitOpen
+from vca.kit.circuit_breaker import CircuitBreaker, CircuitOpen, EndpointBreakers
 
 
 class Clock:
@@ -21,19 +21,19 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def circuit(clock: Clock) -> CircuitBreaker:
-    return CircuitBreaker(
+def circuit(clock: Clock) -> EndpointBreakers:
+    return EndpointBreakers(
         max_failures=3, pause_s=30.0, max_concurrent=2, max_endpoints=4, now=clock
     )
 
 
-def _call(circuit: CircuitBreaker, endpoint: str = "acme", *, succeeded: bool) -> None:
+def _call(circuit: EndpointBreakers, endpoint: str = "acme", *, succeeded: bool) -> None:
     circuit.begin(endpoint)
     circuit.end(endpoint, succeeded=succeeded)
 
 
 def test_consecutive_failures_open_the_circuit_for_the_pause(
-    circuit: CircuitBreaker, clock: Clock
+    circuit: EndpointBreakers, clock: Clock
 ) -> None:
     for _ in range(3):
         _call(circuit, succeeded=False)
@@ -44,7 +44,7 @@ def test_consecutive_failures_open_the_circuit_for_the_pause(
     circuit.begin("acme")
 
 
-def test_a_success_resets_the_failure_count(circuit: CircuitBreaker) -> None:
+def test_a_success_resets_the_failure_count(circuit: EndpointBreakers) -> None:
     for succeeded in (False, False, True, False, False):
         _call(circuit, succeeded=succeeded)
 
@@ -52,7 +52,7 @@ def test_a_success_resets_the_failure_count(circuit: CircuitBreaker) -> None:
 
 
 def test_one_trial_call_after_the_pause_closes_the_circuit(
-    circuit: CircuitBreaker, clock: Clock
+    circuit: EndpointBreakers, clock: Clock
 ) -> None:
     for _ in range(3):
         _call(circuit, succeeded=False)
@@ -67,7 +67,9 @@ def test_one_trial_call_after_the_pause_closes_the_circuit(
         circuit.begin("acme")
 
 
-def test_a_failed_trial_call_opens_the_circuit_again(circuit: CircuitBreaker, clock: Clock) -> None:
+def test_a_failed_trial_call_opens_the_circuit_again(
+    circuit: EndpointBreakers, clock: Clock
+) -> None:
     for _ in range(3):
         _call(circuit, succeeded=False)
     clock.time_s += 30
@@ -79,7 +81,7 @@ def test_a_failed_trial_call_opens_the_circuit_again(circuit: CircuitBreaker, cl
 
 
 def test_concurrent_calls_are_limited_for_each_endpoint(
-    circuit: CircuitBreaker,
+    circuit: EndpointBreakers,
 ) -> None:
     for _ in range(2):
         circuit.begin("acme")
@@ -92,7 +94,7 @@ def test_concurrent_calls_are_limited_for_each_endpoint(
 
 
 def test_above_the_limit_the_oldest_failing_endpoints_are_forgotten(
-    circuit: CircuitBreaker,
+    circuit: EndpointBreakers,
 ) -> None:
     for endpoint in "abcdef":
         for _ in range(3):
@@ -103,3 +105,90 @@ def test_above_the_limit_the_oldest_failing_endpoints_are_forgotten(
     for endpoint in "cdef":
         with pytest.raises(CircuitOpen):
             circuit.begin(endpoint)
+
+
+# --- The circuit breaker of one server, whose caller decides what a failure is ---
+
+
+@pytest.fixture
+def reasons() -> list[str]:
+    """Return the reasons for which the circuit has opened."""
+    return []
+
+
+@pytest.fixture
+def breaker(clock: Clock, reasons: list[str]) -> CircuitBreaker:
+    return CircuitBreaker(
+        max_failures=1, pause_s=0.5, trial_s=2.5, on_open=reasons.append, now=clock
+    )
+
+
+def _is_open(breaker: CircuitBreaker) -> bool:
+    try:
+        breaker.enter(lambda: True)
+    except CircuitOpen:
+        return True
+    return False
+
+
+def test_the_opening_is_reported_once_until_the_next_success(
+    breaker: CircuitBreaker, reasons: list[str]
+) -> None:
+    for reason in ("connection_failed", "server_error"):
+        breaker.failed(reason)
+    assert reasons == ["connection_failed"]
+
+    breaker.succeeded()
+    breaker.failed("server_error")
+
+    assert reasons == ["connection_failed", "server_error"]
+
+
+def test_another_trial_follows_if_the_first_has_no_result(
+    breaker: CircuitBreaker, clock: Clock
+) -> None:
+    breaker.failed("connection_failed")
+    clock.time_s += 0.5
+    assert not _is_open(breaker)
+    clock.time_s += 2.4
+    assert _is_open(breaker)
+
+    clock.time_s += 0.1
+
+    assert not _is_open(breaker)
+
+
+def test_a_trial_that_learned_nothing_is_repeated_after_the_pause(
+    breaker: CircuitBreaker, clock: Clock
+) -> None:
+    breaker.failed("connection_failed")
+    clock.time_s += 0.5
+    breaker.enter()
+    breaker.undecided()
+    assert _is_open(breaker)
+
+    clock.time_s += 0.5
+
+    assert not _is_open(breaker)
+
+
+@pytest.mark.parametrize("responds", [True, False])
+def test_a_suspicion_is_examined_before_the_next_call(
+    breaker: CircuitBreaker, reasons: list[str], responds: bool
+) -> None:
+    breaker.suspect()
+    probes: list[bool] = []
+
+    def probe() -> bool:
+        probes.append(responds)
+        return responds
+
+    for _ in range(2):
+        if responds:
+            breaker.enter(probe)
+        else:
+            with pytest.raises(CircuitOpen):
+                breaker.enter(probe)
+
+    assert probes == [responds]
+    assert reasons == ([] if responds else ["no_response"])

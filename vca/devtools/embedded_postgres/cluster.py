@@ -4,9 +4,9 @@ import os
 from pathlib import Path
 
 from vca.devtools.embedded_postgres import binaries, os_accounts
-from vca.devtools.embedded_postgres.deadline import Deadline
 from vca.devtools.embedded_postgres.errors import EmbeddedError
 from vca.devtools.embedded_postgres.server import SUPERUSER, Server
+from vca.kit.deadline import Deadline
 
 # C is for systems without C.UTF-8: it sorts the same, but upper-cases ASCII only.
 LOCALES = ("C.UTF-8", "C")

@@ -6,9 +6,9 @@ from pathlib import Path
 from types import MappingProxyType
 
 from vca.devtools.embedded_postgres import binaries, cluster, locks, logs, paths, process, roles
-from vca.devtools.embedded_postgres.deadline import Deadline
 from vca.devtools.embedded_postgres.errors import translate_os_errors
 from vca.devtools.embedded_postgres.server import Server
+from vca.kit.deadline import Deadline
 
 _NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vca.devtools.embedded_postgres import locks, logs, os_accounts, settings
-from vca.devtools.embedded_postgres.deadline import Deadline
 from vca.devtools.embedded_postgres.errors import EmbeddedError
 from vca.devtools.embedded_postgres.server import Server
+from vca.kit.deadline import Deadline
 
 # Each start creates a new directory for the socket, and `socket` links to it. A postmaster whose
 # folder was deleted notices within a minute and removes its socket by path. It must not remove the

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from vca.devtools.embedded_postgres import os_accounts
-from vca.devtools.embedded_postgres.deadline import Deadline
 from vca.devtools.embedded_postgres.errors import EmbeddedError
 from vca.devtools.embedded_postgres.server import DATABASE, LOGINS, OWNER, PORT, SUPERUSER, Server
+from vca.kit.deadline import Deadline
 
 # CREATEROLE for a role per tenant. CREATEDB, and the right to see and end other sessions, because
 # the tests clone and drop databases.

@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from vca.kit import deadline
+from vca.kit.circuit_breaker import CircuitOpen
 from vca.kit.db.breaker import breaker_for, observe_outages
 from vca.kit.db.dialect import (
     defer_statement,
@@ -126,7 +127,7 @@ class Database:
         server ended a statement or a lock wait. Both can also be raised in the middle of the block.
         Other errors of the server are raised unchanged.
         """
-        self.breaker.enter(self._probe)
+        self._enter_breaker()
         try:
             with self._check_out(schema) as connection:
                 yield connection
@@ -152,6 +153,12 @@ class Database:
             self.breaker.undecided()
         if (state := busy_state(error)) is not None:
             _busy_observer(state)
+
+    def _enter_breaker(self) -> None:
+        try:
+            self.breaker.enter(self._probe)
+        except CircuitOpen:
+            raise DatabaseUnavailable from None
 
     def _probe(self) -> bool:
         """Return whether the server accepts a new connection and executes a statement on it.

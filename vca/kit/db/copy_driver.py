@@ -68,7 +68,7 @@ class BulkDatabase(Database):
 
         Raises DatabaseUnavailable, and LockWaitTimeout if a lock was not granted in time.
         """
-        self.breaker.enter(self._probe)
+        self._enter_breaker()
         try:
             with self.engine.connect() as connection:
                 self.breaker.succeeded()

@@ -1,50 +1,43 @@
-"""The HTTP client for URLs that tenants supply: one connection, one request and one response.
+"""The HTTP client for URLs that tenants supply.
 
 It follows no redirects, uses no proxy, no netrc and no cookies, and decompresses nothing: it has no
-code for any of them. h11 encodes and decodes the bytes of a socket that is opened here.
+code for any of them.
 """
 
 import ssl
-from collections.abc import Iterator, Mapping
-from contextlib import closing
-from dataclasses import dataclass
-from functools import cache
-
-import h11
+from collections.abc import Hashable, Mapping
+from typing import TYPE_CHECKING
 
 from vca.kit.addresses import Address
-from vca.kit.http.connection import MAX_BYTES, Connection, ResponseTooLarge, connect
-from vca.kit.http.deadline import request_deadline
+from vca.kit.deadline import Deadline
 from vca.kit.http.errors import RequestForbidden, Unreachable
+from vca.kit.http.messages import MAX_BYTES, HttpRequest, HttpResponse
 from vca.kit.http.policy import UrlPolicy
+from vca.kit.http.pool import StreamPool
 from vca.kit.http.resolver import Resolver
 from vca.kit.http.urls import ParsedUrl
 
+if TYPE_CHECKING:
+    from vca.kit.http.network import GuardedStream
+
 TIMEOUT_S = 15.0
-# These headers delimit or describe the message, so only the client sets them.
-_RESERVED_HEADERS = frozenset(
-    {
-        *("accept-encoding", "connection", "content-length", "expect", "host", "te"),
-        *("trailer", "transfer-encoding", "upgrade", "user-agent"),
-    }
-)
-
-
-@dataclass(frozen=True)
-class HttpResponse:
-    """A response, also a redirect; header names are in lower case.
-
-    `complete` is false if the body was cut off: at most MAX_BYTES are read, including the header.
-    """
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    complete: bool = True
+MAX_REQUEST_BYTES = 64 * 1024 * 1024
+# A connection is used for requests until it is this old. Then the certificate is verified again.
+MAX_CONNECTION_AGE_S = 30.0
+# Beyond these, the connections that have been idle longest are closed.
+MAX_IDLE_CONNECTIONS = 64
+# A server may close a connection a little before the time that it says.
+_KEEP_ALIVE_MARGIN_S = 1.0
+# Within this time the end of a connection arrives that the server closes after its response.
+SETTLE_S = 0.02
 
 
 class OutgoingClient:
-    """Sends requests that the policy allows; thread-safe; opens a connection for each request."""
+    """Sends requests that the policy allows; thread-safe.
+
+    Each request resolves the name of its host, and checks all of its addresses. It uses an idle
+    connection only if that goes to one of these addresses.
+    """
 
     def __init__(
         self,
@@ -56,95 +49,109 @@ class OutgoingClient:
         self._policy = policy
         self._resolver = resolver or Resolver()
         self._tls_context = tls_context
+        self._pool = StreamPool(
+            max_idle_s=MAX_CONNECTION_AGE_S,
+            max_age_s=MAX_CONNECTION_AGE_S,
+            max_idle=MAX_IDLE_CONNECTIONS,
+            settle_s=SETTLE_S,
+        )
 
     def check(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
-        """Check a URL as `post` does, without sending anything.
+        """Check a URL as `request` does, without sending anything.
 
         Raises RequestForbidden if requests to the URL are not allowed, and Unreachable or
         RequestTimeout if its name cannot be resolved now. It queries DNS, so no transaction may be
         open. `UrlPolicy.parse_url` does not use the network.
         """
-        with request_deadline(timeout_s):
-            self._resolve(url)
+        self._resolve(url, Deadline.within_budget(timeout_s))
 
     def post(
-        self, url: str, body: bytes, headers: Mapping[str, str], *, timeout_s: float = TIMEOUT_S
+        self,
+        url: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        *,
+        timeout_s: float = TIMEOUT_S,
+        connection_scope: Hashable = None,
+        is_repeatable: bool = False,
     ) -> HttpResponse:
-        """Send the body and read the response within `timeout_s`. No transaction may be open.
+        """Send the body with POST; see `request`."""
+        return self.request(
+            "POST",
+            url,
+            headers,
+            body=body,
+            timeout_s=timeout_s,
+            connection_scope=connection_scope,
+            is_repeatable=is_repeatable,
+        )
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        body: bytes = b"",
+        timeout_s: float = TIMEOUT_S,
+        max_bytes: int = MAX_BYTES,
+        connection_scope: Hashable = None,
+        is_repeatable: bool = False,
+    ) -> HttpResponse:
+        """Send a request and read the response within `timeout_s`. No transaction may be open.
+
+        At most `max_bytes` of the response are read. Requests with an equal `connection_scope`,
+        for example a tenant's id, use connections again; without one, the connection is closed.
+        A request is never sent twice, unless its method is idempotent or `is_repeatable` says that
+        the receiver recognises a repeated request by an id.
 
         Raises RequestForbidden, before any connection is opened. Raises Unreachable and
         RequestTimeout; then the receiver may have processed the request.
         """
-        with request_deadline(timeout_s):
-            target, addresses = self._resolve(url)
-            request = _build_request(target, headers, len(body))
-            with closing(connect(addresses, target.port)) as connection:
-                if target.uses_tls:
-                    connection.start_tls(self._tls_context or _system_tls_context(), target.host)
-                return _exchange(connection, request, body)
+        from vca.kit.http import exchange  # on first use: httpcore takes a tenth of a second
 
-    def _resolve(self, url: str) -> tuple[ParsedUrl, tuple[Address, ...]]:
+        if method == "CONNECT" or len(body) > MAX_REQUEST_BYTES:
+            raise RequestForbidden("The method is not allowed, or the body is too large.")
+        deadline = Deadline.within_budget(timeout_s)
+        target, addresses = self._resolve(url, deadline)
+        request = HttpRequest(method, target, headers, body, connection_scope, is_repeatable)
+        encoded_request = exchange.encode_request(request)
+
+        def send_on(stream: "GuardedStream") -> HttpResponse:
+            response, is_reusable = exchange.exchange(
+                encoded_request, stream, deadline, max_bytes=max_bytes
+            )
+            if is_reusable:
+                max_idle_s = response.keep_alive_s - _KEEP_ALIVE_MARGIN_S
+                self._pool.put(request.connection_key, stream, max_idle_s=max_idle_s)
+            return response
+
+        idle_stream = self._pool.take(request.connection_key, addresses)
+        if idle_stream is not None:
+            try:
+                return send_on(idle_stream)
+            except Unreachable:
+                if not _may_repeat(request, idle_stream):
+                    raise
+        return send_on(exchange.connect(request, addresses, deadline, self._tls_context))
+
+    def close(self) -> None:
+        """Close the idle connections, and those in use when their exchange ends."""
+        self._pool.close()
+
+    def _resolve(self, url: str, deadline: Deadline) -> tuple[ParsedUrl, tuple[Address, ...]]:
         """Return the parsed URL and all of its addresses, the only ones to connect to."""
         target = self._policy.parse_url(url)
-        if target.address is not None:
-            return target, (target.address,)
-        addresses = self._resolver.resolve(target.host)
-        self._policy.check_addresses(addresses, target.port)
+        addresses = self._resolver.resolve_allowed(target.host, target.port, self._policy, deadline)
         return target, addresses
 
 
-@cache
-def _system_tls_context() -> ssl.SSLContext:
-    """Return a TLS context with the system's certificates, which are read once."""
-    return ssl.create_default_context()
+def _may_repeat(request: HttpRequest, stream: "GuardedStream") -> bool:
+    """Return whether a request that failed on an idle connection may use a new one.
 
-
-def _build_request(target: ParsedUrl, headers: Mapping[str, str], body_length: int) -> h11.Request:
-    if not _RESERVED_HEADERS.isdisjoint(name.lower() for name in headers):
-        raise RequestForbidden("A header that only the client may set was given.")
-    fixed_headers = {
-        "Host": target.authority,
-        "User-Agent": "VCA",
-        "Accept-Encoding": "identity",
-        "Connection": "close",
-        "Content-Length": str(body_length),
-    }
-    try:
-        return h11.Request(
-            method="POST", target=target.path, headers=[*fixed_headers.items(), *headers.items()]
-        )
-    except (h11.LocalProtocolError, UnicodeError) as error:
-        raise RequestForbidden("A header is not valid.") from error
-
-
-def _exchange(connection: Connection, request: h11.Request, body: bytes) -> HttpResponse:
-    protocol = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_BYTES)
-    events = (request, h11.Data(data=body), h11.EndOfMessage())
-    connection.send(b"".join(protocol.send(event) or b"" for event in events))
-    response, response_body, complete = None, bytearray(), True
-    try:
-        for event in _read_events(protocol, connection):
-            if isinstance(event, h11.Response):
-                response = event
-            elif isinstance(event, h11.Data):
-                response_body += event.data
-    except ResponseTooLarge:
-        complete = False
-    except h11.RemoteProtocolError as error:
-        raise Unreachable("The response is incomplete or is not valid HTTP.") from error
-    if response is None:
-        raise Unreachable("The response header is too large.")
-    headers = {name.decode(): value.decode("latin-1") for name, value in response.headers}
-    return HttpResponse(response.status_code, headers, bytes(response_body), complete)
-
-
-def _read_events(protocol: h11.Connection, connection: Connection) -> Iterator[h11.Event]:
-    """Yield the parts of one response until it ends."""
-    while True:
-        event = protocol.next_event()
-        if event is h11.NEED_DATA:
-            protocol.receive_data(connection.receive())
-        elif isinstance(event, h11.InformationalResponse | h11.Response | h11.Data):
-            yield event
-        else:
-            return
+    The server may close an idle connection at the moment of the request. Nobody can know then
+    whether it has processed the request, so only a request of which nothing was sent, or which is
+    idempotent, is sent again. After a timeout there is no time left for that.
+    """
+    is_stale = not stream.received_bytes
+    return is_stale and (request.is_idempotent or not stream.sent_bytes)

@@ -13,5 +13,13 @@ class Unreachable(OutgoingError):
     """There was no response this time; a retry may succeed."""
 
 
+class NameNotResolved(Unreachable):
+    """The name server knows no address of the host."""
+
+
 class RequestTimeout(Unreachable):
     """There was no complete response in time."""
+
+
+class ResponseTooLarge(Exception):
+    """The server has sent as many bytes as the client reads of a response."""

@@ -1,7 +1,8 @@
-"""Which addresses and ports requests may go to."""
+"""Which addresses and ports requests may go to: URLs of tenants, and those of the operator."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 from vca.kit.addresses import Address, Network, is_public
 from vca.kit.http import urls
@@ -11,10 +12,25 @@ from vca.kit.http.urls import ParsedUrl
 PORTS = (80, 443, 8080, 8443)
 
 
+class AddressPolicy(Protocol):
+    """Decides to which addresses the connections of a client go."""
+
+    def check_addresses(self, addresses: Iterable[Address], port: int) -> None:
+        """Raise RequestForbidden unless each of the addresses is allowed at the port."""
+
+
+class OperatorPolicy:
+    """Allow every address: the operator chooses the URL in the settings, also within a network."""
+
+    def check_addresses(self, addresses: Iterable[Address], port: int) -> None:
+        """Accept the addresses."""
+
+
 @dataclass(frozen=True)
 class UrlPolicy:
-    """Allow public addresses at the usual ports, and everything in the `networks` of the operator.
+    """The policy for whatever tenants can point somewhere.
 
+    It allows public addresses at the usual ports, and everything in the `networks` of the operator.
     `allow_http` also allows URLs without TLS. A network contains only addresses in its own
     notation: 10.0.0.0/8 does not contain ::ffff:10.0.0.1.
     """

@@ -8,8 +8,9 @@ from threading import Lock, Thread
 from typing import TypeAlias
 
 from vca.kit.addresses import Address
-from vca.kit.http.deadline import remaining_or_raise_s
-from vca.kit.http.errors import RequestTimeout, Unreachable
+from vca.kit.deadline import Deadline
+from vca.kit.http.errors import NameNotResolved, RequestTimeout
+from vca.kit.http.policy import AddressPolicy
 
 Lookup: TypeAlias = Callable[[str], Iterable[str]]
 # An unresponsive name server can hold a lookup for a minute, while a request ends after 15 s. So
@@ -37,17 +38,34 @@ class Resolver:
         self._running: dict[str, Future[tuple[Address, ...]]] = {}
         self._lock = Lock()
 
-    def resolve(self, name: str) -> tuple[Address, ...]:
-        """Return the addresses of the name, best first; raises Unreachable and RequestTimeout."""
+    def resolve_allowed(
+        self, host: str, port: int, policy: AddressPolicy, deadline: Deadline
+    ) -> tuple[Address, ...]:
+        """Return the addresses of a name, or the address itself, if the policy allows all of them.
+
+        Raises RequestForbidden, and the errors of `resolve`.
+        """
+        try:
+            addresses: tuple[Address, ...] = (ip_address(host),)
+        except ValueError:
+            addresses = self.resolve(host, deadline)
+        policy.check_addresses(addresses, port)
+        return addresses
+
+    def resolve(self, name: str, deadline: Deadline) -> tuple[Address, ...]:
+        """Return the addresses of the name, best first.
+
+        Raises NameNotResolved and RequestTimeout.
+        """
         future = self._start_lookup(name)
         try:
-            addresses = future.result(remaining_or_raise_s())
+            addresses = future.result(deadline.remaining_s)
         except TimeoutError:
             raise RequestTimeout("The host name was not resolved in time.") from None
         except (OSError, ValueError) as error:
-            raise Unreachable("The host name could not be resolved.") from error
+            raise NameNotResolved("The host name could not be resolved.") from error
         if not addresses:
-            raise Unreachable("The host name has no address.")
+            raise NameNotResolved("The host name has no address.")
         return addresses
 
     def _start_lookup(self, name: str) -> Future[tuple[Address, ...]]:

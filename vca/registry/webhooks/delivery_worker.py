@@ -6,10 +6,8 @@ that a dead endpoint costs the others almost nothing. If a job is killed, its de
 again with the same id.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from random import uniform
 from time import monotonic
 from typing import Any
 from uuid import UUID
@@ -18,6 +16,8 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from vca.kit import clock, failpoints, json, standard_webhooks
+from vca.kit.backoff import BackOff, parse_retry_after_s
+from vca.kit.deadline import Deadline
 from vca.kit.encryption import DecryptionError
 from vca.kit.http import HttpResponse, OutgoingClient, OutgoingError
 from vca.kit.text import sanitize
@@ -27,16 +27,15 @@ from vca.registry.webhooks.mixins import DeliveryMixin, EndpointMixin
 from vca.registry.webhooks.scope import WebhookScope
 
 # Ten attempts over three days, as Standard Webhooks proposes.
-RETRY_DELAYS_S = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
-MAX_ATTEMPTS = len(RETRY_DELAYS_S) + 1
+BACK_OFF = BackOff((5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400))
+MAX_ATTEMPTS = len(BACK_OFF.delays_s) + 1
 # Of a delivery that is redelivered again and again, the last attempts are stored.
 MAX_STORED_ATTEMPTS = 5 * MAX_ATTEMPTS
-JITTER = 0.2
 # The last attempt is due after 75.6 hours, or up to a fifth later. Deliveries of an endpoint that
 # is down may be late, so the lifetime is longer.
 DELIVERY_LIFETIME = timedelta(days=5)
 DISABLE_AFTER = timedelta(days=5)
-ENDPOINT_PAUSES_S = (5, 10, 20, 40, 80, 160, 300)
+ENDPOINT_PAUSES = BackOff((5, 10, 20, 40, 80, 160, 300), jitter=0)
 MAX_RETRY_AFTER_S = 86_400
 # Longer than any request: a job that is busy for longer was killed.
 BUSY_TIMEOUT = timedelta(seconds=30)
@@ -92,15 +91,15 @@ class Attempt:
 
 def deliver_due(scope: WebhookScope, *, webhook_id: UUID, client: OutgoingClient) -> None:
     """Send all due deliveries to an endpoint, and schedule the later ones."""
-    deadline = monotonic() + MAX_JOB_S
+    deadline = Deadline.after(MAX_JOB_S)
     with scope.open_session() as session:
         pending = _claim_endpoint(session, scope, webhook_id, now=clock.now())
     while pending is not None:
         failpoints.kill_if_armed("webhooks.deliver.claimed")
-        attempt = _send(pending, client)
+        attempt = _send(pending, client, connection_scope=scope.tenant_id or "platform")
         failpoints.kill_if_armed("webhooks.deliver.sent")
         with scope.open_session() as session:
-            continues = attempt.succeeded and monotonic() < deadline
+            continues = attempt.succeeded and deadline.remaining_s > 0
             pending = _record_attempt(
                 session, scope, webhook_id, pending, attempt, continues=continues
             )
@@ -160,14 +159,18 @@ def _pending_query(scope: WebhookScope, webhook_id: UUID) -> Any:
     return select(table).where(*is_pending).order_by(table.next_attempt_at, table.created_at)
 
 
-def _send(pending: PendingDelivery, client: OutgoingClient) -> Attempt:
+def _send(
+    pending: PendingDelivery, client: OutgoingClient, *, connection_scope: UUID | str
+) -> Attempt:
     now, started = clock.now(), monotonic()
     signature_headers = standard_webhooks.headers(
         pending.secrets, id=f"evt_{pending.event_id.hex}", sent_at=now, body=pending.body
     )
     headers = {"Content-Type": "application/json", **signature_headers}
     try:
-        response = client.post(pending.url, pending.body, headers)
+        response = client.post(
+            pending.url, pending.body, headers, connection_scope=connection_scope
+        )
     except OutgoingError as error:
         return Attempt(now, _ms_since(started), error=str(error))
     return _attempt_from_response(response, now, _ms_since(started))
@@ -184,19 +187,10 @@ def _attempt_from_response(
         duration_ms,
         status=response.status,
         response=excerpt or None,
-        retry_after_s=_retry_after_s(response.headers),
+        retry_after_s=parse_retry_after_s(
+            response.headers.get("retry-after"), max_s=MAX_RETRY_AFTER_S
+        ),
     )
-
-
-def _retry_after_s(headers: Mapping[str, str]) -> int | None:
-    """Return Retry-After in seconds.
-
-    The date form is ignored, because it depends on two clocks. Receivers that follow Standard
-    Webhooks do not need it.
-    """
-    header = headers.get("retry-after", "")
-    is_valid = header.isascii() and header.isdigit() and len(header) < 10
-    return min(int(header), MAX_RETRY_AFTER_S) if is_valid else None
 
 
 def _record_attempt(
@@ -234,8 +228,9 @@ def _update_delivery(delivery: DeliveryMixin, attempt: Attempt, *, now: datetime
     elif delivery.tries >= MAX_ATTEMPTS or now >= delivery.expires_at:
         delivery.status, delivery.next_attempt_at = "failed", None
     else:
-        wait_s = RETRY_DELAYS_S[delivery.tries - 1] * uniform(1 - JITTER, 1 + JITTER)
-        delivery.next_attempt_at = now + timedelta(seconds=max(wait_s, attempt.retry_after_s or 0))
+        delivery.next_attempt_at = now + BACK_OFF.delay(
+            delivery.tries, at_least_s=attempt.retry_after_s
+        )
 
 
 def _update_endpoint(
@@ -247,8 +242,7 @@ def _update_endpoint(
         return
     row.failures += 1
     row.failing_since = row.failing_since or attempt.attempted_at
-    pause_s = ENDPOINT_PAUSES_S[min(row.failures, len(ENDPOINT_PAUSES_S)) - 1]
-    row.paused_until = now + timedelta(seconds=max(pause_s, attempt.retry_after_s or 0))
+    row.paused_until = now + ENDPOINT_PAUSES.delay(row.failures, at_least_s=attempt.retry_after_s)
     if attempt.status == 410:
         _disable_endpoint(session, scope, row, "gone", now=now)
     elif now - row.failing_since >= DISABLE_AFTER:

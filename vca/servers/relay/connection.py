@@ -3,11 +3,11 @@
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
-from time import monotonic
 from typing import Any
 
 from simple_websocket import ConnectionClosed, Server
 
+from vca.kit.deadline import Deadline
 from vca.observability import log, metrics
 from vca.servers.relay import frames
 from vca.servers.relay.frames import Frame, UnknownFrame, UnreadableFrame
@@ -35,9 +35,9 @@ class VoiceConnection:
 
     def receive_frame(self, timeout_s: float) -> Frame | None:
         """Return the next known frame, or None if there is none in time."""
-        deadline = monotonic() + timeout_s
+        deadline = Deadline.after(timeout_s)
         while True:
-            data = self._ws.receive(timeout=max(0.0, deadline - monotonic()))
+            data = self._ws.receive(timeout=deadline.remaining_s)
             if data is None:
                 return None
             frame = self._parse_frame(data)
@@ -78,9 +78,9 @@ class VoiceConnection:
         self._ws.close(code)
 
     def _last_frames(self) -> Iterator[Frame]:
-        deadline = monotonic() + _CLOSE_TIMEOUT_S
+        deadline = Deadline.after(_CLOSE_TIMEOUT_S)
         with suppress(ConnectionClosed):
-            while frame := self.receive_frame(max(0.0, deadline - monotonic())):
+            while frame := self.receive_frame(deadline.remaining_s):
                 yield frame
 
     def _parse_frame(self, data: str | bytes) -> Frame:

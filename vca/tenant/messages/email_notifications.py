@@ -1,13 +1,13 @@
 """Notify the tenant of a message by e-mail, at least once and always with the same Message-ID."""
 
-from datetime import datetime, timedelta
-from random import uniform
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
 from vca.jobs import queue
 from vca.kit import clock, mail
+from vca.kit.backoff import BackOff
 from vca.kit.mail import Mail, MailError
 from vca.observability import log, metrics
 from vca.tenancy.schema import TenantRef
@@ -17,7 +17,7 @@ from vca.tenant.settings import service as settings
 
 MAIL_JOB = "messages.mail"
 # About five days in total, the retry period that RFC 5321 asks of a sender.
-BACK_OFF_S = (30, 120, 600, 1_800, 7_200, 21_600, 43_200, 86_400, 86_400, 86_400, 86_400)
+BACK_OFF = BackOff((30, 120, 600, 1_800, 7_200, 21_600, 43_200, 86_400, 86_400, 86_400, 86_400))
 _SUBJECT_NOUNS = {"message": "Message", "voicemail": "Voicemail"}
 
 
@@ -121,7 +121,7 @@ def audio_path(tenant_id: UUID, message: Message) -> str | None:
 def _handle_failure(
     session: Session, message_id: UUID, *, attempt: int, error: MailError, now: datetime
 ) -> None:
-    is_final = error.permanent or attempt >= len(BACK_OFF_S)
+    is_final = error.permanent or not BACK_OFF.allows_retry(attempt + 1)
     log.get_logger().warning(
         "message.not_mailed" if is_final else "message.mail_delayed",
         message_id=str(message_id),
@@ -132,8 +132,8 @@ def _handle_failure(
     metrics.MAILS.inc(outcome="failed" if is_final else "deferred")
     _set_status(session, message_id, "failed" if is_final else "pending")
     if not is_final:
-        wait_s = BACK_OFF_S[attempt] * uniform(0.8, 1.2)
-        _schedule(session, message_id, attempt=attempt + 1, run_at=now + timedelta(seconds=wait_s))
+        run_at = now + BACK_OFF.delay(attempt + 1)
+        _schedule(session, message_id, attempt=attempt + 1, run_at=run_at)
 
 
 def _schedule(

@@ -6,13 +6,13 @@ new job is enqueued, so that the last call to the carrier is the one that the ro
 """
 
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timedelta
-from random import uniform
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
 from vca.jobs import queue
+from vca.kit.backoff import BackOff
 from vca.registry.number_registry import service as dids
 from vca.telephony import providers
 from vca.telephony.adapter import TelephonyError
@@ -24,7 +24,7 @@ from vca.tenant.telephony_accounts import adapter_lookup
 REGISTER_JOB = "phone_numbers.register"
 UNREGISTER_JOB = "phone_numbers.unregister"
 # Ten attempts over about two days, so that an outage of a carrier needs no manual repair.
-BACK_OFF_S = (10, 60, 300, 1_800, 3_600, 7_200, 21_600, 43_200, 86_400)
+BACK_OFF = BackOff((10, 60, 300, 1_800, 3_600, 7_200, 21_600, 43_200, 86_400))
 
 
 @dataclass(frozen=True)
@@ -114,8 +114,8 @@ def mark_failed(
     if not is_current(session, job, register=register):
         return
     retry_at = None
-    if not error.permanent and job.attempt < len(BACK_OFF_S):
-        retry_at = now + back_off_delay(job.attempt, at_least_s=error.retry_after_s)
+    if not error.permanent and BACK_OFF.allows_retry(job.attempt + 1):
+        retry_at = now + BACK_OFF.delay(job.attempt + 1, at_least_s=error.retry_after_s)
         retry = replace(job, attempt=job.attempt + 1)
         _enqueue(session, retry, register=register, run_at=retry_at)
     if number is not None and _is_current_carrier(number, job):
@@ -133,12 +133,6 @@ def same_account(first: ProviderAccountRef | None, second: ProviderAccountRef) -
         return False
     name_of = providers.current_carriers().carrier_name
     return name_of(first.provider_type) == name_of(second.provider_type)
-
-
-def back_off_delay(attempt: int, *, at_least_s: int | None = None) -> timedelta:
-    """Return the delay after a failed attempt (0 is the first), with 20 % of jitter."""
-    wait_s = BACK_OFF_S[min(attempt, len(BACK_OFF_S) - 1)] * uniform(0.8, 1.2)
-    return timedelta(seconds=max(wait_s, at_least_s or 0))
 
 
 def _correct_carrier(

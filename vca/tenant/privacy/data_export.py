@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from vca.jobs import queue
 from vca.kit import clock, json, storage
+from vca.kit.backoff import BackOff
 from vca.kit.storage import ObjectNotFound, StorageError
 from vca.kit.storage.store import CHUNK_BYTES
 from vca.observability import log
@@ -34,7 +35,7 @@ from vca.tenant.recordings import media
 
 EXPIRE_JOB = "privacy.expire"
 RETENTION = timedelta(days=1)
-RETRY_DELAY = timedelta(seconds=300)
+BACK_OFF = BackOff((300,), jitter=0)
 CONTENT_TYPE = "application/zip"
 # Calls whose documents are in memory at once.
 _CALLS_PER_BATCH = 25
@@ -68,7 +69,7 @@ def delete_expired(tenant: TenantRef, *, request_id: UUID) -> None:
     except StorageError as error:
         log.get_logger().warning("privacy.export_kept", request_id=str(request_id), exc_info=error)
         with tenant_session(tenant) as session:
-            _schedule_expiry(session, request_id, run_at=clock.now() + RETRY_DELAY)
+            _schedule_expiry(session, request_id, run_at=clock.now() + BACK_OFF.delay(1))
         return
     with tenant_session(tenant) as session:
         row = session.get(PrivacyRequest, request_id, with_for_update=True)
@@ -114,7 +115,7 @@ def _schedule_retry(tenant: TenantRef, request_id: UUID, error: StorageError) ->
     log.get_logger().warning("privacy.export_delayed", request_id=str(request_id), exc_info=error)
     with tenant_session(tenant) as session:
         row = session.get_one(PrivacyRequest, request_id)
-        requests.schedule(session, row, run_at=clock.now() + RETRY_DELAY)
+        requests.schedule(session, row, run_at=clock.now() + BACK_OFF.delay(1))
 
 
 def _write_archive(tenant: TenantRef, job: PrivacyJob, file: BinaryIO) -> dict[str, int]:

@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from vca.kit import clock, json
+from vca.kit.backoff import BackOff
 from vca.kit.storage import StorageError
 from vca.observability import log
 from vca.registry import lifecycle_hooks
@@ -30,7 +31,7 @@ from vca.tenant.privacy.requests import PrivacyJob
 
 # A live call ends within minutes, and an outage of the storage ends too.
 LIVE_CALL_RETRY_DELAY = timedelta(seconds=60)
-STORAGE_RETRY_DELAY = timedelta(seconds=300)
+STORAGE_BACK_OFF = BackOff((300,), jitter=0)
 _DELETE_FINISHED_JOBS = text("SELECT jobs.forget_finished(:pattern)")
 _FIND_JOBS = text("SELECT id, args, doing FROM jobs.naming(:pattern)")
 _REWRITE_JOB_ARGS = text("SELECT jobs.reword(:id, CAST(:args AS jsonb))")
@@ -52,7 +53,7 @@ def run_erasure(tenant: TenantRef, *, request_id: UUID) -> None:
         )
         with tenant_session(tenant) as session:
             row = session.get_one(PrivacyRequest, request_id)
-            requests.schedule(session, row, run_at=clock.now() + STORAGE_RETRY_DELAY)
+            requests.schedule(session, row, run_at=clock.now() + STORAGE_BACK_OFF.delay(1))
 
 
 def _erase_once(tenant: TenantRef, job: PrivacyJob) -> bool:

@@ -8,13 +8,13 @@ only after that row was committed.
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from random import uniform
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
 from vca.jobs import queue
 from vca.kit import clock, failpoints, storage
+from vca.kit.backoff import BackOff
 from vca.kit.storage import ObjectInfo, ObjectNotFound, StorageError
 from vca.observability import log
 from vca.telephony.adapter import TelephonyAdapter, TelephonyError, limit_size
@@ -31,7 +31,7 @@ from vca.tenant.webhooks.events import Event
 FETCH_JOB = "recordings.fetch"
 GIVE_UP_AFTER = timedelta(hours=24)
 # Carriers provide most recordings within seconds of the call's end.
-BACK_OFF_S = (5, 10, 30, 60, 120, 300, 600, 1_800, 3_600, 7_200, 21_600)
+BACK_OFF = BackOff((5, 10, 30, 60, 120, 300, 600, 1_800, 3_600, 7_200, 21_600))
 
 
 @dataclass(frozen=True)
@@ -194,9 +194,12 @@ def _handle_failure(
         return
     was_pending = row.status == "pending"
     attempt = attempt + 1 if row.status == request.status else 0
-    give_up = now - row.created_at > GIVE_UP_AFTER if was_pending else attempt > len(BACK_OFF_S)
-    if not (error.permanent or give_up):
-        retry_at = now + _back_off_delay(attempt, getattr(error, "retry_after_s", None))
+    may_retry = (
+        now - row.created_at <= GIVE_UP_AFTER if was_pending else BACK_OFF.allows_retry(attempt)
+    )
+    if may_retry and not error.permanent:
+        retry_after_s = getattr(error, "retry_after_s", None)
+        retry_at = now + BACK_OFF.delay(attempt, at_least_s=retry_after_s)
         schedule_fetch(
             session, recording_id=row.id, stage=row.status, attempt=attempt, run_at=retry_at
         )
@@ -209,12 +212,6 @@ def _handle_failure(
         provider_type=row.provider_type,
         exc_info=error,
     )
-
-
-def _back_off_delay(attempt: int, at_least_s: int | None) -> timedelta:
-    """Return the delay before an attempt (1 is the second), with 20 % of jitter."""
-    wait_s = BACK_OFF_S[min(max(attempt, 1), len(BACK_OFF_S)) - 1] * uniform(0.8, 1.2)
-    return timedelta(seconds=max(wait_s, at_least_s or 0))
 
 
 def _require_carrier(request: FetchRequest) -> TelephonyAdapter:

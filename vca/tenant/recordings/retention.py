@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from vca.jobs import queue
 from vca.kit import clock, storage
+from vca.kit.backoff import BackOff
 from vca.kit.storage import StorageError
 from vca.observability import log
 from vca.tenancy.schema import TenantRef
@@ -19,7 +20,7 @@ from vca.tenant.settings import service as settings
 
 SWEEP_JOB = "recordings.sweep"
 _BATCH_SIZE = 100
-_RETRY_DELAYS_S = (60, 300, 1_800, 7_200)
+_BACK_OFF = BackOff((60, 300, 1_800, 7_200), jitter=0)
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,5 @@ def _mark_deleted(session: Session, recording_id: UUID) -> None:
 
 
 def _schedule_retry(session: Session, *, attempt: int, now: datetime) -> None:
-    wait_s = _RETRY_DELAYS_S[min(attempt, len(_RETRY_DELAYS_S) - 1)]
-    retry_at = now + timedelta(seconds=wait_s)
+    retry_at = now + _BACK_OFF.delay(attempt + 1)
     queue.enqueue(session, SWEEP_JOB, run_at=retry_at, lock=SWEEP_JOB, attempt=attempt + 1)

@@ -19,10 +19,11 @@ from tests.fakes.openai_server import openai_server
 from vca.conversation.llm.transport import (
     MAX_BYTES,
     DeadlineTransport,
-    NameNotResolved,
 )
 from vca.conversation.llm.transport_decoding import ResponseTooLong
-from vca.conversation.llm.transport_socket import Deadline
+from vca.kit.deadline import Deadline
+from vca.kit.http import Resolver
+from vca.kit.http.errors import NameNotResolved
 
 CERTIFICATE = Path(openai_behaviours.__file__).with_name("localhost.pem")
 
@@ -41,7 +42,7 @@ def transport_to(url: str, **options: Any) -> Iterator[DeadlineTransport]:
 
 def send(transport: DeadlineTransport, *, timeout_s: float = 5.0) -> bytes:
     """Send a request and return the body of its response."""
-    with closing(transport.send(b"{}", Deadline(timeout_s))) as response:
+    with closing(transport.send(b"{}", Deadline.after(timeout_s))) as response:
         return response.read()
 
 
@@ -183,7 +184,7 @@ def test_name_resolution_that_hangs_ends_at_the_deadline() -> None:
 
     with (
         transport_to(
-            "http://example.com/", lookup=lambda host, port: [str(release.wait(10))]
+            "http://example.com/", resolver=Resolver(lambda host: [str(release.wait(10))])
         ) as transport,
         pytest.raises(httpx2.ConnectTimeout),
     ):
@@ -194,14 +195,17 @@ def test_name_resolution_that_hangs_ends_at_the_deadline() -> None:
 
 
 def test_connecting_to_an_unknown_name_raises_a_connect_error() -> None:
-    def fail_to_resolve(host: str, port: int) -> list[str]:
+    def fail_to_resolve(host: str) -> list[str]:
         raise OSError("Name or service not known")
 
     with (
-        transport_to("http://example.com/", lookup=fail_to_resolve) as transport,
-        pytest.raises(NameNotResolved),
+        transport_to("http://example.com/", resolver=Resolver(fail_to_resolve)) as transport,
+        pytest.raises(httpx2.ConnectError) as error_info,
     ):
         send(transport)
+
+    assert error_info.value.__cause__ is not None
+    assert isinstance(error_info.value.__cause__.__cause__, NameNotResolved)
 
 
 def test_the_next_address_is_tried_after_a_refused_connection() -> None:
@@ -209,7 +213,7 @@ def test_the_next_address_is_tried_after_a_refused_connection() -> None:
     with (
         openai_server() as server,
         transport_to(
-            f"http://example.com:{server.server_port}/", lookup=lambda host, port: addresses
+            f"http://example.com:{server.server_port}/", resolver=Resolver(lambda host: addresses)
         ) as transport,
     ):
         assert b"Hello" in send(transport)

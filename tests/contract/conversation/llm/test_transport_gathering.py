@@ -23,18 +23,18 @@ from tests.fakes.openai_server import OpenAIServer, openai_server
 from vca.conversation.llm import cancellation
 from vca.conversation.llm.cancellation import CancelToken
 from vca.conversation.llm.openai import OpenAIModel
-from vca.conversation.llm.transport_socket import Deadline, DeadlineSocket
+from vca.kit.deadline import Deadline
+from vca.kit.http.network import GuardedStream
 
 LONG_S = 30.0
 
 
-def gathering_socket(
+def gathering_stream(
     receiver: socket.socket, *, gather_s: float, deadline_s: float = LONG_S
-) -> DeadlineSocket:
-    deadline_socket = DeadlineSocket(receiver)
-    deadline_socket.deadline = Deadline(deadline_s)
-    deadline_socket.deadline.gather_s = gather_s
-    return deadline_socket
+) -> GuardedStream:
+    stream = GuardedStream(receiver, Deadline.after(deadline_s), max_bytes=1_000_000)
+    stream.gather_s = gather_s
+    return stream
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_gathering_ends_with_the_answer(
     pair: tuple[socket.socket, socket.socket], end: bytes
 ) -> None:
     server, client = pair
-    receiver = gathering_socket(client, gather_s=LONG_S)
+    receiver = gathering_stream(client, gather_s=LONG_S)
     for split in (1, len(end) // 2):
         server.sendall(b"data: one\n\n" + end[:split])
         with send_later(server, end[split:]):
@@ -78,7 +78,7 @@ def test_gathering_ends_with_the_answer(
 
 def test_gathering_ends_after_its_time(pair: tuple[socket.socket, socket.socket]) -> None:
     server, client = pair
-    receiver = gathering_socket(client, gather_s=0.2)
+    receiver = gathering_stream(client, gather_s=0.2)
     server.sendall(b"one")
     started_at = monotonic()
 
@@ -90,7 +90,7 @@ def test_gathering_ends_after_its_time(pair: tuple[socket.socket, socket.socket]
 
 def test_the_deadline_bounds_gathering(pair: tuple[socket.socket, socket.socket]) -> None:
     server, client = pair
-    receiver = gathering_socket(client, gather_s=LONG_S, deadline_s=0.1)
+    receiver = gathering_stream(client, gather_s=LONG_S, deadline_s=0.1)
     server.sendall(b"one")
     started_at = monotonic()
 
@@ -103,7 +103,7 @@ def test_the_deadline_bounds_gathering(pair: tuple[socket.socket, socket.socket]
 
 def test_gathering_ends_with_the_connection(pair: tuple[socket.socket, socket.socket]) -> None:
     server, client = pair
-    receiver = gathering_socket(client, gather_s=LONG_S)
+    receiver = gathering_stream(client, gather_s=LONG_S)
     server.sendall(b"one")
     server.shutdown(socket.SHUT_WR)
 
@@ -114,7 +114,7 @@ def test_data_before_a_lost_connection_is_passed_on_before_the_error(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     server, client = pair
-    receiver = gathering_socket(client, gather_s=LONG_S)
+    receiver = gathering_stream(client, gather_s=LONG_S)
     server.sendall(b"one")
     server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     Timer(0.05, server.close).start()
@@ -126,7 +126,7 @@ def test_data_before_a_lost_connection_is_passed_on_before_the_error(
 
 def test_a_full_buffer_is_passed_on(pair: tuple[socket.socket, socket.socket]) -> None:
     server, client = pair
-    receiver = gathering_socket(client, gather_s=LONG_S)
+    receiver = gathering_stream(client, gather_s=LONG_S)
     data = bytes(200_000).replace(b"\0", b"x") + b"[DONE]"
     sender = Thread(target=server.sendall, args=(data,))
     sender.start()
@@ -153,7 +153,7 @@ def test_the_bytes_are_the_same_however_they_are_split(data: st.DataObject) -> N
         server.close()
 
     with client:
-        receiver = gathering_socket(client, gather_s=gather_s)
+        receiver = gathering_stream(client, gather_s=gather_s)
         sender = Thread(target=send)
         sender.start()
         received = b"".join(iter(lambda: receiver.receive(), b""))
@@ -193,14 +193,14 @@ def model(server: OpenAIServer) -> Iterator[OpenAIModel]:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return the sizes of all reads from a socket."""
     sizes: list[int] = []
-    receive = DeadlineSocket.receive
+    receive = GuardedStream.receive
 
-    def receive_and_count(deadline_socket: DeadlineSocket) -> bytes:
-        data = receive(deadline_socket)
+    def receive_and_count(stream: GuardedStream) -> bytes:
+        data = receive(stream)
         sizes.append(len(data))
         return data
 
-    monkeypatch.setattr(DeadlineSocket, "receive", receive_and_count)
+    monkeypatch.setattr(GuardedStream, "receive", receive_and_count)
     return sizes
 
 
@@ -261,8 +261,7 @@ def test_a_gathering_request_is_cancelled_at_once(is_encrypted: bool) -> None:
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         tls.load_cert_chain(CERTIFICATE)
         context = ssl.create_default_context(cafile=str(CERTIFICATE))
-    cancel_token, deadline = CancelToken(), Deadline(LONG_S)
-    deadline.gather_s = LONG_S
+    cancel_token = CancelToken()
     started_at = monotonic()
 
     with openai_server(tls) as server, cancellation.cancel_scope(cancel_token):
@@ -270,10 +269,11 @@ def test_a_gathering_request_is_cancelled_at_once(is_encrypted: bool) -> None:
         Timer(0.1, cancel_token.cancel).start()
         with (
             transport_to(server.url, ssl_context=context) as transport,
-            closing(transport.send(b"{}", deadline)) as response,
-            pytest.raises(httpx2.ReadTimeout),
+            closing(transport.send(b"{}", Deadline.after(LONG_S))) as response,
         ):
-            response.read()
+            response.stream.gather_s = LONG_S
+            with pytest.raises(httpx2.ReadTimeout):
+                response.read()
     assert monotonic() - started_at < LONG_S / 2
 
 

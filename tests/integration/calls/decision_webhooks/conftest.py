@@ -8,7 +8,7 @@ from tests.fakes.http_receiver import Behaviour, HttpReceiver, reply_with
 from tests.support.factories import Tenant
 from tests.support.webhooks import receiver_url
 from vca.kit import json
-from vca.kit.circuit_breaker import CircuitBreaker
+from vca.kit.circuit_breaker import EndpointBreakers
 from vca.tenant.calls.routing import decision_request
 from vca.tenant.calls.routing.routing_rules import WEBHOOK_RULE
 
@@ -22,7 +22,7 @@ def reply_with_json(decision: Any) -> Behaviour:
 
 def reply_with_body(body: bytes) -> Behaviour:
     """Return a behaviour that replies 200 with these bytes."""
-    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     return reply_with(head.encode() + body)
 
 
@@ -39,7 +39,7 @@ def enable_decision_webhook(tenant: Tenant, number: dict[str, Any], receiver: Ht
 @pytest.fixture(autouse=True)
 def _new_circuit_breaker(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget the failures of earlier tests, and set a short timeout."""
-    monkeypatch.setattr(decision_request, "_circuit_breaker", CircuitBreaker())
+    monkeypatch.setattr(decision_request, "_breakers", EndpointBreakers())
     monkeypatch.setattr(decision_request, "TIMEOUT_S", 1.0)
 
 

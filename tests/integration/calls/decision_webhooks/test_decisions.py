@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.fakes.http_receiver import HttpReceiver
+from tests.fakes.http_receiver import HttpReceiver, keep_open
 from tests.integration.calls.conftest import CallRecord, RealCallerCarrier
 from tests.integration.calls.decision_webhooks.conftest import (
     ANSWER_DECISION,
@@ -14,6 +14,7 @@ from tests.integration.calls.decision_webhooks.conftest import (
 from tests.support.carrier_client import CALLER, CarrierClient, action_types, spoken_text
 from tests.support.factories import Tenant, fresh_number
 from tests.support.webhooks import received_requests, reply_with_status
+from vca.kit import json
 from vca.observability import prometheus
 from vca.tenant.calls.routing.routing_rules import WEBHOOK_RULE
 
@@ -222,3 +223,20 @@ def test_the_metric_counts_decisions_by_outcome(
         "reject": 1,
         "refused": 1,
     }
+
+
+def test_a_decision_is_asked_for_again_if_the_connection_is_lost(
+    acme: Tenant, number: dict[str, Any], endpoint: HttpReceiver
+) -> None:
+    body = json.dumps({"decision": "reject"})
+    rejection = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    endpoint.behaviour = keep_open(endpoint, rejection, b"")
+
+    for _ in range(2):
+        acme.simulate(number["did_number"])
+
+    assert len(endpoint.client_ports) == 2
+    first, lost, repeated = received_requests(endpoint)
+    assert lost.headers["webhook-id"] == repeated.headers["webhook-id"]
+    assert first.headers["webhook-id"] != lost.headers["webhook-id"]
+    assert {call["end_reason"] for call in acme.get("/calls").json} == {"declined"}

@@ -7,8 +7,8 @@ from threading import Event
 import pytest
 
 from tests.support.processes import wait_until
+from vca.kit.deadline import Deadline
 from vca.kit.http import RequestTimeout, Resolver, Unreachable
-from vca.kit.http.deadline import request_deadline
 
 TIMEOUT_S = 20.0
 
@@ -27,23 +27,23 @@ class FakeNameService:
 
 
 def _resolve_too_late(resolver: Resolver, name: str, timeout_s: float = 0.05) -> str:
-    with request_deadline(timeout_s), pytest.raises(RequestTimeout) as raised:
-        resolver.resolve(name)
+    with pytest.raises(RequestTimeout) as raised:
+        resolver.resolve(name, Deadline.after(timeout_s))
     return str(raised.value)
 
 
 def test_all_addresses_of_a_name_are_returned_in_order() -> None:
     resolver = Resolver(lambda name: ["2606:4700::1111", "fe80::1%eth0", "8.8.8.8"])
 
-    with request_deadline(TIMEOUT_S):
-        addresses = resolver.resolve("example.com")
+    addresses = resolver.resolve("example.com", Deadline.after(TIMEOUT_S))
 
     assert addresses == tuple(map(ip_address, ("2606:4700::1111", "fe80::1%eth0", "8.8.8.8")))
 
 
 def test_names_of_the_system_are_resolved() -> None:
-    with request_deadline(TIMEOUT_S):
-        assert any(address.is_loopback for address in Resolver().resolve("localhost"))
+    addresses = Resolver().resolve("localhost", Deadline.after(TIMEOUT_S))
+
+    assert any(address.is_loopback for address in addresses)
 
 
 @pytest.mark.parametrize("failure", [OSError("unknown"), UnicodeError("odd"), ValueError("odd")])
@@ -55,8 +55,8 @@ def test_an_unknown_name_is_a_retryable_error(failure: Exception) -> None:
         return []
 
     for lookup in (fail, return_nothing):
-        with request_deadline(TIMEOUT_S), pytest.raises(Unreachable) as raised:
-            Resolver(lookup).resolve("example.com")
+        with pytest.raises(Unreachable) as raised:
+            Resolver(lookup).resolve("example.com", Deadline.after(TIMEOUT_S))
         assert not isinstance(raised.value, RequestTimeout)
 
 
@@ -82,8 +82,7 @@ def test_hanging_lookups_are_limited_until_they_end() -> None:
 
     def is_available() -> bool:
         try:
-            with request_deadline(TIMEOUT_S):
-                return bool(resolver.resolve("other.example"))
+            return bool(resolver.resolve("other.example", Deadline.after(TIMEOUT_S)))
         except RequestTimeout:
             return False
 
@@ -97,6 +96,5 @@ def test_lookup_results_are_not_cached() -> None:
     resolver = Resolver(name_service)
 
     for count in (1, 2, 3):
-        with request_deadline(TIMEOUT_S):
-            resolver.resolve("example.com")
+        resolver.resolve("example.com", Deadline.after(TIMEOUT_S))
         assert name_service.lookups["example.com"] == count

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from threading import Lock
-from time import monotonic
 from typing import Any
 
+from vca.kit.backoff import parse_retry_after_s
+from vca.kit.deadline import Deadline
 from vca.kit.text import sanitize
 from vca.telephony.adapter import TelephonyError
 
@@ -30,6 +31,7 @@ CALL_ENDED_CODES = frozenset({"90018"})
 NOT_FOUND_CODES = frozenset({"10005", "90015"})
 _TRANSIENT_STATUSES = frozenset({408, 409, 425, 429})
 _MAX_TITLE_CHARS = 200
+_MAX_RETRY_AFTER_S = 86_400
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class ApiSession:
     """The requests of one adapter operation, all of them before `deadline`."""
 
     client: Any
-    deadline: float
+    deadline: Deadline
     request_timeout_s: float
 
     def __call__(
@@ -56,7 +58,7 @@ class ApiSession:
         return self._send(request, args, kwargs)
 
     def _send(self, request: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        timeout_s = min(self.request_timeout_s, self.deadline - monotonic())
+        timeout_s = min(self.request_timeout_s, self.deadline.remaining_s)
         if timeout_s < _MIN_TIMEOUT_S:
             raise TelephonyError("Telnyx did not respond in time", permanent=False, ambiguous=True)
         try:
@@ -83,7 +85,9 @@ class ApiClient:
             raise TelephonyError("no account is configured", permanent=True, code=NO_ACCOUNT)
         with self._lock:
             self._client = self._client or self._create_client()
-        return ApiSession(self._client, monotonic() + OPERATION_TIMEOUT_S, self._request_timeout_s)
+        return ApiSession(
+            self._client, Deadline.after(OPERATION_TIMEOUT_S), self._request_timeout_s
+        )
 
     def _create_client(self) -> Any:
         http_client = _sdk().DefaultHttpxClient(verify=tls_context())
@@ -147,7 +151,9 @@ def _telephony_error(error: Any) -> TelephonyError:
         f"Telnyx returned {status}: {title}" if title else f"Telnyx returned {status}",
         permanent=400 <= status < 500 and status not in _TRANSIENT_STATUSES,
         code=code,
-        retry_after_s=_parse_seconds(error.response.headers.get("retry-after", "")),
+        retry_after_s=parse_retry_after_s(
+            error.response.headers.get("retry-after"), max_s=_MAX_RETRY_AFTER_S
+        ),
         ambiguous=status >= 500 or status == 408,
     )
 
@@ -160,7 +166,3 @@ def _first_error(body: Any) -> tuple[str, str]:
         return "", ""
     code, title = str(first.get("code") or ""), str(first.get("title") or "")
     return sanitize(code, max_length=32), sanitize(title, max_length=_MAX_TITLE_CHARS)
-
-
-def _parse_seconds(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 6 else None

@@ -6,6 +6,7 @@ Twilio's messages are left out, because they contain telephone numbers.
 from collections.abc import Mapping
 
 from vca.kit import json
+from vca.kit.backoff import parse_retry_after_s
 from vca.telephony.adapter import TelephonyError
 
 NOT_FOUND, CALL_ENDED, INVALID_NUMBER = "20404", "call-ended", "invalid-number"
@@ -43,7 +44,7 @@ def error_response(status: int, code: int | None, headers: Mapping[str, str]) ->
         f"Twilio returned {status}" + (f", code {code}" if code else ""),
         permanent=not is_transient,
         code=CODE_NAMES.get(code, str(code)) if code else f"http-{status}",
-        retry_after_s=_parse_retry_after_s(headers.get("Retry-After", "")),
+        retry_after_s=parse_retry_after_s(headers.get("Retry-After"), max_s=_MAX_RETRY_AFTER_S),
         ambiguous=status >= 500,
     )
 
@@ -60,9 +61,3 @@ def no_response(reason: str, *, maybe_sent: bool) -> TelephonyError:
     return TelephonyError(
         f"Twilio: {reason}", permanent=False, code="no-answer", ambiguous=maybe_sent
     )
-
-
-def _parse_retry_after_s(header: str) -> int | None:
-    if header.isascii() and header.isdigit() and len(header) < 10:
-        return min(int(header), _MAX_RETRY_AFTER_S)
-    return None

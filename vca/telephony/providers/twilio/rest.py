@@ -8,7 +8,6 @@ import logging
 import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
-from time import monotonic
 from typing import Any
 
 import requests
@@ -19,6 +18,8 @@ from twilio.http.response import Response
 from twilio.rest import Client
 
 from vca.kit import json
+from vca.kit.backoff import BackOff
+from vca.kit.deadline import Deadline
 from vca.telephony.adapter import TelephonyError
 from vca.telephony.providers.twilio import errors
 from vca.telephony.providers.twilio.settings import RestTimeouts, TwilioCredentials
@@ -88,7 +89,7 @@ class RestSession:
         self._credentials = credentials
         self._timeouts = timeouts
         self._retry_writes = retry_writes
-        self._deadline = monotonic() + timeouts.total_s
+        self._deadline = Deadline.after(timeouts.total_s)
         self.client = Client(
             credentials.account_sid,
             credentials.auth_token,
@@ -137,7 +138,7 @@ class RestSession:
             body += chunk
             if len(body) > MAX_RESPONSE_BYTES:
                 raise errors.unreadable_response()
-            if monotonic() > self._deadline:
+            if not self._deadline.remaining_s:
                 raise errors.no_response("the response takes too long", maybe_sent=True)
         text = body.decode(errors="replace")
         if response.status_code != 204 and not _is_object(text):
@@ -146,8 +147,8 @@ class RestSession:
 
     def _open_response(self, method: str, url: str, **options: Any) -> requests.Response:
         """Return a success response. The caller must read or close its body."""
-        remaining_s = self._deadline - monotonic()
-        if remaining_s <= 0:
+        remaining_s = self._deadline.remaining_s
+        if not remaining_s:
             raise errors.no_response("the time limit is reached", maybe_sent=False)
         timeout = (
             min(_CONNECT_TIMEOUT_S, remaining_s / 2),
@@ -172,8 +173,9 @@ class RestSession:
 
     def _wait_before_retry(self, error: TelephonyError) -> bool:
         """Wait before a retry. Return False if the deadline does not allow one."""
-        pause_s = error.retry_after_s or self._timeouts.retry_pause_s
-        if monotonic() + pause_s + _CONNECT_TIMEOUT_S / 2 > self._deadline:
+        back_off = BackOff((self._timeouts.retry_pause_s,), jitter=0)
+        pause_s = back_off.delay_s(1, at_least_s=error.retry_after_s)
+        if pause_s + _CONNECT_TIMEOUT_S / 2 > self._deadline.remaining_s:
             return False
         time.sleep(pause_s)
         return True

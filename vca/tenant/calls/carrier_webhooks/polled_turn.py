@@ -11,7 +11,7 @@ from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from time import monotonic, sleep
+from time import sleep
 from typing import TypeAlias
 from uuid import UUID
 from zlib import crc32
@@ -20,6 +20,7 @@ from vca.conversation import redaction, speech_text
 from vca.conversation.llm import cancellation
 from vca.conversation.llm.cancellation import CancelToken
 from vca.conversation.llm.models import Models
+from vca.kit.deadline import Deadline
 from vca.kit.thread_pool import ThreadPool
 from vca.observability import log
 from vca.telephony.types import Poll
@@ -147,11 +148,11 @@ def wait_for_rest(call_state: CallState, *, after: int) -> RestOfReply | None:
         if result is not None:
             return _unspoken_chunks(running_turn.chunks, call_state), result
         return _find_rest(call_state, after=after)  # the call may have ended meanwhile
-    ends_at = monotonic() + RESPOND_AFTER_S
+    deadline = Deadline.after(RESPOND_AFTER_S)
     pause_s = _MIN_POLL_PAUSE_S
     while True:
         rest = _find_rest(call_state, after=after)
-        if rest is not None or monotonic() + pause_s > ends_at:
+        if rest is not None or pause_s > deadline.remaining_s:
             return rest
         sleep(pause_s)
         pause_s = min(2 * pause_s, _MAX_POLL_PAUSE_S)

@@ -6,11 +6,11 @@ one each turn is an HTTP request; the caller notices nothing but longer pauses.
 
 from dataclasses import dataclass
 from datetime import timedelta
-from time import monotonic, sleep
 from uuid import UUID
 
 from vca.kit import clock, crypto
 from vca.kit.db import DatabaseFailure
+from vca.kit.deadline import Deadline
 from vca.observability import log
 from vca.registry import unsigned_states
 from vca.registry.relay_slots import service as slots
@@ -278,9 +278,9 @@ def _replace_slot(services: CallServices, old_slot: UUID) -> UUID:
     The process of the old connection releases its slot after it has stored what the caller said
     last. One that has died, or has not noticed the end of the connection, is not waited for longer.
     """
-    deadline = monotonic() + REPLACEMENT_TIMEOUT_S
-    while _is_open(old_slot) and monotonic() < deadline:
-        sleep(_POLL_INTERVAL_S)
+    Deadline.after(REPLACEMENT_TIMEOUT_S).wait_until(
+        lambda: not _is_open(old_slot), poll_interval_s=_POLL_INTERVAL_S
+    )
     with public_connection() as connection:
         slots.release_slot(connection, old_slot)
         slot = slots.acquire_slot(connection, max_slots=services.relay_slots)

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from vca.jobs import queue
 from vca.kit import clock, failpoints
+from vca.kit.backoff import BackOff
 from vca.kit.errors import Conflict, InvalidInput
 from vca.observability import log
 from vca.registry.caps import LimitReached
@@ -55,7 +56,7 @@ RING_TIMEOUT_S = 30
 # Carriers list a call that they placed within this time. A reference that the carrier does not know
 # after it was never dialled.
 _CARRIER_LISTING_DELAY = timedelta(seconds=45)
-_RETRY_DELAY = timedelta(seconds=5)
+_BACK_OFF = BackOff((5,), jitter=0)
 
 
 class NumberNotUsable(Conflict):
@@ -191,7 +192,7 @@ def _dial_now(ref: CallRef, adapter: TelephonyAdapter, order: OutboundCall, now:
     except TelephonyError as error:
         log.get_logger().warning("call.not_placed", call_id=str(ref.call_id), code=error.code)
         if error.ambiguous:
-            schedule_dial(ref, due_at=now + _RETRY_DELAY)
+            schedule_dial(ref, due_at=now + _BACK_OFF.delay(1))
         elif error.permanent:
             reason = "invalid_number" if error.code == "invalid-number" else "carrier_error"
             _fail_call(ref, now, reason, error.code or str(error))
@@ -220,7 +221,7 @@ def _find_dialled_call(
     if provider_call_id is not None and not _belongs_to_other_call(ref, adapter, provider_call_id):
         _record_dialled(ref, provider_call_id, now)
     elif now - dialled_at < _CARRIER_LISTING_DELAY:
-        schedule_dial(ref, due_at=now + _RETRY_DELAY)
+        schedule_dial(ref, due_at=now + _BACK_OFF.delay(1))
     else:
         _fail_call(ref, now, "carrier_error", "the carrier has no such call")
 

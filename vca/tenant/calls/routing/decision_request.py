@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 from sqlalchemy.orm import Session
 
 from vca.kit import http, json, standard_webhooks
-from vca.kit.circuit_breaker import CircuitBreaker, CircuitOpen
+from vca.kit.circuit_breaker import CircuitOpen, EndpointBreakers
 from vca.kit.encryption import DecryptionError
 from vca.kit.http import HttpResponse, OutgoingError
 from vca.observability import log, metrics
@@ -25,7 +25,7 @@ from vca.tenant.phone_numbers import decision_webhook
 # The caller hears ringing in the meantime, and carriers require an answer within five seconds.
 TIMEOUT_S = 3.0
 EVENT_TYPE = "call.incoming"
-_circuit_breaker = CircuitBreaker()
+_breakers = EndpointBreakers()
 
 
 @dataclass(frozen=True)
@@ -138,18 +138,23 @@ def _send_request(request: DecisionRequest) -> HttpResponse:
     headers = {"Content-Type": "application/json", **signature_headers}
     endpoint = request.tenant_id, request.url
     try:
-        _circuit_breaker.begin(endpoint)
+        _breakers.begin(endpoint)
     except CircuitOpen as circuit_open:
         raise InvalidDecision("skipped", f"not asked: {circuit_open}") from None
     started_s, succeeded = monotonic(), False
     try:
         response = http.current_client().post(
-            request.url, request.body, headers, timeout_s=TIMEOUT_S
+            request.url,
+            request.body,
+            headers,
+            timeout_s=TIMEOUT_S,
+            connection_scope=request.tenant_id,
+            is_repeatable=True,  # it has an id, and changes nothing
         )
         succeeded = decision_response.is_success(response)
     except OutgoingError as error:
         raise InvalidDecision("unreachable", f"no response: {error}") from error
     finally:
-        _circuit_breaker.end(endpoint, succeeded=succeeded)
+        _breakers.end(endpoint, succeeded=succeeded)
         metrics.DECISION_SECONDS.observe(monotonic() - started_s)
     return response

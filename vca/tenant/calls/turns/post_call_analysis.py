@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -14,6 +13,7 @@ from vca.conversation.llm import ModelError
 from vca.conversation.transcript import Turn
 from vca.conversation.types import Tokens
 from vca.kit import clock
+from vca.kit.backoff import BackOff
 from vca.kit.errors import NotFound
 from vca.observability import log, metrics
 from vca.tenancy.session import tenant_session
@@ -30,7 +30,7 @@ from vca.tenant.calls.core.analysis_state import AnalysisReason, AnalysisState
 from vca.tenant.calls.core.call_types import CallContext, CallRef
 from vca.tenant.calls.turns import conversation_inputs, spoken_language
 
-RETRY_DELAYS = (timedelta(minutes=1), timedelta(minutes=8), timedelta(minutes=45))
+BACK_OFF = BackOff((60, 480, 2_700), jitter=0)
 """How long to wait for a model that is temporarily unavailable, after each attempt but the last."""
 _TEMPORARY_FAILURES = ("timeout", "rate_limited", "unavailable")
 _NO_CONVERSATION = Analysis("", "no_conversation", None)
@@ -48,7 +48,7 @@ def analyse_call(ref: CallRef, *, attempt: int = 1) -> None:
     """Store the summary, outcome and data of a call that has ended, or why there are none.
 
     Does nothing if the analysis has ended already. If the model is temporarily unavailable, another
-    attempt is scheduled, as long as `RETRY_DELAYS` has one. Raises no ModelError.
+    attempt is scheduled, as long as `BACK_OFF` has one. Raises no ModelError.
     """
     inputs = _load_inputs(ref)
     if inputs is None:
@@ -132,8 +132,8 @@ def _handle_failure(session: Session, ref: CallRef, run: AnalysisRun, *, attempt
     failure = run.failure
     metrics.MODEL_FAILURES_TOTAL.inc(failure=failure.failure)
     fields = {"call_id": str(ref.call_id), "attempt": attempt, **failure.log_fields}
-    if _is_temporary(failure) and attempt <= len(RETRY_DELAYS):
-        run_at = clock.now() + RETRY_DELAYS[attempt - 1]
+    if _is_temporary(failure) and BACK_OFF.allows_retry(attempt):
+        run_at = clock.now() + BACK_OFF.delay(attempt)
         analysis_state.schedule_retry(session, ref.call_id, attempt=attempt + 1, run_at=run_at)
         log.get_logger().warning("call.analysis_postponed", **fields)
         return

@@ -72,7 +72,7 @@ def test_a_request_is_answered_although_the_server_closes_all_idle_connections(
 def test_the_connections_of_a_peak_are_closed_once_they_are_old(
     server: OpenAIServer, model: OpenAIModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock, now = "vca.conversation.llm.transport.monotonic", monotonic()
+    clock, now = "vca.kit.http.pool.monotonic", monotonic()
     streams = [model.stream(make_request("Hello?")) for _ in range(3)]
     for stream in streams:
         next(stream)  # so that each needs a connection of its own
