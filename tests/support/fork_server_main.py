@@ -23,7 +23,7 @@ _PRELOADED_MODULES = (
     "gunicorn.workers.gthread",
     "vca.jobs.worker_loop",
     *TASKS,
-    *{path.partition(":")[0] for path in COMMANDS.values()},
+    *{path.partition(":")[0] for path, _ in COMMANDS.values()},
 )
 
 

@@ -55,8 +55,8 @@ class LaneJobManager(JobManager):
         self._drains = drains
         self._adopted_tasks = adopted_tasks
         self._worker_id: int | None = None
-        self._taken: deque[Job] = deque()
-        self._running_ids: set[int | None] = set()  # with those in `_taken`
+        self._acquired_jobs: deque[Job] = deque()
+        self._running_ids: set[int | None] = set()  # with those in `_acquired_jobs`
         self._finished_ids: list[int | None] = []
         self._statement_lock = asyncio.Lock()
         self._next_statement: asyncio.Task[None] | None = None
@@ -70,8 +70,8 @@ class LaneJobManager(JobManager):
         while not self._is_closed:
             if self._failure is not None:
                 raise self._failure
-            if self._taken:
-                return self._taken.popleft()
+            if self._acquired_jobs:
+                return self._acquired_jobs.popleft()
             if not self._is_empty:
                 await self._finish_and_take()
             elif self._drains and not self._running_ids:
@@ -125,7 +125,7 @@ class LaneJobManager(JobManager):
             limit=limit,
         )
         jobs = [Job.from_row(row) for row in rows]
-        self._taken.extend(jobs)
+        self._acquired_jobs.extend(jobs)
         self._running_ids.update(job.id for job in jobs)
         self._is_empty = len(jobs) < limit
         self.work_count += sum(job.task_name != RESCUE_JOB for job in jobs)
@@ -193,5 +193,5 @@ class LaneJobManager(JobManager):
         self._is_closed = True
         self._changed.set()
         async with self._statement_lock:  # the statement that is being sent may take jobs
-            while self._taken:
-                await self.return_job(self._taken.popleft())
+            while self._acquired_jobs:
+                await self.return_job(self._acquired_jobs.popleft())

@@ -17,9 +17,9 @@ from sqlalchemy import Row, cast, delete, func, select, update
 from sqlalchemy.dialects.postgresql import JSONB, JSONPATH
 from sqlalchemy.orm import Session
 
-from vca.kit import json, language_tags, spoken_digits
+from vca.kit import json, language_tags
 from vca.kit.language_tags import LanguageTag
-from vca.kit.spoken_digits import LANGUAGE_CODES
+from vca.kit.spoken_digits import LANGUAGE_CODES, preselection_pattern
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
 from vca.tenant.ai_profiles.models import AiProfileVersion
@@ -31,7 +31,6 @@ _E164 = r"\+[1-9][0-9]{6,14}(?![0-9])"
 _READ_LANGUAGES = tuple(map(LanguageTag, sorted(LANGUAGE_CODES)))
 # Where the versions of a profile have the languages in which a call is held.
 _LANGUAGE_PATHS = ("$.language", "$.turn.languages[*].language")
-_HAS_DIGITS = spoken_digits.PRESELECTION_PATTERN
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ def find_in_configuration(session: Session, subject: DataSubject) -> list[str]:
     """Return the configuration fields that contain the number, as `phone_numbers.forward_to`."""
     field_names = set()
     for searchable in table_scan.searchable_tables(table_scan.CONFIGURATION_TABLES):
-        query = select(*searchable.text_columns).where(searchable.matches(_HAS_DIGITS))
+        query = select(*searchable.text_columns).where(searchable.matches(preselection_pattern()))
         for row in session.execute(query):
             field_names |= {
                 f"{searchable.table.name}.{name}" for name in _scrubbed_columns(subject, row)
@@ -99,7 +98,9 @@ def list_numbers(tenant: TenantRef) -> set[str]:
 def find_mentions(tenant: TenantRef, subject: DataSubject, *, until: datetime) -> Iterator[Mention]:
     """Yield every row outside the configuration that contains the number."""
     for searchable in table_scan.searchable_tables():
-        for _, rows in table_scan.scan_windows(tenant, searchable, _HAS_DIGITS, until=until):
+        for _, rows in table_scan.scan_windows(
+            tenant, searchable, preselection_pattern(), until=until
+        ):
             for row in rows:
                 columns = tuple(_scrubbed_columns(subject, row))
                 if columns:
@@ -119,7 +120,7 @@ def erase_mentions(
         privileges_by_table = _table_privileges(session)
     for searchable in table_scan.searchable_tables():
         privileges = privileges_by_table[searchable.table.name]
-        windows = table_scan.scan_windows(tenant, searchable, _HAS_DIGITS, until=until)
+        windows = table_scan.scan_windows(tenant, searchable, preselection_pattern(), until=until)
         for session, rows in windows:
             naming = [row for row in rows if _scrubbed_columns(subject, row)]
             ended = [row for row in naming if _row_call_id(searchable, row) not in live]
