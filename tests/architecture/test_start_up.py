@@ -54,12 +54,17 @@ def test_help_loads_neither_commands_nor_packages_of_development_tools(
 
 
 def test_the_openapi_document_is_built_once_and_only_when_it_is_needed() -> None:
-    builds: list[str] = []
-    document = ServedDocument(lambda: builds.append("built") or {"openapi": "3.0.3"})
+    builds: list[dict[str, str]] = []
 
+    def build() -> dict[str, str]:
+        builds.append({"openapi": "3.0.3"})
+        return builds[-1]
+
+    document = ServedDocument(build)
     assert builds == []
+
     assert document.render() == document.render() == b'{"openapi":"3.0.3"}'
-    assert builds == ["built"]
+    assert len(builds) == 1
 
 
 def test_hidden_packages_can_be_imported_after_the_block() -> None:
