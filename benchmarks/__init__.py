@@ -32,6 +32,9 @@ without a key; see `benchmarks.neighbours`.
 `python -m benchmarks lanes` measures how long it takes to take a job from a lane with a long queue;
 see `benchmarks.lane_cost`.
 
+`python -m benchmarks jobs` measures the CPU of a job, with `--against REV` also that of another
+revision; see `benchmarks.job_cost`.
+
 `python -m benchmarks schemas` measures the CPU time that the most expensive JSON Schemas of tenants
 take when they are saved and when they are applied; see `benchmarks.schema_cost`.
 

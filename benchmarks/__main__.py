@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from benchmarks import erasure, lane_cost, request_cost, schema_cost
+from benchmarks import erasure, job_cost, lane_cost, request_cost, schema_cost
 from benchmarks.deliveries import command as deliveries
 from benchmarks.fleet import command as fleet
 from benchmarks.limits import command as limits
@@ -22,6 +22,7 @@ def main(context: click.Context) -> None:
     if context.invoked_subcommand is None:
         context.invoke(schema_cost.command)
         context.invoke(lane_cost.command)
+        context.invoke(job_cost.command)
         context.invoke(request_cost.command)
         context.invoke(turns.command)
         context.invoke(relay.command)
@@ -34,6 +35,7 @@ def main(context: click.Context) -> None:
 
 main.add_command(schema_cost.command)
 main.add_command(lane_cost.command)
+main.add_command(job_cost.command)
 main.add_command(request_cost.command)
 main.add_command(turns.command)
 main.add_command(relay.command)

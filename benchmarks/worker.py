@@ -18,11 +18,12 @@ _CONNECTED_WORKERS = "SELECT id FROM jobs.procrastinate_workers"
 
 @contextmanager
 def run_worker(
-    database: BenchmarkDatabase, environ: Mapping[str, str], folder: Path
-) -> Iterator[None]:
+    database: BenchmarkDatabase, environ: Mapping[str, str], folder: Path, *, source: Path = ROOT
+) -> Iterator[int]:
     """Run `flask worker` until the block ends; enter the block once it takes jobs.
 
-    Raises ServerNotStarted if it ended by itself.
+    `source` is the folder of the code. Yields the process id. Raises ServerNotStarted if the worker
+    ended by itself.
     """
     inherited_environ = {
         name: value for name, value in os.environ.items() if not name.startswith("PYTHON")
@@ -31,7 +32,7 @@ def run_worker(
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "flask", "--app", "wsgi", "worker"],
-            cwd=ROOT,
+            cwd=source,
             env={**inherited_environ, **environ},
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -40,7 +41,7 @@ def run_worker(
     try:
         while process.poll() is None and not database.execute(_CONNECTED_WORKERS):
             time.sleep(0.1)
-        yield
+        yield process.pid
         if process.poll() is not None:
             raise ServerNotStarted(f"the worker ended; its log:\n{log.read_text()[-2_000:]}")
     finally:

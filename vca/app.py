@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
@@ -92,24 +93,42 @@ FEATURES = (
     "vca.tenant.privacy",
     "vca.api.carrier_webhooks",
 )
-# `module:command` of each command.
+# `module:command` and the short help of each command.
 COMMANDS = {
-    "db": "vca.registry.commands:db_commands",
-    "tenants": "vca.registry.tenants.commands:tenants",
-    "dids": "vca.registry.number_registry.commands:dids",
-    "api-keys": "vca.registry.api_keys.commands:api_keys",
-    "dialling": "vca.tenant.calls.dialling_commands:dialling",
-    "calls": "vca.tenant.calls.commands:calls",
-    "telephony": "vca.tenant.calls.carrier_commands:telephony",
-    "models": "vca.tenant.calls.model_commands:models",
-    "secrets": "vca.tenant.key_rotation.commands:secrets",
-    "usage": "vca.tenant.usage.commands:usage",
-    "privacy": "vca.tenant.privacy.commands:privacy",
-    "telnyx": "vca.telephony.providers.telnyx.commands:telnyx",
-    "jobs": "vca.registry.job_lanes.commands:jobs",
-    "worker": "vca.servers.worker:worker",
-    "demo": "vca.devtools.demo_data:demo",
-    "up": "vca.devtools.dev_server:up",
+    "db": ("vca.registry.commands:db_commands", "Manage the database and the public schema."),
+    "tenants": (
+        "vca.registry.tenants.commands:tenants",
+        "Manage tenants and migrate their schemas.",
+    ),
+    "dids": (
+        "vca.registry.number_registry.commands:dids",
+        "Manage the number registry of all tenants.",
+    ),
+    "api-keys": ("vca.registry.api_keys.commands:api_keys", "Manage API keys."),
+    "dialling": (
+        "vca.tenant.calls.dialling_commands:dialling",
+        "Freeze and resume outbound dialling.",
+    ),
+    "calls": ("vca.tenant.calls.commands:calls", "Simulate, end, reconcile and replay calls."),
+    "telephony": (
+        "vca.tenant.calls.carrier_commands:telephony",
+        "Check and register numbers at carriers.",
+    ),
+    "models": ("vca.tenant.calls.model_commands:models", "Check the language models."),
+    "secrets": (
+        "vca.tenant.key_rotation.commands:secrets",
+        "Manage the encryption of stored secrets.",
+    ),
+    "usage": ("vca.tenant.usage.commands:usage", "Manage plan versions and correct usage."),
+    "privacy": ("vca.tenant.privacy.commands:privacy", "Repeat erasures after a restore."),
+    "telnyx": (
+        "vca.telephony.providers.telnyx.commands:telnyx",
+        "Manage the deployment's Telnyx account.",
+    ),
+    "jobs": ("vca.registry.job_lanes.commands:jobs", "Show the job queue."),
+    "worker": ("vca.servers.worker:worker", "Run jobs until SIGTERM or Ctrl-C."),
+    "demo": ("vca.devtools.demo_data:demo", "Create two demo tenants."),
+    "up": ("vca.devtools.dev_server:up", "Run everything for development."),
 }
 
 
@@ -311,5 +330,5 @@ def _register_routes(app: Flask) -> None:
             reject_signature=carrier_webhooks.reject_invalid_signature,
             threads=app.extensions["settings"].relay_threads,
         )
-    app.extensions["openapi"] = docs.render_openapi(openapi.build_document(app, api))
+    app.extensions["openapi"] = docs.ServedDocument(partial(openapi.build_document, app, api))
     guards.install(app, model_timeout_s=app.extensions["settings"].llm_timeout_s)

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
-from importlib import import_module
 from pkgutil import resolve_name
 from typing import Any, NoReturn, TypeVar
 
@@ -38,27 +37,49 @@ _CONTROL_CHARS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
+class LazyCommand(click.Command):
+    """A command whose module is imported when it is called; a list needs its short help only."""
+
+    def __init__(self, name: str, path: str, short_help: str) -> None:
+        super().__init__(name, short_help=short_help)
+        self._path = path
+
+    def load(self) -> click.Command:
+        """Import the command."""
+        command: click.Command = resolve_name(self._path)
+        return command
+
+    @override
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        return self.load().make_context(info_name, args, parent, **extra)
+
+
 class Commands(AppGroup):
     """The app's commands, each imported when called, so that other processes need not load it.
 
-    `paths` maps a command's name to `module:command`.
+    `commands` maps a command's name to `module:command` and its short help.
     """
 
-    def __init__(self, paths: Mapping[str, str]) -> None:
+    def __init__(self, commands: Mapping[str, tuple[str, str]]) -> None:
         super().__init__()
-        self._paths = paths
+        self._lazy_commands = {
+            name: LazyCommand(name, path, short_help)
+            for name, (path, short_help) in commands.items()
+        }
 
     @override
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(self._paths)
+        return sorted(self._lazy_commands)
 
     @override
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in self._paths:
-            return None
-        module, _, attribute = self._paths[cmd_name].partition(":")
-        command: click.Command = getattr(import_module(module), attribute)
-        return command
+    def get_command(self, ctx: click.Context, cmd_name: str) -> LazyCommand | None:
+        return self._lazy_commands.get(cmd_name)
 
 
 class Group(AppGroup):

@@ -53,7 +53,7 @@ def _is_state(name: str, value: Any) -> bool:
 @pytest.fixture(scope="session")
 def openapi_document(bare_app: Flask) -> Any:
     """Return the served OpenAPI document."""
-    return json.loads(bare_app.extensions["openapi"])
+    return json.loads(bare_app.extensions["openapi"].render())
 
 
 @pytest.fixture(scope="session")

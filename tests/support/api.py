@@ -109,7 +109,7 @@ _VALIDATORS: dict[int, ResponseValidator] = {}
 def validator_of(app: Flask) -> ResponseValidator:
     """Return the validator of this app's document."""
     if id(app) not in _VALIDATORS:
-        _VALIDATORS[id(app)] = ResponseValidator(json.loads(app.extensions["openapi"]))
+        _VALIDATORS[id(app)] = ResponseValidator(json.loads(app.extensions["openapi"].render()))
     return _VALIDATORS[id(app)]
 
 

@@ -22,7 +22,7 @@ _PRELOADED_MODULES = (
     "gunicorn.app.wsgiapp",
     "gunicorn.workers.gthread",
     "vca.jobs.worker_loop",
-    *{path.partition(":")[0] for path in COMMANDS.values()},
+    *{path.partition(":")[0] for path, _ in COMMANDS.values()},
 )
 _FEATURE_MODULES = ("routes", "tasks", "lifecycle")
 

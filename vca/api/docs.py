@@ -2,7 +2,9 @@
 
 import hashlib
 from base64 import b64encode
+from collections.abc import Callable
 from pathlib import Path
+from threading import Lock
 
 import flask_swagger_ui
 from flask import Response, current_app
@@ -70,9 +72,21 @@ def docs() -> Response:
 @access("anyone")
 def openapi() -> Response:
     """Get the OpenAPI document"""
-    return Response(current_app.extensions["openapi"], mimetype="application/json")
+    document: ServedDocument = current_app.extensions["openapi"]
+    return Response(document.render(), mimetype="application/json")
 
 
-def render_openapi(document: object) -> bytes:
-    """Return the document as it is served. Called once per process."""
-    return json.dumps(document)
+class ServedDocument:
+    """The OpenAPI document as it is served, built when it is first needed."""
+
+    def __init__(self, build: Callable[[], object]) -> None:
+        self._build = build
+        self._lock = Lock()
+        self._content: bytes | None = None
+
+    def render(self) -> bytes:
+        """Return the document as JSON."""
+        with self._lock:
+            if self._content is None:
+                self._content = json.dumps(self._build())
+            return self._content

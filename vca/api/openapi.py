@@ -4,7 +4,8 @@ Security, errors and examples are derived from the declared access and the schem
 to repeat them.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import flask_smorest
@@ -16,6 +17,8 @@ from vca.observability.metrics import RATE_LIMITS
 from vca.registry.caps import CAPS, LIMIT_NAMES, LimitReached
 
 VERSION = "3.0.3"
+# A variable of a werkzeug rule, perhaps with a converter.
+_RULE_VARIABLE = re.compile(r"<(?:[^:<>]+:)?([^<>]+)>")
 _METHODS = ("get", "post", "put", "patch", "delete")
 _ERRORS = {
     "400": "The request is unreadable or invalid. `errors` lists the fields.",
@@ -144,12 +147,26 @@ class Api(flask_smorest.Api):
 
     DEFAULT_ERROR_RESPONSE_NAME = None
 
+    def __init__(self, app: Flask) -> None:
+        self._descriptions: list[Callable[[], None]] = []
+        super().__init__(app)
+
+    def defer_description(self, describe: Callable[[], None]) -> None:
+        """Describe operations by calling `describe` when the document is built."""
+        self._descriptions.append(describe)
+
+    def describe_operations(self) -> None:
+        """Add the operations of all blueprints to the specification, once."""
+        while self._descriptions:
+            self._descriptions.pop(0)()
+
     def _register_error_handlers(self) -> None:
         """Do nothing: `vca.api.errors` handles errors."""
 
 
 def build_document(app: Flask, api: Api) -> dict[str, Any]:
     """Return the whole document, ready to be served."""
+    api.describe_operations()
     spec: dict[str, Any] = _fix_nullable(api.spec.to_dict())
     components = spec.setdefault("components", {})
     own_schemas = {
@@ -194,7 +211,7 @@ def _views(app: Flask) -> Iterator[tuple[tuple[str, str], tuple[str, Access]]]:
     """Yield (path, method) of every view, with its name and its declared access."""
     for rule in app.url_map.iter_rules():
         access = declared_access(app.view_functions[rule.endpoint])
-        path = "".join(part if not dynamic else "{" + part + "}" for dynamic, part in rule._trace)
+        path = _RULE_VARIABLE.sub(r"{\1}", rule.rule)
         for method in rule.methods or ():
             if access is not None:
                 name = rule.endpoint.rpartition(".")[2]

@@ -1,43 +1,37 @@
 """The worker loop of `flask worker`: executes the jobs of `vca.jobs.queue`, lane by lane.
 
 The queue is procrastinate, in the schema `jobs`. Each lane is a procrastinate worker in a thread of
-its own, with an event loop, an executor and connections of its own. Jobs are taken by our function
-`jobs.take`, which limits the jobs of each tenant and lets tenants take turns. This module is
-separate from `vca.jobs.queue`, so that web servers and commands, which only enqueue, need not load
-procrastinate.
+its own, with an event loop, an executor and connections of its own. `vca.jobs.lane_manager` takes
+the jobs. This module is separate from `vca.jobs.queue`, so that web servers and commands, which
+only enqueue, need not load procrastinate.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import datetime
 from functools import partial
 from typing import Any
 from uuid import UUID
 
 import psycopg
 from procrastinate import App, PsycopgConnector, RetryStrategy, signals
-from procrastinate.connector import BaseConnector
-from procrastinate.exceptions import ConnectorException, UniqueViolation
-from procrastinate.jobs import Job, Status
-from procrastinate.manager import JobManager
-from typing_extensions import override
+from procrastinate.exceptions import ConnectorException
+from psycopg_pool import AsyncConnectionPool
 
 from vca.jobs import lanes, queue
+from vca.jobs.lane_manager import RESCUE_JOB, LaneJobManager
 from vca.jobs.lanes import Lane
 from vca.kit import db, deadline
 from vca.kit.db import Database, DatabaseUnavailable
 from vca.observability import log, metrics
 from vca.settings import JOB_LANES
 
-POLL_S = 0.25
 HEARTBEAT_S = 2
 SHUTDOWN_S = 20
 # A worker that is shutting down sends no heartbeats while it finishes its jobs.
 STALLED_AFTER_S = SHUTDOWN_S + 2 * HEARTBEAT_S
-RESCUE_JOB = "jobs.rescue"
 RESCUE_CRON = "* * * * * */5"  # the sixth field is seconds
 JOB_BUDGET_S = 300
 CONNECT_TIMEOUT_S = 3
@@ -45,111 +39,6 @@ RECONNECT_PAUSE_S = 1.0
 DEFAULT_LANES = tuple(Lane(name, slots) for name, slots in JOB_LANES)
 # The event loop looks up host names in its executor, and must not wait for a job to end.
 _EXTRA_THREADS = 1
-_TAKE = (
-    "SELECT id, status, task_name, priority, lock, queueing_lock, args, scheduled_at, queue_name,"
-    " attempts, worker_id FROM jobs.take(%(lane)s, %(worker_id)s, %(cap)s)"
-)
-_ADOPT = "SELECT jobs.adopt(%(lanes)s, %(limit)s) AS adopted"
-_ADOPTED_AT_ONCE = 500
-
-
-class LaneJobManager(JobManager):
-    """Takes the jobs of one lane, from one tenant after the other.
-
-    While there is no job to take, `fetch_job` waits: the end of a running job may give its tenant
-    another turn. It returns None after POLL_S, or, if it `drains` the lane, when no job of this
-    worker is running. `adopted_tasks` contains the lane of each task whose jobs it moves out of the
-    queue of earlier releases. `work_count` is the number of jobs that were taken or moved.
-    """
-
-    def __init__(
-        self,
-        connector: BaseConnector,
-        lane: Lane,
-        *,
-        drains: bool = False,
-        adopted_tasks: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(connector)
-        self.lane = lane
-        self.work_count = 0
-        self._drains = drains
-        self._adopted_tasks = adopted_tasks
-        self._running_ids: set[int | None] = set()
-        self._job_ended = asyncio.Event()
-
-    @override
-    async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Job | None:
-        while True:
-            self._job_ended.clear()
-            job = await self._take_job(worker_id)
-            if job is not None or (self._drains and not self._running_ids):
-                return job
-            try:
-                await asyncio.wait_for(
-                    self._job_ended.wait(), timeout=None if self._drains else POLL_S
-                )
-            except TimeoutError:
-                return None
-
-    async def _take_job(self, worker_id: int) -> Job | None:
-        if self._adopted_tasks is not None:
-            await self._adopt_jobs(self._adopted_tasks)
-        row = await self.connector.execute_query_one_async(
-            _TAKE, lane=self.lane.name, worker_id=worker_id, cap=self.lane.cap
-        )
-        if row["id"] is None:
-            return None
-        job = Job.from_row(row)
-        self._running_ids.add(job.id)
-        self.work_count += job.task_name != RESCUE_JOB
-        return job
-
-    async def _adopt_jobs(self, lanes_of_tasks: Mapping[str, str]) -> None:
-        """Move all due jobs of earlier releases: `jobs.take` gives the batch lane what is left."""
-        adopted_count = _ADOPTED_AT_ONCE
-        while adopted_count >= _ADOPTED_AT_ONCE:
-            row = await self.connector.execute_query_one_async(
-                _ADOPT, lanes=dict(lanes_of_tasks), limit=_ADOPTED_AT_ONCE
-            )
-            adopted_count = row["adopted"]
-            self.work_count += adopted_count
-
-    @override
-    async def update_heartbeat(self, worker_id: int) -> None:
-        """Say that the worker lives, and delete those that have not done so for long.
-
-        procrastinate deletes dead workers only when one starts, and one that starts right after its
-        predecessor was killed finds that alive still. Until then the jobs of the dead worker occupy
-        slots, also the one that the rescue of these jobs needs.
-        """
-        await super().update_heartbeat(worker_id)
-        await self.prune_stalled_workers(STALLED_AFTER_S)
-
-    @override
-    async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:
-        try:
-            await super().finish_job(job, status, delete_job)
-        finally:  # or a worker that drains its lane would wait for the job without end
-            self._end_job(job)
-
-    @override
-    async def retry_job(
-        self,
-        job: Job,
-        retry_at: datetime | None = None,
-        priority: int | None = None,
-        queue: str | None = None,
-        lock: str | None = None,
-    ) -> None:
-        try:
-            await super().retry_job(job, retry_at, priority, queue, lock)
-        finally:
-            self._end_job(job)
-
-    def _end_job(self, job: Job) -> None:
-        self._running_ids.discard(job.id)
-        self._job_ended.set()
 
 
 def create_worker_app(
@@ -169,6 +58,7 @@ def create_worker_app(
         timeout=CONNECT_TIMEOUT_S,
         min_size=1,
         max_size=lanes.QUEUE_CONNECTIONS,
+        pool_factory=_create_pool,
         kwargs={
             "options": "-c search_path=jobs -c timezone=UTC",
             "connect_timeout": CONNECT_TIMEOUT_S,
@@ -177,7 +67,14 @@ def create_worker_app(
         },
     )
     app = App(connector=connector)
-    app.job_manager = LaneJobManager(connector, lane, drains=drains, adopted_tasks=adopted_tasks)
+    manager = LaneJobManager(
+        connector,
+        lane,
+        stalled_after_s=STALLED_AFTER_S,
+        drains=drains,
+        adopted_tasks=adopted_tasks,
+    )
+    app.job_manager = manager
     retry = RetryStrategy(max_attempts=8, exponential_wait=4)
     for name, function in queue.TASKS.items():
         run_job = _with_budget(name, function, database=database)
@@ -185,10 +82,18 @@ def create_worker_app(
     # Each lane rescues its own jobs. The lock keeps rescues from piling up while the lane is full.
     lock = f"{RESCUE_JOB}:{lane.name}"
     rescue = app.task(name=RESCUE_JOB, queue=lane.name, queueing_lock=lock)(
-        _make_rescue_job(app, lane)
+        _make_rescue_job(manager)
     )
     app.periodic(cron=RESCUE_CRON, periodic_id=lane.name)(rescue)
     return app
+
+
+def _create_pool(**arguments: Any) -> AsyncConnectionPool:
+    """Create the pool without procrastinate's check, a round trip before each statement.
+
+    A statement on a broken connection ends the lane's worker, and `LaneWorker` starts another one.
+    """
+    return AsyncConnectionPool(**{**arguments, "check": None})
 
 
 def run_worker(
@@ -314,6 +219,8 @@ class LaneWorker:
                 return
 
     async def _run_app(self, app: App) -> None:
+        manager = app.job_manager
+        assert isinstance(manager, LaneJobManager)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await app.open_async()
@@ -336,17 +243,19 @@ class LaneWorker:
             await asyncio.wait((worker_task, stop_task), return_when=asyncio.FIRST_COMPLETED)
             stop_task.cancel()
             worker_task.cancel()  # lets the running jobs finish first
-            with suppress(asyncio.CancelledError):
-                await worker_task
+            try:
+                await manager.close()
+            finally:
+                with suppress(asyncio.CancelledError):
+                    await worker_task
         finally:
-            if isinstance(app.job_manager, LaneJobManager):
-                self.work_count += app.job_manager.work_count
+            self.work_count += manager.work_count
             await app.close_async()
 
 
 def _with_budget(
     name: str, function: Callable[..., None], *, database: Database | None = None
-) -> Callable[..., None]:
+) -> Callable[..., Coroutine[Any, Any, None]]:
     def run_job(**args: Any) -> None:
         try:
             with deadline.within(JOB_BUDGET_S), db.database_scope(database):
@@ -361,24 +270,30 @@ def _with_budget(
             raise
         metrics.JOBS.inc(task=name, outcome="done")
 
-    return run_job
+    async def run_in_thread(**args: Any) -> None:
+        """Run the job in a thread of the lane, to its end: a thread cannot be cancelled."""
+        thread = asyncio.ensure_future(asyncio.to_thread(run_job, **args))
+        while not thread.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait((thread,))
+        thread.result()
+
+    return run_in_thread
 
 
-def _make_rescue_job(app: App, lane: Lane) -> Callable[..., Any]:
+def _make_rescue_job(manager: LaneJobManager) -> Callable[..., Any]:
     """Return the job that retries jobs of killed workers, which procrastinate leaves as `doing`."""
-    queues = [lane.name, *([lanes.EARLIER_QUEUE] if lane.name == lanes.BATCH else [])]
+    lane = manager.lane.name
+    queues = [lane, *([lanes.EARLIER_QUEUE] if lane == lanes.BATCH else [])]
 
     async def rescue(timestamp: int) -> None:
         for queue_name in queues:
-            stalled = await app.job_manager.get_stalled_jobs(
+            stalled = await manager.get_stalled_jobs(
                 queue=queue_name, seconds_since_heartbeat=STALLED_AFTER_S
             )
             for job in stalled:
                 metrics.JOBS.inc(task=job.task_name, outcome="rescued")
                 log.get_logger().warning("jobs.rescued", job_id=job.id, task=job.task_name)
-                try:
-                    await app.job_manager.retry_job(job)
-                except UniqueViolation:  # the killed job had already enqueued its successor
-                    await app.job_manager.finish_job(job, status=Status.SUCCEEDED, delete_job=True)
+                await manager.return_job(job)
 
     return rescue

@@ -6,11 +6,13 @@ import sys
 import traceback
 from typing import Any, TextIO
 
-import structlog
-from structlog.types import EventDict, ExcInfo, Processor
-
 from vca.kit import json, postgres_errors
+from vca.kit.hidden_packages import hide_packages
 from vca.kit.phone import mask
+
+with hide_packages("rich"):  # for tracebacks on a console
+    import structlog
+    from structlog.types import EventDict, ExcInfo, Processor
 
 _NUMBER = re.compile(r"\+[1-9]\d{6,14}")
 _KEY = re.compile(r"vca_[A-Za-z0-9_]{16,}")

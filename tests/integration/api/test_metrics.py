@@ -1,5 +1,6 @@
 """`GET /metrics`: its token, its values, and its response without a database."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -241,9 +242,9 @@ def test_jobs_are_counted_by_task_and_outcome(
         run_job = worker_loop._with_budget(task, function)
         if function is fail:
             with pytest.raises(ValueError, match="no"):
-                run_job()
+                asyncio.run(run_job())
         else:
-            run_job()
+            asyncio.run(run_job())
 
     assert read_value("vca_jobs_total", **failed_labels) == before[0] + 1
     assert read_value("vca_jobs_total", **done_labels) == before[1] + 1

@@ -264,7 +264,7 @@ def test_the_simulate_command_prints_that_the_tenant_is_upgraded(
 
 
 def test_the_openapi_document_describes_the_503_of_tenant_routes(app: Flask) -> None:
-    paths = json.loads(app.extensions["openapi"])["paths"]
+    paths = json.loads(app.extensions["openapi"].render())["paths"]
 
     def description_of_503(path: str) -> str:
         description: str = paths[path]["get"]["responses"]["503"]["description"]

@@ -17,7 +17,7 @@ from tests.support.locks import open_transaction, waiting_pids
 from tests.support.processes import WORKER_COMMAND, run_program, wait_until
 from tests.support.tcp_proxy import TcpProxy
 from tests.support.webhooks import allow_loopback, emit_event, register_webhook
-from vca.jobs import lanes, queue, worker_loop
+from vca.jobs import lane_manager, lanes, queue, worker_loop
 from vca.jobs.lanes import Lane
 from vca.kit import db, http
 from vca.kit.db import Database
@@ -369,7 +369,7 @@ def test_every_job_of_a_long_earlier_queue_runs_in_the_lane_of_its_task(
     acme: Tenant,
 ) -> None:
     _clear_queue()
-    monkeypatch.setattr(worker_loop, "_ADOPTED_AT_ONCE", 2)
+    monkeypatch.setattr(lane_manager, "_ADOPTED_AT_ONCE", 2)
     threads: list[str] = []
     plant_task(lambda tenant_id: threads.append(threading.current_thread().name), lane="calls")
     with tenant_session(acme.ref) as session:

@@ -17,6 +17,7 @@ from tests.support.locks import open_transaction, waiting_pids
 from tests.support.processes import WORKER_COMMAND, Program, run_program, wait_until
 from tests.support.tcp_proxy import TcpProxy
 from vca.jobs import queue, worker_loop
+from vca.jobs.lane_manager import LaneJobManager
 from vca.kit.db import Database
 from vca.telephony.adapter import TelephonyError
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
@@ -212,4 +213,5 @@ async def _rescue_jobs() -> None:
     app = worker_loop.create_worker_app(admin_db.database_url())
     async with app.open_async():
         for lane in worker_loop.DEFAULT_LANES:
-            await worker_loop._make_rescue_job(app, lane)(0)
+            manager = LaneJobManager(app.connector, lane, stalled_after_s=24)
+            await worker_loop._make_rescue_job(manager)(0)

@@ -22,5 +22,6 @@ class OrjsonProvider(JSONProvider):
 
     @override
     def response(self, *args: Any, **kwargs: Any) -> Response:
-        value = self._prepare_response_obj(args, kwargs)
+        values: Any = args or kwargs or None
+        value = args[0] if len(args) == 1 else values
         return Response(json.dumps(value), mimetype="application/json")

@@ -13,6 +13,7 @@ import marshmallow
 from flask import Request, g, request
 from typing_extensions import override
 from webargs.flaskparser import FlaskParser
+from webargs.multidictproxy import MultiDictProxy
 from werkzeug.exceptions import HTTPException, LengthRequired, UnsupportedMediaType
 
 from vca.kit.errors import DomainError, FieldError, InvalidInput
@@ -110,7 +111,7 @@ class StrictParser(FlaskParser):
                     "The query is not valid.",
                     errors=[FieldError(_pointer(name), "Must be one readable value.", "query")],
                 )
-        return self._makeproxy(req.args, schema)
+        return MultiDictProxy(req.args, schema)
 
     @override
     def handle_error(

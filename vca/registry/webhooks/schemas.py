@@ -11,19 +11,16 @@ from vca.registry.webhooks.event_types import EVENT_TYPES
 from vca.registry.webhooks.mixins import STATUSES
 
 MAX_URL_LENGTH = 2_000
+_URL_METADATA = {
+    "description": "The URL that receives events: https, with a public address.",
+    "example": "https://example.com/vca",
+}
 
 
 class WebhookChangeSchema(Schema):
     """The fields of a webhook that can be updated."""
 
-    url = string(
-        1,
-        MAX_URL_LENGTH,
-        metadata={
-            "description": "The URL that receives events: https, with a public address.",
-            "example": "https://example.com/vca",
-        },
-    )
+    url = string(1, MAX_URL_LENGTH, metadata=_URL_METADATA)
     description = string(1, 200, allow_none=True, metadata={"example": "The CRM"})
     events = fields.List(
         fields.String(validate=validate.OneOf(EVENT_TYPES)),
@@ -39,12 +36,7 @@ class WebhookChangeSchema(Schema):
 class NewWebhookSchema(WebhookChangeSchema):
     """A new webhook."""
 
-    url = string(
-        1,
-        MAX_URL_LENGTH,
-        required=True,
-        metadata=WebhookChangeSchema._declared_fields["url"].metadata,
-    )
+    url = string(1, MAX_URL_LENGTH, required=True, metadata=_URL_METADATA)
 
 
 class WebhookSchema(WebhookChangeSchema):

@@ -16,9 +16,9 @@ from uuid import UUID, uuid4
 from sqlalchemy import Row, delete, func, select, update
 from sqlalchemy.orm import Session
 
-from vca.kit import json, language_tags, spoken_digits
+from vca.kit import json, language_tags
 from vca.kit.language_tags import LanguageTag
-from vca.kit.spoken_digits import LANGUAGE_CODES
+from vca.kit.spoken_digits import LANGUAGE_CODES, preselection_pattern
 from vca.registry.lifecycle_hooks import ERASED
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
@@ -29,7 +29,6 @@ from vca.tenant.privacy.table_scan import SearchableTable
 
 _E164 = r"\+[1-9][0-9]{6,14}(?![0-9])"
 _READ_LANGUAGES = tuple(map(LanguageTag, sorted(LANGUAGE_CODES)))
-_HAS_DIGITS = spoken_digits.PRESELECTION_PATTERN
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ def find_in_configuration(session: Session, subject: DataSubject) -> list[str]:
     """Return the configuration fields that contain the number, as `phone_numbers.forward_to`."""
     field_names = set()
     for searchable in table_scan.searchable_tables(configuration=True):
-        query = select(*searchable.text_columns).where(searchable.matches(_HAS_DIGITS))
+        query = select(*searchable.text_columns).where(searchable.matches(preselection_pattern()))
         for row in session.execute(query):
             field_names |= {
                 f"{searchable.table.name}.{name}" for name in _scrubbed_columns(subject, row)
@@ -91,7 +90,9 @@ def list_numbers(tenant: TenantRef) -> set[str]:
 def find_mentions(tenant: TenantRef, subject: DataSubject, *, until: datetime) -> Iterator[Mention]:
     """Yield every row outside the configuration that contains the number."""
     for searchable in table_scan.searchable_tables():
-        for _, rows in table_scan.scan_windows(tenant, searchable, _HAS_DIGITS, until=until):
+        for _, rows in table_scan.scan_windows(
+            tenant, searchable, preselection_pattern(), until=until
+        ):
             for row in rows:
                 columns = tuple(_scrubbed_columns(subject, row))
                 if columns:
@@ -111,7 +112,7 @@ def erase_mentions(
         privileges_by_table = _table_privileges(session)
     for searchable in table_scan.searchable_tables():
         privileges = privileges_by_table[searchable.table.name]
-        windows = table_scan.scan_windows(tenant, searchable, _HAS_DIGITS, until=until)
+        windows = table_scan.scan_windows(tenant, searchable, preselection_pattern(), until=until)
         for session, rows in windows:
             naming = [row for row in rows if _scrubbed_columns(subject, row)]
             ended = [row for row in naming if _row_call_id(searchable, row) not in live]

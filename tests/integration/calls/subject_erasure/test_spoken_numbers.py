@@ -14,7 +14,7 @@ from tests.support import admin_db
 from tests.support.factories import Factory, Tenant
 from tests.support.spoken_numbers import spellings
 from vca.kit import json
-from vca.kit.spoken_digits import PRESELECTION_PATTERN
+from vca.kit.spoken_digits import preselection_pattern
 from vca.tenant.privacy import table_scan
 
 NUMBER, OTHER_CALLER = "+14155550123", "+14155550199"
@@ -145,6 +145,6 @@ def test_postgres_selects_every_spelling(acme: Tenant) -> None:
     query = text("SELECT t FROM unnest(CAST(:texts AS text[])) t WHERE NOT t ~ :pattern")
 
     with admin_db.public_session() as session:
-        missed = session.scalars(query, {"texts": texts, "pattern": PRESELECTION_PATTERN}).all()
+        missed = session.scalars(query, {"texts": texts, "pattern": preselection_pattern()}).all()
 
     assert missed == []

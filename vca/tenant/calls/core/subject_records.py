@@ -112,7 +112,7 @@ def _belongs_to_subject(subject: Subject, message_ids: Sequence[UUID]) -> Column
 def _find_callback_messages(session: Session, subject: Subject) -> list[UUID]:
     """Return the messages whose call-back number is the person's number in any spelling."""
     query = select(Message.id, Message.callback_number).where(
-        Message.callback_number.regexp_match(spoken_digits.PRESELECTION_PATTERN)
+        Message.callback_number.regexp_match(spoken_digits.preselection_pattern())
     )
     return [
         id
