@@ -185,6 +185,7 @@ def _is_identified(connection: Connection, begin_sql: str, state: str | None) ->
     """Return whether a transaction's first statement failed by itself, after the identity check."""
     if state not in _IDENTITY_CHECK_STATES or connection.connection.closed:
         return True
+    db.discard_unsent_sql(connection)
     db.execute_script(connection, "ROLLBACK")
     try:
         db.execute_script(connection, begin_sql)

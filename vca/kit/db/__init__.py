@@ -17,9 +17,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from vca.kit import deadline
+from vca.kit.db import dialect
 from vca.kit.db.breaker import breaker_for, observe_outages
 from vca.kit.db.dialect import (
     defer_statement,
+    discard_unsent_sql,
     first_statement_failed,
     open_cursor,
     run_transaction,
@@ -37,6 +39,7 @@ from vca.kit.db.errors import (
     sqlstate,
 )
 from vca.kit.db.pool import make_engine, record_schema_use, record_table_use
+from vca.kit.db.prepared_statements import execute_prepared
 from vca.kit.db.schema_affinity import prefer_schema
 from vca.kit.db.timeouts import statement_timeout_scope
 
@@ -50,9 +53,12 @@ __all__ = [
     "current_database",
     "database_scope",
     "defer_statement",
+    "discard_unsent_sql",
     "execute_script",
     "failure_for",
     "fetch_one",
+    "fetch_one_prepared",
+    "fetch_read",
     "fetch_rows",
     "first_statement_failed",
     "metadata",
@@ -201,6 +207,21 @@ def fetch_one(
         return row
 
 
+def fetch_one_prepared(
+    connection: Connection, statement: str, parameters: Mapping[str, Any]
+) -> tuple[Any, ...] | None:
+    """Do as `fetch_one` does, and let the server keep the plan of the statement.
+
+    The statement must name its schemas, and the types of its parameters must follow from it.
+    """
+    with open_cursor(connection) as cursor:
+        driver_connection: Any = connection.connection.driver_connection
+        prepared_names = getattr(driver_connection, "prepared_names", None)
+        execute_prepared(cursor, prepared_names, statement, parameters)
+        row: tuple[Any, ...] | None = cursor.fetchone()
+        return row
+
+
 def fetch_rows(
     connection: Connection, statement: str, parameters: Mapping[str, Any]
 ) -> list[tuple[Any, ...]]:
@@ -213,6 +234,17 @@ def fetch_rows(
         cursor.execute(statement, parameters)
         rows: list[tuple[Any, ...]] = cursor.fetchall()
         return rows
+
+
+def fetch_read(
+    connection: Connection, statement: str, parameters: Mapping[str, Any]
+) -> list[tuple[Any, ...]]:
+    """Return the rows of a statement that changes and locks nothing, bypassing SQLAlchemy.
+
+    A transaction that consists of it takes one round trip. Raises psycopg2.Error.
+    """
+    record_table_use(connection, statement)
+    return dialect.fetch_read(connection, statement, parameters)
 
 
 def execute_script(connection: Connection, statements: str) -> None:
