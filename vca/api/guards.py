@@ -27,6 +27,7 @@ from vca.registry.rate_limits.token_cache import AcquiredTokens
 from vca.tenancy import schema
 from vca.tenancy import session as tenancy
 from vca.tenancy.schema import TenantRef
+from vca.tenancy.session import TenantReader
 
 View = Callable[..., Any]
 # An operation that only uses the database responds within 5 s. One that calls out may also wait
@@ -110,6 +111,9 @@ def _with_guard(view: View, access: Access, long_budget_s: float = CALLING_OUT_B
             database.connection(schema=preferred_schema) as connection,
         ):
             check(connection, access, token, tenant_id)
+            if access.transaction == "tenant_read":
+                g.reader = TenantReader(connection, g.tenant)
+                return view(**path)
             if access.transaction != "nothing":
                 return _in_transaction(connection, access, view, path)
             stored_response = idempotency.claim_key(connection, access)

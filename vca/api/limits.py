@@ -123,16 +123,18 @@ class Limiter:
 
         `acquired` are the tokens that were acquired when the key was looked up.
         """
-        limits = self._caller_limits(caller)
+        key_digest = _key_digest(key)
+        limits = self._limits_of_keys.get(key_digest)
+        if limits is None:
+            limits = self._caller_limits(caller)
+            _remember(self._limits_of_keys, _MAX_KNOWN_KEYS, key_digest, limits)
         if not limits:
             return ()
         try:
-            status = self._token_cache.spend(connection, limits, acquired)
+            return self._token_cache.spend(connection, limits, acquired)
         except RateLimited:
-            _remember(self._rejected_keys, _MAX_REJECTED_KEYS, _key_digest(key), limits)
+            _remember(self._rejected_keys, _MAX_REJECTED_KEYS, key_digest, limits)
             raise
-        _remember(self._limits_of_keys, _MAX_KNOWN_KEYS, _key_digest(key), limits)
-        return status
 
     def check_client(self, client_key: str) -> None:
         """Reject a client that is known to have too many failures. Raises RateLimited."""

@@ -4,7 +4,7 @@ from collections import namedtuple
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import (
     ARRAY,
@@ -44,6 +44,33 @@ class Page:
     next_after: tuple[Any, ...] | None = None
 
 
+class RowReader(Protocol):
+    """Executes statements that change and lock nothing."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """The dialect of the database."""
+
+    def fetch_rows(self, statement: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """Return the rows of a statement."""
+
+
+@dataclass(frozen=True)
+class SessionReader:
+    """Reads in the transaction of a connection."""
+
+    connection: Connection
+
+    @property
+    def dialect(self) -> Dialect:
+        """The dialect of the database."""
+        return self.connection.dialect
+
+    def fetch_rows(self, statement: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """Return the rows of a statement."""
+        return db.fetch_rows(self.connection, statement, parameters)
+
+
 @dataclass(frozen=True)
 class Listing:
     """How a table is listed: sorted by `keys`, which must identify a row.
@@ -58,21 +85,27 @@ class Listing:
     newest_first: bool = False
 
     def page(
-        self, session: Session, page: PageRequest, filters: Mapping[str, Any] | None = None
+        self,
+        source: Session | RowReader,
+        page: PageRequest,
+        filters: Mapping[str, Any] | None = None,
     ) -> Page:
         """Return one page of the rows whose columns match `filters`.
+
+        `source` is a session, or reads each statement in a transaction of its own.
 
         A filter is a column name; None matches NULL. With the suffix `__gt` or `__lt` it is an
         exclusive bound, with `__in` a list of values. The query reads one row more than requested
         to find out whether another page follows.
         """
-        filter_values, connection = filters or {}, session.connection()
+        filter_values = filters or {}
+        reader = SessionReader(source.connection()) if isinstance(source, Session) else source
         shape = tuple((name, value is None) for name, value in filter_values.items())
-        query = _query(self, shape, page.after is not None, connection.dialect)
+        query = _query(self, shape, page.after is not None, reader.dialect)
         values = {f"f_{name}": value for name, value in filter_values.items() if value is not None}
         for index, value in enumerate(page.after or ()):
             values[f"after_{index}"] = value
-        rows = query.fetch(connection, {**values, "most": page.limit + 1})
+        rows = query.fetch(reader, {**values, "most": page.limit + 1})
         if len(rows) <= page.limit:
             return Page(rows)
         items = rows[: page.limit]
@@ -88,11 +121,11 @@ class _Query:
     convert_column: Mapping[int, Callable[[Any], Any]]
     make_row: Callable[[Iterable[Any]], Any]
 
-    def fetch(self, connection: Connection, values: dict[str, Any]) -> list[Any]:
+    def fetch(self, reader: RowReader, values: dict[str, Any]) -> list[Any]:
         """Return the rows as named tuples."""
         for name, convert in self.convert_parameter.items():
             values[name] = convert(values[name])
-        rows = db.fetch_read(connection, self.sql, values)
+        rows = reader.fetch_rows(self.sql, values)
         if self.convert_column:
             rows = [self._convert_row(row) for row in rows]
         return list(map(self.make_row, rows))
@@ -118,7 +151,7 @@ def _query(
         column.type.dialect_impl(dialect).result_processor(dialect, _type_oid(column.type))
         for column in columns
     ]
-    row_type: Any = namedtuple("ListedRow", columns.keys())  # the names are not fixed
+    row_type: Any = namedtuple("ListedRow", [*columns.keys()])  # the names are not fixed
     return _Query(
         str(compiled),
         {name: convert for name, convert in parameters.items() if convert is not None},

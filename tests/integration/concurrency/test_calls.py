@@ -10,6 +10,7 @@ from tests.support.carrier_client import CarrierClient
 from tests.support.concurrency import run_concurrently
 from tests.support.factories import Factory, Tenant
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
+from vca.tenant.calls.routing import number_config
 
 MakeCarrierClient = Callable[[], CarrierClient]
 
@@ -54,6 +55,32 @@ def test_ten_concurrent_deliveries_of_one_inbound_call_create_one_call(
     call = _get_only_call(acme)
     assert _list_event_types(acme, call) == ["RINGING", "ANSWERED"]
     assert [turn["text"] for turn in _list_turns(acme, call)] == ["Acme here."]
+
+
+def test_a_request_that_did_not_see_the_call_of_another_one_is_answered_as_a_repetition(
+    make_carrier_client: MakeCarrierClient,
+    acme: Tenant,
+    answered_number: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first_response = make_carrier_client().ring(answered_number, "race-1")
+    load_for_call, unseen_ids = number_config.load_for_call, []
+
+    def load_without_the_call(*arguments: Any, **options: Any) -> Any:
+        config, call_id, live = load_for_call(*arguments, **options)
+        unseen_ids.append(call_id)
+        return config, None if len(unseen_ids) == 1 else call_id, live
+
+    monkeypatch.setattr(number_config, "load_for_call", load_without_the_call)
+    response = make_carrier_client().ring(answered_number, "race-1")
+
+    call = _get_only_call(acme)
+    assert [str(call_id) for call_id in unseen_ids] == [call["id"]] * 2
+    assert response == first_response
+    assert _list_event_types(acme, call) == ["RINGING", "ANSWERED"]
+    assert len(_list_turns(acme, call)) == 1
+    emitted_types = [event["type"] for event in acme.get("/events").json]
+    assert emitted_types.count("call.answered") == 1
 
 
 def test_ten_concurrent_inbound_calls_create_ten_calls(

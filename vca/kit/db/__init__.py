@@ -17,11 +17,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from vca.kit import deadline
-from vca.kit.db import dialect
 from vca.kit.db.breaker import breaker_for, observe_outages
 from vca.kit.db.dialect import (
     defer_statement,
-    discard_unsent_sql,
     first_statement_failed,
     open_cursor,
     run_transaction,
@@ -53,12 +51,10 @@ __all__ = [
     "current_database",
     "database_scope",
     "defer_statement",
-    "discard_unsent_sql",
     "execute_script",
     "failure_for",
     "fetch_one",
     "fetch_one_prepared",
-    "fetch_read",
     "fetch_rows",
     "first_statement_failed",
     "metadata",
@@ -234,17 +230,6 @@ def fetch_rows(
         cursor.execute(statement, parameters)
         rows: list[tuple[Any, ...]] = cursor.fetchall()
         return rows
-
-
-def fetch_read(
-    connection: Connection, statement: str, parameters: Mapping[str, Any]
-) -> list[tuple[Any, ...]]:
-    """Return the rows of a statement that changes and locks nothing, bypassing SQLAlchemy.
-
-    A transaction that consists of it takes one round trip. Raises psycopg2.Error.
-    """
-    record_table_use(connection, statement)
-    return dialect.fetch_read(connection, statement, parameters)
 
 
 def execute_script(connection: Connection, statements: str) -> None:

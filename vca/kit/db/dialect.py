@@ -48,8 +48,6 @@ class _Connection(psycopg2.extensions.connection):  # type: ignore[misc] # no st
     """The SQL that begins the next transaction."""
     begins: bool = False
     """Whether the deferred SQL starts with that of BEGIN."""
-    has_only_read: bool = False
-    """Whether the transaction has executed single reads so far, and nothing else."""
     first_statement_failed: bool = False
     """Whether the statement failed that was sent with the SQL of BEGIN."""
     prepared_names: set[str] | None = None
@@ -67,18 +65,11 @@ class _Connection(psycopg2.extensions.connection):  # type: ignore[misc] # no st
     def begin(self, begin_sql: str) -> None:
         """Begin a transaction with this SQL, which is sent with its first statement."""
         self.deferred_sql, self.begins = [begin_sql], True
-        self.first_statement_failed = self.has_only_read = False
+        self.first_statement_failed = False
 
     def discard_sql(self) -> None:
         """Send nothing of a transaction in the next one, which can be another tenant's."""
         self.next_begin_sql, self.deferred_sql, self.begins = None, [], False
-
-    def needs_commit(self) -> bool:
-        """Return whether the transaction has something to commit, or has checked nothing yet."""
-        if self.get_transaction_status() in _TRANSACTION_STATUSES:
-            return True
-        is_only_begin = self.begins and len(self.deferred_sql) == 1
-        return bool(self.deferred_sql) and not (is_only_begin and self.has_only_read)
 
     def take_unsent_sql(self, other: "_Connection") -> None:
         """Take over the SQL that the `other` connection has not sent yet."""
@@ -147,30 +138,6 @@ class _Cursor(psycopg2.extensions.cursor):  # type: ignore[misc] # no stubs
                 connection.deferred_sql, connection.begins = deferred_sql, True
             raise
 
-    def execute_read(self, query: Any, vars: Any) -> None:
-        """Execute a statement that changes and locks nothing; without a transaction if it can.
-
-        If the transaction was not begun yet, the statement gets a transaction of its own, which the
-        server commits by itself, and BEGIN is sent with the next statement, if there is one. Each
-        statement sees what was committed before it in any case.
-        """
-        connection = self.connection
-        if not connection.begins or len(connection.deferred_sql) != 1:
-            self.execute(query, vars)
-            return
-        [begin_sql] = connection.deferred_sql
-        connection.deferred_sql, connection.begins = [], False
-        start_sql = begin_sql.removeprefix("BEGIN").removeprefix("; ")
-        try:
-            statement = self.mogrify(query, vars).decode()
-            self.execute("; ".join(filter(None, (start_sql, statement))))
-        except psycopg2.Error:
-            connection.first_statement_failed = True
-            raise
-        finally:
-            connection.deferred_sql, connection.begins = [begin_sql], True
-        connection.has_only_read = True
-
     @override
     def executemany(self, query: Any, vars_list: Iterable[Any]) -> None:
         if self.connection.deferred_sql:
@@ -223,9 +190,7 @@ class Dialect(PGDialect_psycopg2):
     @override
     def do_commit(self, dbapi_connection: Any) -> None:
         driver_connection = dbapi_connection.driver_connection
-        if not driver_connection.needs_commit():
-            driver_connection.discard_sql()
-        else:
+        if _in_transaction(dbapi_connection) or driver_connection.deferred_sql:
             try:
                 replace_if_lost(dbapi_connection)
                 _execute(dbapi_connection, "COMMIT")
@@ -297,25 +262,6 @@ def run_transaction(
         cursor.execute("; ".join((*start_sql, sql)))
         rows: list[tuple[Any, ...]] = cursor.fetchall()
         return rows
-
-
-def fetch_read(
-    connection: Connection, statement: str, parameters: Mapping[str, Any]
-) -> list[tuple[Any, ...]]:
-    """Return the rows of a statement that changes and locks nothing.
-
-    A transaction that consists of such a statement takes one round trip. Raises psycopg2.Error.
-    """
-    with open_cursor(connection) as cursor:
-        cursor.execute_read(statement, parameters)
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-        return rows
-
-
-def discard_unsent_sql(connection: Connection) -> None:
-    """Do not send what the transaction has not sent yet, with which it would continue."""
-    driver_connection: Any = connection.connection.driver_connection
-    driver_connection.discard_sql()
 
 
 def open_cursor(connection: Connection) -> Any:

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import marshmallow
 from marshmallow import fields, validate
+from sqlalchemy import Row
 from typing_extensions import override
 
 from vca.kit import email_addresses, language_tags, phone
@@ -81,13 +82,15 @@ class Schema(marshmallow.Schema):
         return tuple((name, tuple(group.items())) for name, group in self.grouped.items())
 
 
+# Named tuples of lists, and SQLAlchemy's rows.
+_RowTypes = (tuple, Row)
 # Pairs of an output field and its source attribute.
 FieldMap = tuple[tuple[str, str], ...]
 
 
 def _read_fields(item: Any, field_map: FieldMap) -> dict[str, Any]:
     """Return the fields of an item; rows are read by position, ten times as fast as by name."""
-    keys, get = _field_reader(field_map, getattr(item, "_fields", None))
+    keys, get = _field_reader(field_map, item._fields if isinstance(item, _RowTypes) else None)
     return dict(zip(keys, get(item), strict=True))
 
 
