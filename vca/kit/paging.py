@@ -151,7 +151,8 @@ def _query(
         column.type.dialect_impl(dialect).result_processor(dialect, _type_oid(column.type))
         for column in columns
     ]
-    row_type: Any = namedtuple("ListedRow", [*columns.keys()])  # the names are not fixed
+    make_row_type: Any = namedtuple  # mypy accepts only fixed names
+    row_type = make_row_type("ListedRow", columns.keys())
     return _Query(
         str(compiled),
         {name: convert for name, convert in parameters.items() if convert is not None},
