@@ -21,6 +21,8 @@ _VARYING_VALUES = re.compile(
     rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|"
     rb"\d{4}-\d\d-\d\dT[0-9:.+]+Z?"
 )
+# Bodies are compared with their lengths. Only VCA has rate limits.
+_IGNORED_HEADERS = ("date", "content-length", "ratelimit", "ratelimit-policy")
 _ROWS = {
     "calls": "SELECT to_jsonb(row) FROM {schema}.calls row WHERE provider_call_id = %s",
     "call_events": "SELECT to_jsonb(row) FROM {schema}.call_events row WHERE call_id = ("
@@ -178,11 +180,14 @@ def _request(
 
 
 def _comparable_headers(response: AppResponse) -> dict[str, str]:
-    """Return the response headers without length and date, which are not compared."""
+    """Return the response headers that are compared.
+
+    Length and date are not, nor the state of the rate limits, which only VCA has.
+    """
     return {
         name.lower(): value
         for name, value in sorted(response.headers.items())
-        if name.lower() not in ("date", "content-length")
+        if name.lower() not in _IGNORED_HEADERS
     }
 
 

@@ -41,7 +41,7 @@ ENVIRON = {
     "TELEPHONY_PROVIDER": "fake",
     "LOG_LEVEL": "info",
     "WEB_WORKERS": "2",
-    # The other apps have no rate limits; `limits` measures their cost.
+    # Other benchmarks measure without rate limits; `limits` measures their cost.
     "RATE_LIMIT_KEY": "0",
     "RATE_LIMIT_TENANT": "0",
     "RATE_LIMIT_PLATFORM_KEY": "0",
@@ -52,7 +52,14 @@ _APPS = {
     "by_hand": "benchmarks.apps.by_hand:app",
     "twilio": "wsgi:app",
 }
-_EXTRA_ENVIRON = {"twilio": requests.TWILIO}
+# As in production: every request is counted, and none is refused. The hand-written app has neither.
+_LIMITS_AND_METRICS = {
+    "RATE_LIMIT_KEY": "100000",
+    "RATE_LIMIT_TENANT": "100000",
+    "RATE_LIMIT_PLATFORM_KEY": "100000",
+    "METRICS_TOKEN": "a-metrics-token-of-the-benchmark-and-no-other",
+}
+_EXTRA_ENVIRON = {"vca": _LIMITS_AND_METRICS, "twilio": {**_LIMITS_AND_METRICS, **requests.TWILIO}}
 _LIST, _CALL = "GET phone-numbers", "inbound call"
 # Targets that are compared are adjacent; every second round has the reverse order.
 _TARGETS = {
@@ -193,9 +200,7 @@ def _prepare(stack: ExitStack, targets: list[Target], tenants: int) -> tuple[Req
     run_load = stack.enter_context(load.load_process())
     print_progress("starting gunicorn, four times")
     servers = {
-        name: stack.enter_context(
-            web.serve_app(app, {**environ, **_EXTRA_ENVIRON.get(name, {})}, folder)
-        )
+        name: stack.enter_context(web.serve_app(app, _app_environ(name, environ, folder), folder))
         for name, app in _APPS.items()
     }
     calls_for_app = partial(_fake_carrier_calls, environ, tenant_list)
@@ -211,6 +216,12 @@ def _prepare(stack: ExitStack, targets: list[Target], tenants: int) -> tuple[Req
         run_load,
         print_progress,
     ), comparisons
+
+
+def _app_environ(name: str, environ: dict[str, str], folder: Path) -> dict[str, str]:
+    """Return the settings of an app; each has a folder of its own for its metrics."""
+    metrics = {"METRICS_DIR": str(folder / f"metrics-{name}")}
+    return {**environ, **metrics, **_EXTRA_ENVIRON.get(name, {})}
 
 
 def _fake_carrier_calls(
@@ -244,6 +255,7 @@ def _run_facts(
         run=f"{rounds} interleaved rounds of {seconds:g} s for each target, after a warm-up",
         tenants=f"{tenants} in rotation, {tenant_data.NUMBERS_PER_TENANT} numbers each",
         connections=load.CONNECTIONS,
+        limits="rate limits and metrics of VCA are on; the hand-written app has neither",
         gunicorn="gunicorn.conf.py, two workers (gthread), not restarted during the run",
         sameness=f"{comparisons} comparisons of both apps' responses, rows and log lines passed",
     )

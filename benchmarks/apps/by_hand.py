@@ -40,6 +40,7 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
+    "Strict-Transport-Security": "max-age=31536000",
 }
 _OPTIONS = (
     "-c timezone=UTC -c statement_timeout=3000 -c lock_timeout=2000"

@@ -22,9 +22,12 @@ from vca.kit.web.access import Access, PlatformKeyNeeded, ScopeMissing, declared
 from vca.kit.web.parser import ArgumentSchema, declared_arguments
 from vca.registry.api_keys import service as api_keys
 from vca.registry.api_keys.service import AuthenticatedKey
+from vca.registry.rate_limits.buckets import TokenRequests
+from vca.registry.rate_limits.token_cache import AcquiredTokens
 from vca.tenancy import schema
 from vca.tenancy import session as tenancy
 from vca.tenancy.schema import TenantRef
+from vca.tenancy.session import TenantReader
 
 View = Callable[..., Any]
 # An operation that only uses the database responds within 5 s. One that calls out may also wait
@@ -108,6 +111,9 @@ def _with_guard(view: View, access: Access, long_budget_s: float = CALLING_OUT_B
             database.connection(schema=preferred_schema) as connection,
         ):
             check(connection, access, token, tenant_id)
+            if access.transaction == "tenant_read":
+                g.reader = TenantReader(connection, g.tenant)
+                return view(**path)
             if access.transaction != "nothing":
                 return _in_transaction(connection, access, view, path)
             stored_response = idempotency.claim_key(connection, access)
@@ -121,8 +127,8 @@ def _with_guard(view: View, access: Access, long_budget_s: float = CALLING_OUT_B
 
 def _admit(connection: Connection, access: Access, token: str, tenant_id: UUID | None) -> None:
     """Authenticate, count and authorise a request."""
-    _authenticate(connection, token, tenant_id)
-    limits.consume(connection, g.caller, token)
+    acquired = _authenticate(connection, token, tenant_id, limits.plan_requests(token))
+    limits.consume(connection, g.caller, token, acquired)
     _authorize(access, tenant_id)
 
 
@@ -191,12 +197,16 @@ def _bearer_token() -> str:
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
-def _authenticate(connection: Connection, token: str, tenant_id: UUID | None) -> None:
-    caller = api_keys.authenticate(
+def _authenticate(
+    connection: Connection, token: str, tenant_id: UUID | None, requests: TokenRequests = ()
+) -> AcquiredTokens | None:
+    """Authenticate the request, and acquire the requested tokens if its key is valid."""
+    caller, acquired = api_keys.authenticate_and_acquire(
         connection,
         presented=token,
         peppers=current_app.config["PEPPERS"],
         path_tenant_id=tenant_id,
+        requests=requests,
     )
     if caller is None:
         limits.record_auth_failure(connection)
@@ -206,6 +216,7 @@ def _authenticate(connection: Connection, token: str, tenant_id: UUID | None) ->
     if tenant_id is not None:
         g.tenant = TenantRef(tenant_id)
         bind_contextvars(tenant_id=str(tenant_id))
+    return acquired
 
 
 def _authorize(access: Access, tenant_id: UUID | None) -> None:

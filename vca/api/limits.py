@@ -28,8 +28,13 @@ from vca.kit.addresses import Network
 from vca.kit.db import DatabaseFailure
 from vca.observability import log, metrics
 from vca.registry.api_keys.service import AuthenticatedKey
-from vca.registry.rate_limits.buckets import Limit
-from vca.registry.rate_limits.token_cache import LimitStatus, RateLimited, TokenCache
+from vca.registry.rate_limits.buckets import Limit, TokenRequests
+from vca.registry.rate_limits.token_cache import (
+    AcquiredTokens,
+    LimitStatus,
+    RateLimited,
+    TokenCache,
+)
 from vca.settings import Settings
 
 POLICY_HEADER, STATUS_HEADER = "RateLimit-Policy", "RateLimit"
@@ -39,6 +44,7 @@ _MINUTE_S = 60
 _ADDRESS_HASH_BYTES = 2
 _ADDRESS_BUCKET_PREFIX = b"failing sender"
 _MAX_REJECTED_KEYS = 1_000
+_MAX_KNOWN_KEYS = 10_000
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,7 @@ class Limiter:
         self._rejection_slots = Semaphore(config.rejection_threads)
         self._token_cache = token_cache or TokenCache()
         self._rejected_keys: dict[bytes, Sequence[Limit]] = {}
+        self._limits_of_keys: dict[bytes, Sequence[Limit]] = {}
 
     def check_key(self, key: str) -> None:
         """Reject a key that was just rejected, without authenticating it. Raises RateLimited."""
@@ -97,19 +104,36 @@ class Limiter:
             self._token_cache.check(limits)
             self._rejected_keys.pop(key_digest, None)
 
+    def plan_requests(self, key: str) -> TokenRequests:
+        """Return the tokens to acquire while a key is looked up that this process has seen before.
+
+        They must be acquired only if the key is valid.
+        """
+        limits = self._limits_of_keys.get(_key_digest(key))
+        return self._token_cache.plan_requests(limits) if limits else ()
+
     def consume(
-        self, connection: Connection, caller: AuthenticatedKey, key: str
+        self,
+        connection: Connection,
+        caller: AuthenticatedKey,
+        key: str,
+        acquired: AcquiredTokens | None = None,
     ) -> tuple[LimitStatus, ...]:
-        """Count one request of a valid key. Raises RateLimited."""
-        limits = self._caller_limits(caller)
+        """Count one request of a valid key. Raises RateLimited.
+
+        `acquired` are the tokens that were acquired when the key was looked up.
+        """
+        key_digest = _key_digest(key)
+        limits = self._limits_of_keys.get(key_digest)
+        if limits is None:
+            limits = self._caller_limits(caller)
+            _remember(self._limits_of_keys, _MAX_KNOWN_KEYS, key_digest, limits)
         if not limits:
             return ()
         try:
-            return self._token_cache.spend(connection, limits)
+            return self._token_cache.spend(connection, limits, acquired)
         except RateLimited:
-            if len(self._rejected_keys) >= _MAX_REJECTED_KEYS:
-                self._rejected_keys.clear()
-            self._rejected_keys[_key_digest(key)] = limits
+            _remember(self._rejected_keys, _MAX_REJECTED_KEYS, key_digest, limits)
             raise
 
     def check_client(self, client_key: str) -> None:
@@ -173,9 +197,16 @@ def check_key(key: str) -> None:
     current_limiter().check_key(key)
 
 
-def consume(connection: Connection, caller: AuthenticatedKey, key: str) -> None:
-    """Count a request of a valid key. Raises RateLimited."""
-    g.standings = current_limiter().consume(connection, caller, key)
+def plan_requests(key: str) -> TokenRequests:
+    """Return the tokens to acquire while the key is looked up, if it is valid."""
+    return current_limiter().plan_requests(key)
+
+
+def consume(
+    connection: Connection, caller: AuthenticatedKey, key: str, acquired: AcquiredTokens | None
+) -> None:
+    """Count a request of a valid key; `acquired` are the planned tokens. Raises RateLimited."""
+    g.standings = current_limiter().consume(connection, caller, key, acquired)
 
 
 def record_auth_failure(connection: Connection) -> None:
@@ -197,6 +228,17 @@ def record_client_failure() -> None:
             limiter.record_failure(connection, client_key)
     except DatabaseFailure as error:
         log.get_logger().warning("limits.not_counted", exc_info=error)
+
+
+def _remember(
+    limits_of_keys: dict[bytes, Sequence[Limit]],
+    max_keys: int,
+    key_digest: bytes,
+    limits: Sequence[Limit],
+) -> None:
+    if len(limits_of_keys) >= max_keys and key_digest not in limits_of_keys:
+        limits_of_keys.clear()
+    limits_of_keys[key_digest] = limits
 
 
 def _key_digest(key: str) -> bytes:

@@ -11,11 +11,12 @@ statement is executed only if the check succeeded.
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import psycopg2
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Dialect, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -67,16 +68,36 @@ def run_in_tenant(
     It takes one round trip and bypasses SQLAlchemy, so it writes no audit entry. Raises
     psycopg2.Error, and otherwise what `tenant_session` raises.
     """
-    begin_sql = _checked_begin_sql(tenant, roles.current_roles().role_name(tenant))
     target_database = database or db.current_database()
     with target_database.connection(schema=tenant.schema) as connection:
-        db.record_schema_use(connection, tenant.schema)
-        db.record_table_use(connection, statements)
+        return TenantReader(connection, tenant).fetch_rows(statements, parameters)
+
+
+@dataclass(frozen=True)
+class TenantReader:
+    """Executes SQL inside a tenant, each string as a transaction of its own, without a session.
+
+    The connection must be in no transaction. See `run_in_tenant`.
+    """
+
+    connection: Connection
+    tenant: TenantRef
+
+    @property
+    def dialect(self) -> Dialect:
+        """The dialect of the database."""
+        return self.connection.dialect
+
+    def fetch_rows(self, statements: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """Return the rows of the last statement; raise psycopg2.Error and IsolationError."""
+        begin_sql = _checked_begin_sql(self.tenant, roles.current_roles().role_name(self.tenant))
+        db.record_schema_use(self.connection, self.tenant.schema)
+        db.record_table_use(self.connection, statements)
         try:
-            return db.run_transaction(connection, begin_sql, statements, parameters)
+            return db.run_transaction(self.connection, begin_sql, statements, parameters)
         except psycopg2.Error as error:
-            if not _is_identified(connection, begin_sql, error.pgcode):
-                raise _identity_check_error(tenant, error.pgcode) from error
+            if not _is_identified(self.connection, begin_sql, error.pgcode):
+                raise _identity_check_error(self.tenant, error.pgcode) from error
             raise
 
 

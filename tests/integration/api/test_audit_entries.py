@@ -289,7 +289,7 @@ def test_an_audit_entry_needs_no_extra_round_trip(
     with record_sent_sql(monkeypatch) as change_sql:
         populated_acme.tenant.patch("/settings", {"time_zone": "Europe/Paris"})
     with record_sent_sql(monkeypatch) as unaudited_sql:
-        populated_acme.tenant.get("/ai-profiles")
+        populated_acme.tenant.get("/webhooks")
 
     for round_trips in (content_sql, change_sql):
         assert not [sql for sql in round_trips[:-1] if "audit_entries" in "".join(sql)]

@@ -9,7 +9,9 @@ import pytest
 from tests.support.carrier_client import CarrierClient
 from tests.support.concurrency import run_concurrently
 from tests.support.factories import Factory, Tenant
+from tests.support.sent_sql import record_sent_sql
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
+from vca.tenant.calls.routing import number_config
 
 MakeCarrierClient = Callable[[], CarrierClient]
 
@@ -54,6 +56,46 @@ def test_ten_concurrent_deliveries_of_one_inbound_call_create_one_call(
     call = _get_only_call(acme)
     assert _list_event_types(acme, call) == ["RINGING", "ANSWERED"]
     assert [turn["text"] for turn in _list_turns(acme, call)] == ["Acme here."]
+
+
+def test_an_inbound_call_takes_three_round_trips(
+    make_carrier_client: MakeCarrierClient, answered_number: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for call_id in ("first-1", "first-2"):  # opens the connections, and prepares the look-up
+        make_carrier_client().ring(answered_number, call_id)
+    with record_sent_sql(monkeypatch) as round_trips:
+        make_carrier_client().ring(answered_number, "third-1")
+
+    owner_look_up, configuration, insertion = round_trips
+    assert owner_look_up[0].startswith("EXECUTE")
+    assert configuration[0].startswith("BEGIN")
+    assert insertion[-1] == "COMMIT"
+
+
+def test_a_request_that_did_not_see_the_call_of_another_one_is_answered_as_a_repetition(
+    make_carrier_client: MakeCarrierClient,
+    acme: Tenant,
+    answered_number: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first_response = make_carrier_client().ring(answered_number, "race-1")
+    load_for_call, unseen_ids = number_config.load_for_call, []
+
+    def load_without_the_call(*arguments: Any, **options: Any) -> Any:
+        config, call_id, live = load_for_call(*arguments, **options)
+        unseen_ids.append(call_id)
+        return config, None if len(unseen_ids) == 1 else call_id, live
+
+    monkeypatch.setattr(number_config, "load_for_call", load_without_the_call)
+    response = make_carrier_client().ring(answered_number, "race-1")
+
+    call = _get_only_call(acme)
+    assert [str(call_id) for call_id in unseen_ids] == [call["id"]] * 2
+    assert response == first_response
+    assert _list_event_types(acme, call) == ["RINGING", "ANSWERED"]
+    assert len(_list_turns(acme, call)) == 1
+    emitted_types = [event["type"] for event in acme.get("/events").json]
+    assert emitted_types.count("call.answered") == 1
 
 
 def test_ten_concurrent_inbound_calls_create_ten_calls(

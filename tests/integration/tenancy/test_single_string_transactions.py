@@ -13,7 +13,7 @@ from vca.kit import db
 from vca.kit.db import Database
 from vca.kit.db.dialect import SESSION_SETTINGS_KEY
 from vca.tenancy.schema import TenantRef
-from vca.tenancy.session import IsolationError, run_in_tenant, tenant_session
+from vca.tenancy.session import IsolationError, TenantReader, run_in_tenant, tenant_session
 
 _STATE = """
 SELECT current_setting('search_path'), current_setting('vca.tenant_id'), current_user::text
@@ -39,6 +39,21 @@ def test_it_runs_in_the_schema_and_with_the_role_of_its_tenant(
         [(path, tenant_id, role)] = run_in_tenant(tenant.ref, _STATE, {}, database=database)
         assert (path, tenant_id) == (tenant.ref.schema, tenant.id)
         assert role.endswith(tenant.ref.schema)
+
+
+def test_a_reader_runs_each_statement_in_its_tenant_and_in_one_round_trip(
+    acme: Tenant, globex: Tenant, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with database.connection() as connection:
+        readers = [TenantReader(connection, tenant.ref) for tenant in (acme, globex)]
+        with record_sent_sql(monkeypatch) as round_trips:
+            rows = [reader.fetch_rows(_STATE, {})[0] for reader in (*readers, readers[0])]
+        path, tenant_id = search_path_and_tenant(connection)
+
+    assert [tenant_id for _, tenant_id, _ in rows] == [acme.id, globex.id, acme.id]
+    assert all(role.endswith(schema) for schema, _, role in rows)
+    assert len(round_trips) == 3
+    assert (tenant_id, acme.ref.schema in path) == ("", False)
 
 
 def test_nothing_of_it_outlives_it(acme: Tenant, globex: Tenant, database: Database) -> None:

@@ -168,11 +168,10 @@ def test_a_version_that_a_call_is_about_to_name_is_not_deleted(
     profile_id = acme.profile()["id"]
     original_insert = record.insert_call
 
-    def change_and_insert(*arguments: Any, **options: Any) -> bool:
+    def change_and_insert(*arguments: Any, **options: Any) -> None:
         # The transaction of the simulation holds the lock on the version.
         _change(acme, profile_id, times=6)
-        is_new: bool = original_insert(*arguments, **options)
-        return is_new
+        original_insert(*arguments, **options)
 
     monkeypatch.setattr(record, "insert_call", change_and_insert)
 

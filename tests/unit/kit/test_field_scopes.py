@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from vca.kit.web.access import ScopedField, ScopeMissing, require_field_scopes
+from vca.kit.web.access import ScopedField, ScopeMissing, access, require_field_scopes
 
 FIELDS = (
     ScopedField("/spend_cap", "admin", lambda old, new: new is None or new > (old or 0)),
@@ -61,3 +61,14 @@ def test_a_missing_part_of_the_path_is_no_value() -> None:
         require_field_scopes(
             [field], scopes=(), old={"limits": None}, new={"limits": {"dialling": {"per_day": 1}}}
         )
+
+
+@pytest.mark.parametrize(
+    ("scope", "additional_scope"),
+    [("content", None), ("read", "content"), ("write", None), ("admin", None)],
+)
+def test_an_audited_operation_cannot_read_without_a_session(
+    scope: str, additional_scope: str | None
+) -> None:
+    with pytest.raises(ValueError, match="an audited operation needs a session"):
+        access("tenant", scope, transaction="tenant_read", additional_scope=additional_scope)

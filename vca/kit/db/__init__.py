@@ -38,6 +38,7 @@ from vca.kit.db.errors import (
     sqlstate,
 )
 from vca.kit.db.pool import make_engine, record_schema_use, record_table_use
+from vca.kit.db.prepared_statements import execute_prepared
 from vca.kit.db.schema_affinity import prefer_schema
 from vca.kit.db.timeouts import statement_timeout_scope
 
@@ -54,6 +55,7 @@ __all__ = [
     "execute_script",
     "failure_for",
     "fetch_one",
+    "fetch_one_prepared",
     "fetch_rows",
     "first_statement_failed",
     "metadata",
@@ -204,6 +206,21 @@ def fetch_one(
     """
     with open_cursor(connection) as cursor:
         cursor.execute(statement, parameters)
+        row: tuple[Any, ...] | None = cursor.fetchone()
+        return row
+
+
+def fetch_one_prepared(
+    connection: Connection, statement: str, parameters: Mapping[str, Any]
+) -> tuple[Any, ...] | None:
+    """Do as `fetch_one` does, and let the server keep the plan of the statement.
+
+    The statement must name its schemas, and the types of its parameters must follow from it.
+    """
+    with open_cursor(connection) as cursor:
+        driver_connection: Any = connection.connection.driver_connection
+        prepared_names = getattr(driver_connection, "prepared_names", None)
+        execute_prepared(cursor, prepared_names, statement, parameters)
         row: tuple[Any, ...] | None = cursor.fetchone()
         return row
 

@@ -50,6 +50,8 @@ class _Connection(psycopg2.extensions.connection):  # type: ignore[misc] # no st
     """Whether the deferred SQL starts with that of BEGIN."""
     first_statement_failed: bool = False
     """Whether the statement failed that was sent with the SQL of BEGIN."""
+    prepared_names: set[str] | None = None
+    """The prepared statements of the connection; None if it prepares none."""
 
     pool_entry: ConnectionPoolEntry
     lost_connections: LostConnections
@@ -76,12 +78,14 @@ class _Connection(psycopg2.extensions.connection):  # type: ignore[misc] # no st
 
     def is_lost(self) -> bool:
         """Return whether the connection is closed; call it only while no statement runs."""
-        if self.closed:
-            return True
+        return bool(self.closed or self.read_poller().poll(0))
+
+    def read_poller(self) -> select.poll:
+        """Return an object that polls whether the established connection can be read."""
         if self._poller is None:
             self._poller = select.poll()
             self._poller.register(self.fileno(), select.POLLIN)
-        return bool(self._poller.poll(0))
+        return self._poller
 
     def read_final_state(self) -> str:
         """Return the SQLSTATE with which the server closed the connection, or an empty string.

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Engine, QueuePool, create_engine, event, make
 from sqlalchemy.exc import DisconnectionError
 
 from vca.kit import json
-from vca.kit.db import dialect, schema_affinity, session_settings
+from vca.kit.db import dialect, prepared_statements, schema_affinity, session_settings
 from vca.kit.db.lost_connections import LostConnections
 
 POOL_TIMEOUT_S = 2
@@ -53,8 +53,7 @@ def make_engine(
     @event.listens_for(engine, "connect")
     def _prepare_connection(dbapi_connection: Any, record: Any) -> None:
         schema_affinity.catalogue_cache_of(record.info).tables = tables
-        missing_sql = session_settings.missing_settings_sql(dbapi_connection)
-        record.info[dialect.SESSION_SETTINGS_KEY] = missing_sql
+        _examine_connection(dbapi_connection, record)
 
     @event.listens_for(engine, "checkout")
     def _replace_over_budget(_: Any, record: Any, __: Any) -> None:
@@ -73,6 +72,14 @@ def make_engine(
             record_table_use(connection, statement)
 
     return engine
+
+
+def _examine_connection(dbapi_connection: Any, record: Any) -> None:
+    """Find out what a pooler between here and the server would change."""
+    missing_sql = session_settings.missing_settings_sql(dbapi_connection)
+    record.info[dialect.SESSION_SETTINGS_KEY] = missing_sql
+    if prepared_statements.prepares_statements(dbapi_connection):
+        dbapi_connection.prepared_names = set()
 
 
 def record_schema_use(connection: Connection, schema: str) -> None:

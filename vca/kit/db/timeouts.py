@@ -41,23 +41,40 @@ def statement_timeout_scope(seconds: float) -> Iterator[None]:
 
 def _wait_for_server(connection: Any) -> None:
     """Wait for the server; psycopg2 calls this, and closes the connection if it raises."""
-    started_at_s = monotonic()
-    connecting = connection.status == psycopg2.extensions.STATUS_SETUP
-    poller = select.poll()
-    registered = None
+    if connection.status == psycopg2.extensions.STATUS_SETUP:
+        _wait_for_connection(connection)
+        return
     while (state := connection.poll()) != psycopg2.extensions.POLL_OK:
-        events = select.POLLIN if state == psycopg2.extensions.POLL_READ else select.POLLOUT
-        if registered != (connection.fileno(), events):
-            registered = (connection.fileno(), events)
-            poller.register(*registered)
-        if not poller.poll(_wait_limit_s(connecting=connecting) * 1000):
+        if not _poller_for(connection, state).poll(_wait_limit_s(_max_wait_s.get()) * 1000):
+            raise ServerNotResponding(is_proof=False)
+
+
+def _wait_for_connection(connection: Any) -> None:
+    """Wait until the connection is open; its socket can change, because a host has addresses."""
+    started_at_s = monotonic()
+    while (state := connection.poll()) != psycopg2.extensions.POLL_OK:
+        if not _new_poller(connection, state).poll(_wait_limit_s(CONNECT_TIMEOUT_S) * 1000):
             waited_s = monotonic() - started_at_s
-            raise ServerNotResponding(is_proof=connecting and waited_s >= CONNECT_TIMEOUT_S)
+            raise ServerNotResponding(is_proof=waited_s >= CONNECT_TIMEOUT_S)
 
 
-def _wait_limit_s(*, connecting: bool) -> float:
+def _poller_for(connection: Any, state: int) -> select.poll:
+    """Return the connection's own poller for reading, if it has one; it is made only once."""
+    if state == psycopg2.extensions.POLL_READ and hasattr(connection, "read_poller"):
+        poller: select.poll = connection.read_poller()
+        return poller
+    return _new_poller(connection, state)
+
+
+def _new_poller(connection: Any, state: int) -> select.poll:
+    poller = select.poll()
+    is_reading = state == psycopg2.extensions.POLL_READ
+    poller.register(connection.fileno(), select.POLLIN if is_reading else select.POLLOUT)
+    return poller
+
+
+def _wait_limit_s(limit_s: float) -> float:
     """Return the limit of this wait; libpq's connect_timeout has no effect on a polled connect."""
-    limit_s = CONNECT_TIMEOUT_S if connecting else _max_wait_s.get()
     remaining_s = deadline.remaining_s()
     return limit_s if remaining_s is None else max(MIN_WAIT_S, min(limit_s, remaining_s))
 

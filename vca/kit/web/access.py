@@ -10,7 +10,7 @@ from vca.kit.errors import DomainError, FieldError
 
 View = TypeVar("View", bound=Callable[..., Any])
 Audience = Literal["anyone", "any_key", "platform", "tenant", "carrier"]
-Transaction = Literal["nothing", "public", "tenant"]
+Transaction = Literal["nothing", "public", "tenant", "tenant_read"]
 Idempotency = Literal["none", "answer", "id"]
 
 _ACCESS_ATTRIBUTE = "__access__"
@@ -60,7 +60,9 @@ class Access:
     """Who may use an operation, and which transaction the API layer opens for it.
 
     `transaction="nothing"` is for operations that call a model or a carrier. They open short
-    transactions themselves, so that none is open while the network is used. `additional_scope` is a
+    transactions themselves, so that none is open while the network is used. With "tenant_read" the
+    operation gets no session but `context.request_reader`, which executes each statement as a
+    transaction of its own, for lists that are not audited. `additional_scope` is a
     second required scope, for operations that change something and also return content.
 
     `idempotency` says what a repeated request with the same Idempotency-Key returns: the stored
@@ -83,6 +85,11 @@ class Access:
     idempotency: Idempotency = "none"
     budget_s: float | None = None
     calls_out: bool = True
+
+    def __post_init__(self) -> None:
+        is_read = not self.writes and "content" not in (self.scope, self.additional_scope)
+        if self.transaction == "tenant_read" and not is_read:
+            raise ValueError("an audited operation needs a session")
 
     @property
     def writes(self) -> bool:

@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, func, or_, select
@@ -16,6 +16,9 @@ from vca.kit.errors import DomainError, NotFound
 from vca.kit.paging import Listing, Page, PageRequest
 from vca.registry import caps
 from vca.registry.api_keys.models import SCOPES, ApiKey
+from vca.registry.rate_limits import buckets
+from vca.registry.rate_limits.buckets import TokenRequests
+from vca.registry.rate_limits.token_cache import AcquiredTokens
 
 # vca_, 8 characters to look the key up by, 32 of base 62 (190 bits) and 6 of checksum. The checksum
 # rejects guesses of scanners and incomplete pastes without a query.
@@ -79,16 +82,29 @@ class _KeyRow(NamedTuple):
 
 # One query reads the key, its tenant's status, and the status and revision of the tenant in the
 # path.
-_LOOK_UP = """
+_IS_VALID = "k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now())"
+_COLUMNS = f"""
 SELECT k.id, k.prefix, k.name, k.tenant_id, k.key_hash, k.scopes, k.expires_at, k.created_at,
-       k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now()) AS valid,
+       {_IS_VALID} AS valid,
        coalesce(k.last_used_at < now() - interval '10 minutes', true) AS stale,
        own.status AS own_status, asked.status AS asked_status,
        asked.schema_revision AS asked_revision
+"""
+_FROM_KEY = """
 FROM public.api_keys k
 LEFT JOIN public.tenants own ON own.id = k.tenant_id
 LEFT JOIN public.tenants asked ON asked.id = %(asked)s
 WHERE k.prefix = %(prefix)s
+"""
+_LOOK_UP = _COLUMNS + _FROM_KEY
+# The whole key must be right, not only the prefix: others could use up the tokens otherwise.
+_LOOK_UP_AND_ACQUIRE = f"""
+{_COLUMNS}, CASE
+    WHEN k.key_hash = ANY (%(hashes)s::bytea[]) AND {_IS_VALID}
+        AND own.status IS DISTINCT FROM 'deleted'
+    THEN ({buckets.SELECT_ACQUIRED})
+END
+{_FROM_KEY}
 """
 _RECORD_USE = """
 UPDATE public.api_keys SET last_used_at = now(), key_hash = %(hash)s
@@ -108,16 +124,30 @@ def authenticate(
     each minute would be a write for every third request when thousands of tenants send few
     requests.
     """
+    key, _ = authenticate_and_acquire(
+        connection, presented=presented, peppers=peppers, path_tenant_id=path_tenant_id, requests=()
+    )
+    return key
+
+
+def authenticate_and_acquire(
+    connection: Connection,
+    *,
+    presented: str,
+    peppers: Sequence[str],
+    path_tenant_id: UUID | None,
+    requests: TokenRequests,
+) -> tuple[AuthenticatedKey | None, AcquiredTokens | None]:
+    """Do as `authenticate` does, and acquire tokens in the same statement if the key is valid.
+
+    Returns the key, and what was acquired, or None if nothing was requested.
+    """
     if not _is_well_formed(presented):
-        return None
-    parameters = {
-        "prefix": presented[:_PREFIX_LENGTH],
-        "asked": path_tenant_id.hex if path_tenant_id else None,
-    }
-    row = db.fetch_one(connection, _LOOK_UP, parameters)
-    key_row = _KeyRow._make(row) if row is not None else None
-    stored = bytes(key_row.key_hash) if key_row is not None else _NO_HASH
+        return None, None
     hashes = [crypto.keyed_hash(pepper, presented) for pepper in peppers]
+    row = _look_up(connection, presented[:_PREFIX_LENGTH], hashes, path_tenant_id, requests)
+    key_row = _KeyRow._make(row[: len(_KeyRow._fields)]) if row is not None else None
+    stored = bytes(key_row.key_hash) if key_row is not None else _NO_HASH
     matches = [crypto.equal(candidate, stored) for candidate in hashes]
     if (
         key_row is None
@@ -125,10 +155,10 @@ def authenticate(
         or not key_row.valid
         or key_row.key_tenant_status == "deleted"
     ):
-        return None
+        return None, None
     if key_row.stale or not matches[0]:
         db.fetch_one(connection, _RECORD_USE, {"id": key_row.id, "hash": hashes[0]})
-    return AuthenticatedKey(
+    key = AuthenticatedKey(
         key_row.id,
         key_row.prefix,
         key_row.name,
@@ -139,6 +169,23 @@ def authenticate(
         key_row.path_tenant_status,
         key_row.path_tenant_revision,
     )
+    grants = row[-1] if row is not None and requests else None
+    return key, grants and AcquiredTokens(requests, buckets.read_grants(grants))
+
+
+def _look_up(
+    connection: Connection,
+    prefix: str,
+    hashes: Sequence[bytes],
+    path_tenant_id: UUID | None,
+    requests: TokenRequests,
+) -> tuple[Any, ...] | None:
+    parameters = {"prefix": prefix, "asked": path_tenant_id.hex if path_tenant_id else None}
+    if not requests:
+        return db.fetch_one_prepared(connection, _LOOK_UP, parameters)
+    elements = ",".join(f'"\\\\x{candidate.hex()}"' for candidate in hashes)
+    parameters |= {"hashes": f"{{{elements}}}", **buckets.acquire_parameters(requests)}
+    return db.fetch_one_prepared(connection, _LOOK_UP_AND_ACQUIRE, parameters)
 
 
 def create(

@@ -158,7 +158,7 @@ def find_owner(connection: Connection, *, number: str) -> Owner | None:
 
     An assigned number that is not claimed yet has no owner.
     """
-    row = db.fetch_one(connection, _FIND_OWNER, {"number": number})
+    row = db.fetch_one_prepared(connection, _FIND_OWNER, {"number": number})
     if row is None:
         return None
     *owner_columns, provider_type, account_id, previous_provider_type, previous_account_id = row

@@ -2,18 +2,19 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection
 
 from vca.kit import db
 
-_ACQUIRE = """
-SELECT granted, remaining FROM public.draw_tokens(
+_DRAW = """public.draw_tokens(
     %(ids)s::uuid[], %(rates)s::double precision[], %(bursts)s::integer[], %(wanted)s::integer[]
-)
-"""
+)"""
+_ACQUIRE = f"SELECT granted, remaining FROM {_DRAW}"
+# The same as one value, for a statement that does more than that: see `api_keys.authenticate`.
+SELECT_ACQUIRED = f"SELECT json_build_array(d.granted, d.remaining) FROM {_DRAW} d"
 # Rows that another transaction has locked are skipped, so that neither waits for the other.
 _DELETE_FULL = """
 WITH full_ones AS (
@@ -52,22 +53,34 @@ class TokenGrant(NamedTuple):
     remaining: float
 
 
-def acquire(connection: Connection, requests: Sequence[tuple[Limit, int]]) -> list[TokenGrant]:
-    """Acquire up to the requested number of tokens from each bucket.
+TokenRequests = Sequence[tuple[Limit, int]]
+"""Buckets, and how many tokens to acquire from each.
 
-    It is one autocommitted statement. Always name the buckets in the same order: otherwise two
-    processes may wait for each other.
-    """
+Always name the buckets in the same order: otherwise two processes may wait for each other.
+"""
+
+
+def acquire(connection: Connection, requests: TokenRequests) -> list[TokenGrant]:
+    """Acquire up to the requested number of tokens from each bucket, in one statement."""
+    row = db.fetch_one_prepared(connection, _ACQUIRE, acquire_parameters(requests))
+    assert row is not None
+    return read_grants(row)
+
+
+def acquire_parameters(requests: TokenRequests) -> dict[str, str]:
+    """Return the parameters of SELECT_ACQUIRED."""
     limits = [limit for limit, _ in requests]
-    parameters = {
+    return {
         "ids": _array_literal(limit.bucket_id.hex for limit in limits),
         "rates": _array_literal(limit.rate_per_s for limit in limits),
         "bursts": _array_literal(limit.burst for limit in limits),
         "wanted": _array_literal(count for _, count in requests),
     }
-    row = db.fetch_one(connection, _ACQUIRE, parameters)
-    assert row is not None
-    return [TokenGrant(*values) for values in zip(*row, strict=True)]
+
+
+def read_grants(columns: Sequence[Sequence[Any]]) -> list[TokenGrant]:
+    """Return the grants of each bucket from the columns, or the value, that were selected."""
+    return [TokenGrant(*values) for values in zip(*columns, strict=True)]
 
 
 def delete_full(connection: Connection) -> int:

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from vca.kit.errors import DomainError
 from vca.registry.rate_limits import buckets
-from vca.registry.rate_limits.buckets import Limit, TokenGrant
+from vca.registry.rate_limits.buckets import Limit, TokenGrant, TokenRequests
 
 # Prefetched tokens expire after this time. It is long enough that a slow key does not query the
 # database per request, and short enough that few tokens are lost.
@@ -39,6 +39,14 @@ class LimitStatus:
     limit: Limit
     remaining: int
     reset_s: int
+
+
+@dataclass(frozen=True)
+class AcquiredTokens:
+    """Tokens that were acquired for a request: what was requested, and what was granted."""
+
+    requests: TokenRequests
+    grants: Sequence[TokenGrant]
 
 
 class RateLimited(DomainError):
@@ -143,23 +151,54 @@ class TokenCache:
         self._prune_above = _PRUNE_ABOVE
         self._cleanup_at = now() + CLEANUP_INTERVAL_S
 
-    def spend(self, connection: Connection, limits: Sequence[Limit]) -> tuple[LimitStatus, ...]:
-        """Spend one token of each limit, or none; return the limits' status. Raises RateLimited."""
+    def plan_requests(self, limits: Sequence[Limit]) -> TokenRequests:
+        """Return what to acquire for the next request together with another statement.
+
+        That is nothing if the process has a token of a limit, or knows that one is empty.
+        """
         now_s = self._now()
+        with self._lock:
+            batches = [self._batch_for(limit) for limit in limits]
+            if any(batch.has_token(now_s) or batch.empty_until > now_s for batch in batches):
+                return ()
+            return self._plan_requests(limits, now_s)
+
+    def spend(
+        self,
+        connection: Connection,
+        limits: Sequence[Limit],
+        acquired: AcquiredTokens | None = None,
+    ) -> tuple[LimitStatus, ...]:
+        """Spend one token of each limit, or none; return the limits' status. Raises RateLimited.
+
+        `acquired` are tokens that were acquired for this request, as `plan_requests` returned.
+        """
+        now_s = self._now()
+        if acquired is None:
+            acquired = self._acquire_missing(connection, limits, now_s)
+        if acquired is not None:
+            self._add(connection, limits, acquired, now_s)
+        with self._lock:
+            return self._limit_statuses(limits, now_s)
+
+    def _acquire_missing(
+        self, connection: Connection, limits: Sequence[Limit], now_s: float
+    ) -> AcquiredTokens | None:
+        """Spend the tokens that the process has, and acquire the others."""
         with self._lock:
             self._raise_if_empty(limits, now_s)
             uncached = [limit for limit in limits if not self._batch_for(limit).spend_token(now_s)]
-            request_limits = [
-                (limit, max(1, limit.burst // MAX_SHARE_DIVISOR)) for limit in uncached
-            ]
-            requests = [
-                (limit, self._batch_for(limit).request_size(now_s, max_tokens))
-                for limit, max_tokens in request_limits
-            ]
-        if requests:
-            self._acquire(connection, limits, requests, now_s)
-        with self._lock:
-            return self._limit_statuses(limits, now_s)
+            requests = self._plan_requests(uncached, now_s)
+        if not requests:
+            return None
+        return AcquiredTokens(requests, buckets.acquire(connection, requests))
+
+    def _plan_requests(self, limits: Sequence[Limit], now_s: float) -> TokenRequests:
+        max_tokens = [max(1, limit.burst // MAX_SHARE_DIVISOR) for limit in limits]
+        return [
+            (limit, self._batch_for(limit).request_size(now_s, maximum))
+            for limit, maximum in zip(limits, max_tokens, strict=True)
+        ]
 
     def check(self, limits: Sequence[Limit]) -> None:
         """Raise RateLimited if one of the limits is known to be empty; nothing is spent."""
@@ -178,18 +217,17 @@ class TokenCache:
             batch.last_rejection_at = min(due_s, now_s + MAX_REJECTION_DELAY_S)
             return batch.last_rejection_at - now_s
 
-    def _acquire(
+    def _add(
         self,
         connection: Connection,
         limits: Sequence[Limit],
-        requests: Sequence[tuple[Limit, int]],
+        acquired: AcquiredTokens,
         now_s: float,
     ) -> None:
-        grants = buckets.acquire(connection, requests)
         with self._lock:
             has_token = {
                 limit.bucket_id: self._batch_for(limit).add(grant, limit, now_s)
-                for (limit, _), grant in zip(requests, grants, strict=True)
+                for (limit, _), grant in zip(acquired.requests, acquired.grants, strict=True)
             }
             if not all(has_token.values()):
                 for limit in limits:

@@ -7,7 +7,7 @@ from flask import Response, after_this_request, current_app
 
 from vca.kit.paging import Page
 from vca.kit.web import Blueprint, PageQuery, access, created_response, pagination
-from vca.kit.web.context import request_session
+from vca.kit.web.context import request_reader, request_session
 from vca.tenant.ai_profiles import service
 from vca.tenant.ai_profiles.models import AiProfile
 from vca.tenant.ai_profiles.schemas import (
@@ -47,14 +47,14 @@ def create_profile(body: dict[str, Any], tenant_id: UUID) -> Any:
 @blp.route(URL, methods=["GET"])
 @blp.arguments(AiProfileQuery, location="query")
 @blp.response(200, AiProfileSchema(many=True))
-@access("tenant", "read", transaction="tenant")
+@access("tenant", "read", transaction="tenant_read")
 def list_profiles(query: dict[str, Any], tenant_id: UUID) -> Any:
     """List AI profiles
 
     Profiles are sorted by creation time, oldest first.
     """
     page = pagination.parse_page_request(query)
-    return pagination.page_response(service.list_page(request_session(), page=page, **query), query)
+    return pagination.page_response(service.list_page(request_reader(), page=page, **query), query)
 
 
 @blp.route(PROFILE_URL, methods=["GET"])

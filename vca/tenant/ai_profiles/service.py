@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from vca.kit import db
 from vca.kit.errors import Conflict, FieldError, InvalidInput, NotFound
 from vca.kit.json import escape_pointer_step
-from vca.kit.paging import Listing, Page, PageRequest
+from vca.kit.paging import Listing, Page, PageRequest, RowReader
 from vca.registry import caps
 from vca.tenant.ai_profiles import profile_check, versions
 from vca.tenant.ai_profiles.models import VERSIONED_FIELDS, AiProfile, AiProfileVersion
@@ -103,9 +103,9 @@ def get(session: Session, *, ai_profile_id: UUID, for_update: bool = False) -> A
     return profile
 
 
-def list_page(session: Session, *, page: PageRequest, **filters: Any) -> Page:
+def list_page(source: Session | RowReader, *, page: PageRequest, **filters: Any) -> Page:
     """Return a page of the tenant's profiles, oldest first."""
-    return _LISTING.page(session, page, filters)
+    return _LISTING.page(source, page, filters)
 
 
 def change(

@@ -8,7 +8,7 @@ from flask import current_app, g
 from vca.kit import clock, http, phone
 from vca.kit.errors import InvalidInput
 from vca.kit.web import Blueprint, access, created_response, pagination
-from vca.kit.web.context import calling_out, request_session
+from vca.kit.web.context import calling_out, request_reader, request_session
 from vca.registry.number_registry.service import ClaimPolicy, NumberNotAssigned
 from vca.registry.webhooks import endpoints
 from vca.telephony.types import ProviderAccountRef
@@ -74,14 +74,14 @@ def add_number(body: dict[str, Any], tenant_id: UUID) -> Any:
 @blp.route(URL, methods=["GET"])
 @blp.arguments(PhoneNumberQuery, location="query")
 @blp.response(200, PhoneNumberSchema(many=True))
-@access("tenant", "read", transaction="tenant")
+@access("tenant", "read", transaction="tenant_read")
 def list_numbers(query: dict[str, Any], tenant_id: UUID) -> Any:
     """List phone numbers
 
     Numbers are sorted by creation time, oldest first.
     """
     page = pagination.parse_page_request(query)
-    return pagination.page_response(service.list_page(request_session(), page=page, **query), query)
+    return pagination.page_response(service.list_page(request_reader(), page=page, **query), query)
 
 
 @blp.route(NUMBER_URL, methods=["GET"])

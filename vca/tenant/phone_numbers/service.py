@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from vca.kit import clock, db
 from vca.kit.errors import Conflict, InvalidInput, NotFound
-from vca.kit.paging import Listing, Page, PageRequest
+from vca.kit.paging import Listing, Page, PageRequest, RowReader
 from vca.registry import caps
 from vca.registry.number_registry import service as dids
 from vca.registry.number_registry.service import ClaimPolicy
@@ -85,9 +85,9 @@ def get(session: Session, *, phone_number_id: UUID, for_update: bool = False) ->
     return number
 
 
-def list_page(session: Session, *, page: PageRequest, **filters: Any) -> Page:
+def list_page(source: Session | RowReader, *, page: PageRequest, **filters: Any) -> Page:
     """Return a page of the tenant's numbers, oldest first."""
-    return _LISTING.page(session, page, filters)
+    return _LISTING.page(source, page, filters)
 
 
 def change(session: Session, *, phone_number_id: UUID, **fields: Any) -> PhoneNumber:

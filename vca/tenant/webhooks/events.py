@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from vca.jobs import queue
 from vca.kit import clock, db, json
-from vca.kit.paging import Listing, Page, PageRequest
+from vca.kit.paging import Listing, Page, PageRequest, RowReader
 from vca.registry.webhooks import payloads, retention
 from vca.registry.webhooks.delivery_worker import DELIVERY_LIFETIME
 from vca.tenancy import citus
@@ -140,6 +140,6 @@ def _parameters(events: Sequence[Event], now: datetime) -> dict[str, Any]:
     }
 
 
-def list_page(session: Session, *, page: PageRequest, **filters: Any) -> Page:
+def list_page(source: Session | RowReader, *, page: PageRequest, **filters: Any) -> Page:
     """Return a page of the tenant's events of the last 30 days, oldest first."""
-    return _LISTING.page(session, page, filters)
+    return _LISTING.page(source, page, filters)

@@ -6,7 +6,7 @@ from uuid import UUID
 from flask import g
 
 from vca.kit.web import Blueprint, PageQuery, access, pagination
-from vca.kit.web.context import request_session
+from vca.kit.web.context import request_reader, request_session
 from vca.registry.webhooks import endpoints, handlers
 from vca.registry.webhooks.schemas import (
     ArmedSchema,
@@ -154,7 +154,7 @@ def replay_deliveries(body: dict[str, Any], webhook_id: UUID, tenant_id: UUID) -
 @blp.route(f"{T}/events", methods=["GET"])
 @blp.arguments(ToldEventQuery, location="query")
 @blp.response(200, ToldEventSchema(many=True))
-@access("tenant", "read", transaction="tenant")
+@access("tenant", "read", transaction="tenant_read")
 def list_told_events(query: dict[str, Any], tenant_id: UUID) -> Any:
     """List events
 
@@ -164,4 +164,4 @@ def list_told_events(query: dict[str, Any], tenant_id: UUID) -> Any:
     Events are kept for 30 days.
     """
     page = pagination.parse_page_request(query)
-    return pagination.page_response(events.list_page(request_session(), page=page, **query), query)
+    return pagination.page_response(events.list_page(request_reader(), page=page, **query), query)

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import Row, Table, select, text, update
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from vca.audit import context, redaction
@@ -31,8 +32,9 @@ from vca.tenant.settings import phrases
 from vca.tenant.webhooks import events as webhooks
 
 _calls: Table = Call.__table__  # type: ignore[assignment] # typed as FromClause
+_CARRIER_ID_KEY = "calls_provider_type_provider_call_id_key"
 
-# Inserts a call, its first events and the greeting in one statement and so in one round trip.
+# Inserts a call, its first events and the greeting in one statement.
 _INSERT_CALL = """
 WITH ringing AS (
     INSERT INTO calls (
@@ -48,7 +50,6 @@ WITH ringing AS (
         %(answered_at)s, %(ended_at)s, %(route)s, %(call_metadata)s, %(recording_status)s,
         %(simulation)s, %(reserved)s
     )
-    ON CONFLICT (provider_type, provider_call_id) DO NOTHING
     RETURNING id, tenant_id
 ), happened AS (
     INSERT INTO call_events (
@@ -153,10 +154,11 @@ def insert_call(
     state: LifecycleState,
     *,
     greeting: str,
-) -> bool:
-    """Insert a call with its first events and greeting, and emit its events, in one round trip.
+) -> None:
+    """Insert a call with its first events and greeting, and emit its events.
 
-    Returns False if a call with this carrier id exists. The caller must then roll back the events.
+    All of it is sent with the next statement or the commit. That raises an error for which
+    `is_known_call` is true if a call with this carrier id exists.
     """
     row = {
         **vars(call),
@@ -173,7 +175,14 @@ def insert_call(
     }
     context.record_change(session, "call", call_id)
     webhooks.emit(session, *call_events.state_change_events(call_id, call, None, state))
-    return bool(db.fetch_rows(session.connection(), _INSERT_CALL, row))
+    connection = session.connection()
+    db.record_table_use(connection, _INSERT_CALL)
+    db.defer_statement(connection, _INSERT_CALL, row)
+
+
+def is_known_call(error: DBAPIError) -> bool:
+    """Return whether a call was not inserted because one with its carrier id exists."""
+    return db.constraint_name(error) == _CARRIER_ID_KEY
 
 
 def lock_call_context(session: Session, call_id: UUID) -> CallContext:

@@ -48,8 +48,9 @@ def collect_call_input(
 
     `live` are the calls before it, counted while the settings row is locked.
     """
-    routing_input = _collect_number_input(call.owner, config, moment=call.moment)
-    routing_input = replace(routing_input, model_available=model_available)
+    routing_input = _collect_number_input(
+        call.owner, config, moment=call.moment, model_available=model_available
+    )
     routing_input = apply_requested_profile(routing_input, call)
     if call.simulated:
         return routing_input, 0
@@ -77,7 +78,9 @@ def apply_requested_profile(routing_input: RoutingInput, call: InboundCall) -> R
     )
 
 
-def _collect_number_input(owner: Owner, config: NumberConfig, *, moment: datetime) -> RoutingInput:
+def _collect_number_input(
+    owner: Owner, config: NumberConfig, *, moment: datetime, model_available: bool = True
+) -> RoutingInput:
     number_has_hours = config.number_hours is not None
     weekly_hours = hours.parse_hours(
         config.number_hours if number_has_hours else config.tenant_hours
@@ -98,6 +101,7 @@ def _collect_number_input(owner: Owner, config: NumberConfig, *, moment: datetim
         ai_profile_id=config.ai_profile_id,
         ai_profile_version=config.version,
         has_webhook=config.decision_url is not None,
+        model_available=model_available,
     )
 
 

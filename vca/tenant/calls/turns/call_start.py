@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID, uuid4
 
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from vca.kit import clock, failpoints
@@ -47,10 +48,6 @@ from vca.tenant.calls.turns import greeting
 from vca.tenant.calls.turns.first_actions import first_actions
 
 
-class CallAlreadyRecorded(Exception):
-    """The carrier announced the same call twice at once, and the other request was first."""
-
-
 @dataclass(frozen=True)
 class _RoutedCall:
     """A call whose route is decided, not yet inserted."""
@@ -92,14 +89,17 @@ def start_inbound_call(call: InboundCall, *, model_available: bool = True) -> Tu
     """
     try:
         result = _decide_and_record(call, model_available=model_available)
-    except CallAlreadyRecorded:
+    except DBAPIError as error:
+        # The carrier announced the same call twice at once, and the other request was first.
+        if not record.is_known_call(error):
+            raise
         result = _decide_and_record(call, model_available=model_available)
     log.get_logger().info("call.begun", call_id=str(result.ref.call_id) if result.ref else None)
     return result
 
 
 def _decide_and_record(call: InboundCall, *, model_available: bool) -> TurnResult:
-    """Return the call's first actions; raise CallAlreadyRecorded.
+    """Return the call's first actions.
 
     The number's decision webhook is asked between two transactions. The route is then decided with
     the configuration and limits of the second one.
@@ -152,8 +152,7 @@ def _route_and_record(
                 stays_open=state.status not in state_machine.TERMINAL,
                 now=clock.now(),
             )
-        if not _insert_call(session, routed_call, events, state):
-            raise CallAlreadyRecorded
+        _insert_call(session, routed_call, events, state)
         if state.ended_at is not None and call.simulated:
             retention.schedule_simulation_purge(session, ended_at=state.ended_at)
         if state.status not in state_machine.TERMINAL:
@@ -257,7 +256,7 @@ def _insert_call(
     routed_call: _RoutedCall,
     events: Sequence[CallEvent],
     state: state_machine.LifecycleState,
-) -> bool:
+) -> None:
     call, route = routed_call.call, routed_call.route
     new_call = NewCall(
         phone_number_id=call.metadata.phone_number_id,
@@ -277,7 +276,7 @@ def _insert_call(
         reserved=routed_call.reserved_budget,
     )
     greeting_text = _greeting_text(routed_call.actions) if route.decision == "agent" else ""
-    return record.insert_call(
+    record.insert_call(
         session, routed_call.call_id, new_call, events, state, greeting=greeting_text
     )
 
