@@ -24,6 +24,7 @@ from vca.tenancy.session import tenant_session
 from vca.tenant.calls.carrier_webhooks import polled_turn
 from vca.tenant.calls.core import record, turn_records
 from vca.tenant.calls.core.call_services import CallState, current_services
+from vca.tenant.calls.core.call_types import Utterance
 from vca.tenant.calls.turns import turn_handler
 
 ScriptModel = Callable[..., SequenceModel]
@@ -243,7 +244,7 @@ def test_an_answer_after_the_hang_up_is_not_stored(
 ) -> None:
     ref = current_services().verify_state(state).ref
     models = use_model(StepModel("We open at nine. ", "We close at five."))
-    turn = turn_handler.handle_utterance(ref, utterance="When?", models=models, after=1)
+    turn = turn_handler.handle_utterance(ref, Utterance("When?", after=1), models=models)
     next(turn)
 
     carrier_client.send_status("call-1", "completed", state=state)
@@ -260,7 +261,7 @@ def test_a_cancelled_answer_is_stored_as_far_as_it_was_spoken(
 ) -> None:
     ref = current_services().verify_state(state).ref
     models = use_model(StepModel("We open at nine. ", hanging_step()))
-    turn = turn_handler.handle_utterance(ref, utterance="When?", models=models, after=1)
+    turn = turn_handler.handle_utterance(ref, Utterance("When?", after=1), models=models)
     spoken_chunks = [next(turn).text for _ in range(chunk_count)]
 
     turn.close()

@@ -3,14 +3,14 @@
 Real carriers, simulations and the phone in the terminal all use this code path.
 """
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import psycopg2
 from sqlalchemy.exc import OperationalError
 
-from vca.conversation.llm.models import Models
+from vca.conversation import transcript
 from vca.kit import clock
 from vca.kit.db import DatabaseFailure
 from vca.observability import log
@@ -37,7 +37,13 @@ from vca.tenant.calls.carrier_webhooks import (
 )
 from vca.tenant.calls.carrier_webhooks.authentication import AuthenticatedRequest
 from vca.tenant.calls.core.call_services import CallServices, CallState
-from vca.tenant.calls.core.call_types import InboundCall, SpokenChunk, TurnResult, join_chunks
+from vca.tenant.calls.core.call_types import (
+    InboundCall,
+    TurnResult,
+    TurnStream,
+    Utterance,
+    join_chunks,
+)
 from vca.tenant.calls.core.simulations import Simulation
 from vca.tenant.calls.turns import call_flow, call_start, turn_handler
 
@@ -90,27 +96,36 @@ def handle_request(
     return authenticated.adapter.handle(carrier_event, reply, callback_url=callback_url)
 
 
-def stream_simulated_turn(
-    simulator: TelephonyAdapter, request: CarrierRequest, services: CallServices
-) -> Generator[SpokenChunk, None, CarrierResponse]:
-    """Handle an utterance from the simulated phone; yield the agent's text chunk by chunk.
+@dataclass(frozen=True)
+class SimulatedTurn:
+    """A turn of the simulated phone: the agent's text as a stream, and how to end it."""
 
-    The returned response contains the actions that follow the text. Accepts utterances and keys
-    only.
-    """
-    carrier_event = simulator.parse(request)
+    text: TurnStream
+    authenticated: AuthenticatedRequest
+    services: CallServices
+
+    def finish(self) -> CarrierResponse:
+        """Return the response with the actions that follow the text, once it has been read."""
+        event, adapter = self.authenticated.event, self.authenticated.adapter
+        reply = replies.build_reply(
+            self.text.outcome, self.authenticated.account, event, self.services
+        )
+        callback_url = self.services.callback_url(adapter.name)
+        return adapter.handle(event, reply, callback_url=callback_url)
+
+
+def start_simulated_turn(
+    simulator: TelephonyAdapter, request: CarrierRequest, services: CallServices
+) -> SimulatedTurn:
+    """Verify a request of the simulated phone and return its turn. It must contain an utterance."""
     authenticated = authentication.authenticate_simulated(
-        simulator, request, carrier_event, services
+        simulator, request, simulator.parse(request), services
     )
-    result = yield from _start_turn(
-        carrier_event, _require_call_state(authenticated, carrier_event), services.models
+    call_state = _require_call_state(authenticated)
+    text = turn_handler.handle_utterance(
+        call_state.ref, _read_utterance(authenticated.event, call_state), models=services.models
     )
-    callback_url = services.callback_url(simulator.name)
-    return simulator.handle(
-        carrier_event,
-        replies.build_reply(result, authenticated.account, carrier_event, services),
-        callback_url=callback_url,
-    )
+    return SimulatedTurn(text, authenticated, services)
 
 
 def _fallback_without_database(
@@ -159,7 +174,7 @@ def _reply_to_caller(
     try:
         if carrier_event.kind == "call":
             return _handle_inbound_call(authenticated, carrier_event, services, simulation)
-        call_state = _require_call_state(authenticated, carrier_event)
+        call_state = _require_call_state(authenticated)
         if not polled_turn.runs_here(call_state.ref, after=call_state.turns):
             tenants.require_supported_schema(call_state.ref.tenant.id)
         return _HANDLERS[carrier_event.kind](carrier_event, call_state, services)
@@ -226,29 +241,26 @@ def _handle_answered(
 def _handle_utterance(
     carrier_event: CarrierEvent, call_state: CallState, services: CallServices
 ) -> CallReply:
+    utterance = _read_utterance(carrier_event, call_state)
+    return _answer_utterance(utterance, carrier_event, call_state, services)
+
+
+def _read_utterance(carrier_event: CarrierEvent, call_state: CallState) -> Utterance:
+    is_keys = carrier_event.kind == "keys"
+    text = transcript.dtmf_text(carrier_event.keys) if is_keys else carrier_event.speech
+    return Utterance(text, after=call_state.turns)
+
+
+def _answer_utterance(
+    utterance: Utterance, carrier_event: CarrierEvent, call_state: CallState, services: CallServices
+) -> CallReply:
     """Reply with the text that is ready in time; the carrier polls for the rest."""
-    partial_turn = polled_turn.start_turn(
-        call_state.ref,
-        _start_turn(carrier_event, call_state, polled_turn.for_polling(services.models)),
-        after=call_state.turns,
-    )
+    partial_turn = polled_turn.start_turn(call_state.ref, utterance, models=services.models)
     if partial_turn.result is not None:
         result = replies.prepend_speech(partial_turn.chunks, partial_turn.result)
         return replies.build_reply(result, call_state.account, carrier_event, services)
     polling_state = polled_turn.start_polling(call_state, partial_turn.chunks, now=clock.now())
     return replies.poll_reply(join_chunks(partial_turn.chunks), polling_state, services)
-
-
-def _start_turn(
-    carrier_event: CarrierEvent, call_state: CallState, models: Models
-) -> Generator[SpokenChunk, None, TurnResult]:
-    if carrier_event.kind == "keys":
-        return turn_handler.handle_keys(
-            call_state.ref, keys=carrier_event.keys, models=models, after=call_state.turns
-        )
-    return turn_handler.handle_utterance(
-        call_state.ref, utterance=carrier_event.speech, models=models, after=call_state.turns
-    )
 
 
 def _handle_poll(
@@ -310,8 +322,8 @@ def _resume_call(
     resumption = call_flow.resume_call(call_state.ref, repeat_last=repeat_last)
     if isinstance(resumption, TurnResult):
         return replies.build_reply(resumption, call_state.account, carrier_event, services)
-    utterance_event = replace(carrier_event, kind="speech", speech=resumption.utterance)
-    return _handle_utterance(utterance_event, replace(call_state, turns=resumption.after), services)
+    call_state = replace(call_state, turns=resumption.utterance.after)
+    return _answer_utterance(resumption.utterance, carrier_event, call_state, services)
 
 
 _HANDLERS: Mapping[
@@ -355,9 +367,8 @@ def _record_event(authenticated: AuthenticatedRequest, carrier_event: CarrierEve
     return CallReply(())
 
 
-def _require_call_state(
-    authenticated: AuthenticatedRequest, carrier_event: CarrierEvent
-) -> CallState:
+def _require_call_state(authenticated: AuthenticatedRequest) -> CallState:
+    carrier_event = authenticated.event
     if authenticated.call_state is None:
         raise InvalidCarrierRequest(f"a {carrier_event.kind} event without a state token")
     return replace(

@@ -1,6 +1,6 @@
 """Types that pass between the call flow and the carriers' transports."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -8,6 +8,7 @@ from uuid import UUID
 
 from vca.conversation import speech_text
 from vca.conversation.redaction import NO_REDACTION, Redaction
+from vca.kit.outcome_stream import OutcomeStream
 from vca.registry.number_registry.service import Owner
 from vca.telephony.types import (
     Caller,
@@ -33,6 +34,21 @@ class CallRef:
 
     tenant: TenantRef
     call_id: UUID
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """What the caller said in a turn, and what tells a repeated turn from a new one.
+
+    - `text`: empty if the caller was silent. Keys are an utterance that names them.
+    - `after`: the number of stored turns when the carrier began to listen. None: not known, so the
+      turn is a new one.
+    - `connection`: the slot of the utterance's voice WebSocket. None: it came without one.
+    """
+
+    text: str
+    after: int | None = None
+    connection: UUID | None = None
 
 
 @dataclass(frozen=True)
@@ -204,8 +220,8 @@ class TurnResult:
     turns: int | None = None
 
 
-# Yields the agent's text while it is generated; returns the actions that follow it.
-TurnStream = Generator[SpokenChunk, None, TurnResult]
+class TurnStream(OutcomeStream[SpokenChunk, TurnResult]):
+    """The agent's text while it is generated; the outcome are the actions that follow it."""
 
 
 def account_of(call: Any) -> ProviderAccountRef:
@@ -215,13 +231,9 @@ def account_of(call: Any) -> ProviderAccountRef:
 
 def collect_turn(turn: TurnStream) -> TurnResult:
     """Run a turn to its end and put its text, as one Say, before the resulting actions."""
-    chunks: list[SpokenChunk] = []
-    while True:
-        try:
-            chunks.append(next(turn))
-        except StopIteration as end:
-            result: TurnResult = end.value
-            return replace(result, actions=(*join_chunks(chunks), *result.actions))
+    chunks = list(turn)
+    result = turn.outcome
+    return replace(result, actions=(*join_chunks(chunks), *result.actions))
 
 
 def join_chunks(chunks: list[SpokenChunk]) -> tuple[Say, ...]:

@@ -30,7 +30,7 @@ from vca.tenant.calls.core import (
     turn_records,
 )
 from vca.tenant.calls.core.call_services import CallServices
-from vca.tenant.calls.core.call_types import CallRef, NewCall, TransferOrder
+from vca.tenant.calls.core.call_types import CallRef, NewCall, TransferOrder, Utterance
 from vca.tenant.calls.core.simulations import RequestedProfile, Simulation, TransferOutcome
 from vca.tenant.calls.simulation import (
     comparison,
@@ -194,7 +194,7 @@ def _replay_utterance(
 ) -> bool:
     """Repeat one utterance; return whether the call goes on. A transfer ends with the outcome."""
     result = call_types.collect_turn(
-        turn_handler.handle_utterance(ref, utterance=utterance, models=models)
+        turn_handler.handle_utterance(ref, Utterance(utterance), models=models)
     )
     if isinstance(result.actions[-1], TransferOrder):
         result = call_flow.finish_transfer(ref, leg_outcome=leg_outcome)

@@ -18,24 +18,24 @@ from vca.tenant.calls.core import record, state_machine, turn_records
 from vca.tenant.calls.core.call_types import (
     CallRef,
     TurnResult,
+    Utterance,
 )
 from vca.tenant.calls.turns import greeting, transfers, turn_handler
 
 
 @dataclass(frozen=True)
 class UnansweredUtterance:
-    """The caller's last utterance, which has no reply. `after` is the number of turns before it.
+    """The caller's last utterance, which has no reply.
 
     `redaction` is how the utterance was redacted before it was stored.
     """
 
-    utterance: str
-    after: int
+    utterance: Utterance
     redaction: Redaction
 
-    def is_repeated_by(self, utterance: str) -> bool:
+    def is_repeated_by(self, text: str) -> bool:
         """Return whether the carrier has sent the same utterance again."""
-        return self.redaction.redact_text(utterance) == self.utterance
+        return self.redaction.redact_text(text) == self.utterance.text
 
 
 def record_interruption(ref: CallRef, *, heard_text: str) -> None:
@@ -70,8 +70,7 @@ def resume_call(ref: CallRef, *, repeat_last: bool) -> TurnResult | UnansweredUt
     last_turn = turns[-1]
     if last_turn.speaker == "caller":
         return UnansweredUtterance(
-            last_turn.text,
-            len(turns) - 1,
+            Utterance(last_turn.text, after=len(turns) - 1),
             redaction.from_profile(call_context.profile.get("redaction")),
         )
     # An empty Say tells another WebSocket which language and voice to use.
@@ -88,7 +87,7 @@ def finish_transfer(
 ) -> TurnResult:
     """Continue after a transfer: end the call if it was answered, else return to the agent.
 
-    `after` is as for `handle_utterance`: a repeated request gets the same reply. Raises NotFound.
+    `after` is as in `Utterance`: a repeated request gets the same reply. Raises NotFound.
     """
     with tenant_session(ref.tenant) as session:
         call_context = record.lock_call_context(session, ref.call_id)

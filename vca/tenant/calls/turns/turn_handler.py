@@ -1,28 +1,22 @@
 """Handle one turn: store the caller's utterance, answer it, and apply the agent's actions."""
 
 from collections.abc import Generator, Sequence
-from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from time import monotonic
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy.orm import Session
 
 from vca.audit import context
-from vca.conversation import (
-    engine,
-    redaction,
-    speech_text,
-    transcript,
-)
+from vca.conversation import engine, redaction, speech_text
 from vca.conversation import types as agent_actions
 from vca.conversation.llm import ModelError, cancellation
 from vca.conversation.llm.models import Models
 from vca.conversation.redaction import Redaction
 from vca.conversation.types import Reply
 from vca.kit import clock, failpoints
+from vca.kit.outcome_stream import PendingOutcome
 from vca.observability import log, metrics
 from vca.telephony.types import CallEvent, HangUp, Say
 from vca.tenancy.session import tenant_session
@@ -41,6 +35,7 @@ from vca.tenant.calls.core.call_types import (
     SpokenChunk,
     TurnResult,
     TurnStream,
+    Utterance,
 )
 from vca.tenant.calls.core.models import TurnRecord
 from vca.tenant.calls.turns import conversation_inputs, greeting, reply_actions, transfers
@@ -71,48 +66,66 @@ class _PendingTurn:
         return (Say(text, profile["language"], profile["voice"]),) if text else ()
 
 
-def handle_keys(ref: CallRef, *, keys: str, models: Models, after: int | None = None) -> TurnStream:
-    """Answer keys that the caller pressed, as an utterance that names them."""
-    return handle_utterance(ref, utterance=transcript.dtmf_text(keys), models=models, after=after)
+@dataclass(frozen=True)
+class _AnsweredTurn:
+    """A reply that was stored earlier. The carrier lost it, or polls for the rest of it.
+
+    The reply to an utterance after the end of a call has no text.
+    """
+
+    chunks: tuple[SpokenChunk, ...]
+    result: TurnResult
 
 
-def handle_utterance(
-    ref: CallRef,
-    *,
-    utterance: str,
-    models: Models,
-    after: int | None = None,
-    connection: UUID | None = None,
-) -> TurnStream:
-    """Yield the agent's reply to an utterance chunk by chunk; return the actions that follow.
+def handle_utterance(ref: CallRef, utterance: Utterance, *, models: Models) -> TurnStream:
+    """Return the agent's reply to an utterance as a stream that ends with the next actions.
 
-    `after` is the number of stored turns when the carrier began to listen. If the carrier repeats
-    an utterance because our reply got lost, it gets the same reply. A turn that another process
-    stored but did not answer is answered now. To stop early, close the generator: the text that it
-    has yielded is stored. An exception thrown into it stores nothing. If the models fail, the call
+    If the carrier repeats an utterance because our reply got lost, it gets the same reply. A turn
+    that another process stored but did not answer is answered now. If the models fail, the call
     ends with the tenant's sentence.
 
-    `connection` is the slot of the utterance's voice WebSocket. Raises NotFound, and
-    ConnectionReplaced if the call uses another one by now; then nothing is stored.
+    To stop early, close the stream: the text that was read from it is stored. An exception thrown
+    into it stores nothing. Reading it raises NotFound, and ConnectionReplaced if the call uses
+    another connection by now; then nothing is stored.
     """
+    result = PendingOutcome[TurnResult]()
+    return TurnStream(_answer_utterance(ref, utterance, models, result), result)
+
+
+def _answer_utterance(
+    ref: CallRef, utterance: Utterance, models: Models, result: PendingOutcome[TurnResult]
+) -> Generator[SpokenChunk, None, None]:
     started_s = monotonic()
     with tenant_session(ref.tenant) as session:
-        pending = _store_caller_turn(session, ref, utterance, after, connection)
+        turn = _store_caller_turn(session, ref, utterance)
     database_s = monotonic() - started_s
     failpoints.kill_if_armed("calls.turn.heard")
-    if isinstance(pending, TurnResult):
-        return pending
-    if isinstance(pending, _AnsweredTurn):
-        yield from pending.chunks
-        return pending.result
+    if isinstance(turn, _PendingTurn):
+        yield from _answer_turn(turn, models, database_s, result)
+    else:
+        yield from turn.chunks
+        result.set(turn.result)
+
+
+def _answer_turn(
+    pending: _PendingTurn, models: Models, database_s: float, result: PendingOutcome[TurnResult]
+) -> Generator[SpokenChunk, None, None]:
+    """Yield the reply of the models, store it and set the result."""
     texts: list[str] = []
     try:
-        with closing(engine.stream_reply(**_engine_inputs(pending), models=models)) as reply_stream:
-            reply = yield from _stream_reply(pending, reply_stream, texts)
+        with engine.stream_reply(**_engine_inputs(pending), models=models) as reply_stream:
+            for text in reply_stream:
+                texts.append(text)
+                yield pending.to_chunk(text)
+            reply = reply_stream.outcome
     except cancellation.Cancelled as cancelled:  # the call has ended
-        return _store_reply(pending, Reply("", tokens=cancelled.tokens))
+        result.set(_store_reply(pending, Reply("", tokens=cancelled.tokens)))
+        return
     except ModelError as error:
-        return (yield from _reply_with_fallback(pending, error, texts))
+        sentence = _fallback_sentence(pending, error)
+        yield pending.to_chunk(sentence)
+        result.set(_store_fallback(pending, error, [*texts, sentence]))
+        return
     except GeneratorExit:
         if texts:
             _store_reply(pending, _interrupted_reply(pending, speech_text.join_chunks(texts)))
@@ -120,40 +133,31 @@ def handle_utterance(
     latency_ms = latency.measure_turn(
         reply.latency_ms, database_s=database_s, total=clock.now() - pending.started_at
     )
-    reply = replace(reply, latency_ms=latency_ms)
-    return _store_reply(pending, reply)
+    result.set(_store_reply(pending, replace(reply, latency_ms=latency_ms)))
 
 
-def store_utterance(ref: CallRef, *, utterance: str, connection: UUID) -> None:
+def store_utterance(ref: CallRef, utterance: Utterance) -> None:
     """Store an utterance that another process will answer. Raises as `handle_utterance` does."""
     with tenant_session(ref.tenant) as session:
-        _store_caller_turn(session, ref, utterance, None, connection)
-
-
-@dataclass(frozen=True)
-class _AnsweredTurn:
-    """A reply that was stored earlier. The carrier lost it, or polls for the rest of it."""
-
-    chunks: tuple[SpokenChunk, ...]
-    result: TurnResult
+        _store_caller_turn(session, ref, utterance)
 
 
 def _store_caller_turn(
-    session: Session, ref: CallRef, utterance: str, after: int | None, connection: UUID | None
-) -> "_PendingTurn | _AnsweredTurn | TurnResult":
+    session: Session, ref: CallRef, utterance: Utterance
+) -> _PendingTurn | _AnsweredTurn:
     """Store the caller's turn unless it is stored already; return the pending or answered turn."""
     started_at = clock.now()
     call_context, turns = record.lock_call_and_turns(session, ref.call_id)
-    if connection not in (None, call_context.websocket_slot):
+    if utterance.connection not in (None, call_context.websocket_slot):
         raise ConnectionReplaced
     redacted_utterance = redaction.from_profile(
         (call_context.profile or {}).get("redaction")
-    ).redact_text(utterance)
-    known_turns = _turns_since(turns, redacted_utterance, after)
+    ).redact_text(utterance.text)
+    known_turns = _turns_since(turns, redacted_utterance, utterance.after)
     if (answer := _find_reply(known_turns)) is not None:
         return _replay_reply(session, ref, call_context, answer, len(turns))
     if call_context.status in state_machine.TERMINAL or call_context.profile is None:
-        return TurnResult(ref, (HangUp(),))
+        return _AnsweredTurn((), TurnResult(ref, (HangUp(),)))
     if known_turns:  # another process stored the turn and ended before it could answer
         previous_turns = turns[: known_turns[0].sequence - 1]
         return _PendingTurn(
@@ -164,8 +168,8 @@ def _store_caller_turn(
             started_at,
             known_turns[0].sequence,
         )
-    if not utterance.strip():
-        return _PendingTurn(ref, call_context, turns, utterance, started_at, None)
+    if not utterance.text.strip():
+        return _PendingTurn(ref, call_context, turns, utterance.text, started_at, None)
     sequence = len(turns) + 1
     turn_records.insert_turn(
         session,
@@ -175,7 +179,7 @@ def _store_caller_turn(
         text=redacted_utterance,
         started_at=started_at,
     )
-    return _PendingTurn(ref, call_context, turns, utterance, started_at, sequence)
+    return _PendingTurn(ref, call_context, turns, utterance.text, started_at, sequence)
 
 
 def _turns_since(
@@ -257,32 +261,21 @@ def _engine_inputs(pending: _PendingTurn) -> dict[str, Any]:
     )
 
 
-def _stream_reply(
-    pending: _PendingTurn, reply_stream: Generator[str, None, Reply], texts: list[str]
-) -> Generator[SpokenChunk, None, Reply]:
-    """Yield each chunk and append its text to `texts`."""
-    while True:
-        try:
-            text = next(reply_stream)
-        except StopIteration as end:
-            reply: Reply = end.value
-            return reply
-        texts.append(text)
-        yield pending.to_chunk(text)
-
-
-def _reply_with_fallback(pending: _PendingTurn, error: ModelError, texts: list[str]) -> TurnStream:
-    """Say the tenant's sentence and forward to the fallback number, because no model answered."""
+def _fallback_sentence(pending: _PendingTurn, error: ModelError) -> str:
+    """Report that no model answered, and return the tenant's sentence."""
     metrics.MODEL_FAILURES_TOTAL.inc(failure=error.failure)
     log.get_logger().error(
         "call.model_failed", call_id=str(pending.ref.call_id), **error.log_fields
     )
-    sentence = record.sentence_or_default(
+    return record.sentence_or_default(
         pending.call_context, "fallback", language=pending.call_context.profile["language"]
     )
-    yield pending.to_chunk(sentence)
+
+
+def _store_fallback(pending: _PendingTurn, error: ModelError, texts: Sequence[str]) -> TurnResult:
+    """Store what was said, end the call and forward the caller to the number's fallback."""
     reply = Reply(
-        speech_text.join_chunks([*texts, sentence]),
+        speech_text.join_chunks(texts),
         (agent_actions.HangUp("model_error", error.end_detail),),
         tokens=error.tokens,
     )
