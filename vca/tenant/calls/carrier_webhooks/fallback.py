@@ -24,8 +24,9 @@ from vca.telephony.dial_permit import DialPermit
 from vca.telephony.types import Action, CallReply, Forward, HangUp, Reject, Say
 from vca.tenancy.session import public_session, tenant_session
 from vca.tenant.calls.carrier_webhooks import authentication
-from vca.tenant.calls.core import call_services, outbound_legs, record
+from vca.tenant.calls.core import call_services, outbound_legs
 from vca.tenant.settings.dialling import DiallingRefused
+from vca.tenant.settings.phrases import OwnTexts
 
 # Uses columns that exist since the first revision, and no ORM model, which needs the latest one.
 # Settings without the column `phrases` give null.
@@ -127,7 +128,7 @@ def reply_during_upgrade(owner: Owner, number: str, *, unanswered: bool) -> Call
 
 
 def _say_sentence(config: Row[Any], name: str) -> Say:
-    text = record.sentence_or_default(config, name, language=config.language)
+    text = OwnTexts(config.sentences, config.phrases).sentence(name, config.language)
     return Say(text, config.language, config.voice)
 
 

@@ -30,10 +30,9 @@ from vca.telephony.types import (
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public_connection, tenant_session
 from vca.tenant.calls.carrier_webhooks.authentication import AuthenticatedRequest
-from vca.tenant.calls.core import record, state_machine
+from vca.tenant.calls.core import record
 from vca.tenant.calls.core.call_services import CallServices, WebSocketClaims
-from vca.tenant.calls.core.call_types import CallRef, account_of
-from vca.tenant.calls.turns import spoken_language
+from vca.tenant.calls.core.call_types import CallRef
 from vca.tenant.telephony_accounts import adapter_lookup
 
 ACTION = "relay"
@@ -247,28 +246,31 @@ def accept_websocket(
     tenants.require_supported_schema(claims.ref.tenant.id)
     with tenant_session(claims.ref.tenant) as session:
         call_context = record.lock_call_context(session, claims.ref.call_id)
-    own_call = (account_of(call_context), call_context.provider_call_id)
+    websocket = call_context.websocket
+    own_call = (call_context.account, call_context.provider_call_id)
     if own_call != (handshake.account, provider_call_id):
         raise WebSocketRejected("the token belongs to another call")
-    if call_context.status in state_machine.TERMINAL:
+    if call_context.has_ended:
         raise WebSocketRejected("the call has ended")
     with public_connection() as connection:
         is_first = slots.open_once(connection, claims.slot)
-    is_current = call_context.websocket_offer == claims.slot
-    if not is_first and not (handshake.reconnects and is_current):
-        raise WebSocketRejected("the token was used or has expired")
-    slot = claims.slot if is_first else _replace_slot(services, call_context.websocket_slot)
-    _store_connection(claims, slot, replaced=None if is_first else call_context.websocket_slot)
-    profile = call_context.profile
+    replaced = None
+    if not is_first:
+        replaced, is_current = websocket.current, websocket.offer == claims.slot
+        if replaced is None or not (handshake.reconnects and is_current):
+            raise WebSocketRejected("the token was used or has expired")
+    slot = claims.slot if replaced is None else _replace_slot(services, replaced)
+    _store_connection(claims, slot, replaced=replaced)
+    profile = call_context.agent
     return AcceptedWebSocket(
         claims.ref,
         slot,
         claims.silence_s,
         claims.greeting_chars,
         is_reconnected=not is_first,
-        language=spoken_language.current_language(profile),
-        languages=spoken_language.allowed_languages(profile),
-        apology=record.sentence_or_default(call_context, "fallback", language=profile["language"]),
+        language=profile.current_language,
+        languages=profile.languages,
+        apology=call_context.texts.sentence("fallback", profile.language),
     )
 
 
@@ -298,7 +300,7 @@ def _store_connection(claims: _Token, slot: UUID, *, replaced: UUID | None) -> N
     """Store which connection the call uses. Raises WebSocketRejected if another one was faster."""
     with tenant_session(claims.ref.tenant) as session:
         call_context = record.lock_call_context(session, claims.ref.call_id)
-        is_expected = replaced is None or call_context.websocket_slot == replaced
+        is_expected = replaced is None or call_context.websocket.current == replaced
         if is_expected:
             record.update_call(
                 session, claims.ref.call_id, websocket_offer=claims.slot, websocket_slot=slot

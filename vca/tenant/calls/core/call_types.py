@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from vca.conversation import speech_text
@@ -20,6 +20,7 @@ from vca.telephony.types import (
 )
 from vca.tenancy.schema import TenantRef
 from vca.tenant.calls.core import state_machine
+from vca.tenant.calls.core.call_transfer import CallTransfer
 from vca.tenant.calls.core.simulations import Simulation
 from vca.tenant.calls.core.state_machine import LifecycleState
 
@@ -71,7 +72,7 @@ class InboundCall:
         """What the call's clock shows; a simulation may move it."""
         if self.simulation is None:
             return self.metadata.timestamp
-        return self.metadata.timestamp + self.simulation.clock_offset
+        return self.simulation.call_time(self.metadata.timestamp)
 
     @property
     def provider_type(self) -> str:
@@ -116,7 +117,6 @@ class StoredCall:
     telephony_account_id: UUID | None
     recording_status: str | None
     route: Mapping[str, Any]
-    transfer: Mapping[str, Any] | None
     tokens: int
     output_tokens: int
     created_at: datetime
@@ -126,52 +126,12 @@ class StoredCall:
     """The milliseconds per stage of each turn."""
     retention_days: Mapping[str, int]
     """The tenant's retention periods."""
+    transfer: CallTransfer | None
 
     @property
     def live(self) -> bool:
         """Whether the call has not ended."""
         return self.state.status not in state_machine.TERMINAL
-
-
-@dataclass(frozen=True, slots=True)
-class CallContext:
-    """A call with its profile and the settings that a turn needs, in the order of the query."""
-
-    id: UUID
-    status: str
-    started_at: datetime
-    caller_number: str | None
-    called_number: str
-    answered_at: datetime | None
-    ai_profile_id: UUID | None
-    direction: str
-    simulated: bool
-    provider_type: str
-    provider_call_id: Any
-    """The carrier's id as text; None for a call that has not been placed."""
-    telephony_account_id: UUID | None
-    recording_status: str | None
-    simulation: Any
-    """What the simulation asked for as JSON, or None."""
-    transfer: Any
-    """The latest transfer as JSON, or None."""
-    tokens: int
-    call_metadata: Mapping[str, Any]
-    websocket_offer: UUID | None
-    websocket_slot: Any
-    """The slot of the current connection, or None."""
-    analysed_at: datetime | None
-    analysis_status: str
-    analysis_reason: str | None
-    profile: Any
-    """The profile's version as JSON, or None."""
-    fallback_number: str | None
-    sentences: Mapping[str, str]
-    phrases: Mapping[str, Any]
-    time_zone: str
-    variables: Mapping[str, str]
-    hours: str | None
-    """The hours of the number, or else of the tenant, as JSON text."""
 
 
 @dataclass(frozen=True)
@@ -224,8 +184,20 @@ class TurnStream(OutcomeStream[SpokenChunk, TurnResult]):
     """The agent's text while it is generated; the outcome are the actions that follow it."""
 
 
-def account_of(call: Any) -> ProviderAccountRef:
-    """Return the provider account of a call, given its row or a part of it."""
+class HasProviderAccount(Protocol):
+    """The row of a call, or the part of it that names its provider account."""
+
+    @property
+    def provider_type(self) -> str:
+        """The carrier's name."""
+
+    @property
+    def telephony_account_id(self) -> UUID | None:
+        """The tenant's account, or None for the deployment's."""
+
+
+def account_of(call: HasProviderAccount) -> ProviderAccountRef:
+    """Return the provider account of a call."""
     return ProviderAccountRef(call.provider_type, call.telephony_account_id)
 
 

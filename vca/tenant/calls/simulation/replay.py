@@ -26,7 +26,6 @@ from vca.tenant.calls.core import (
     record,
     simulated_tokens,
     simulations,
-    state_machine,
     turn_records,
 )
 from vca.tenant.calls.core.call_services import CallServices
@@ -204,7 +203,7 @@ def _replay_utterance(
 def _end_replay(ref: CallRef) -> None:
     """End the replay unless the agent has. Runs after errors too, so that no call stays open."""
     with tenant_session(ref.tenant) as session:
-        if record.lock_call_context(session, ref.call_id).status in state_machine.TERMINAL:
+        if record.lock_call_context(session, ref.call_id).has_ended:
             return
         event = CallEvent("ENDED", ref.call_id.hex, clock.now(), "replay", end_reason="api_hangup")
         record.apply_event(session, ref.call_id, event)

@@ -314,7 +314,7 @@ def _play_turn(
         output_stream = phone.stream_keys(ref, keys) if keys else phone.stream_say(ref, text)
         yield from output_stream
         call_output = output_stream.outcome
-        outcome = simulations.stored_transfer_outcome(open_call.call)
+        outcome = Simulation.from_dict(open_call.call.simulation).transfer_outcome
         if call_output.is_transferring and outcome is not None:
             leg_output = phone.end_transfer(ref, simulations.LEG_OUTCOMES[outcome])
             if leg_output.text:

@@ -9,26 +9,26 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from vca.audit import context
-from vca.conversation import engine, redaction, speech_text
+from vca.conversation import engine, speech_text
 from vca.conversation import types as agent_actions
 from vca.conversation.llm import ModelError, cancellation
 from vca.conversation.llm.models import Models
-from vca.conversation.redaction import Redaction
+from vca.conversation.redaction import NO_REDACTION
 from vca.conversation.types import Reply
 from vca.kit import clock, failpoints
 from vca.kit.outcome_stream import PendingOutcome
 from vca.observability import log, metrics
-from vca.telephony.types import CallEvent, HangUp, Say
+from vca.telephony.types import CallEvent, HangUp
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core import (
     latency,
     outbound_legs,
     record,
-    state_machine,
     turn_records,
 )
+from vca.tenant.calls.core.call_context import CallContext
+from vca.tenant.calls.core.call_profile import CallProfile
 from vca.tenant.calls.core.call_types import (
-    CallContext,
     CallRef,
     ConnectionReplaced,
     ForwardOrder,
@@ -38,7 +38,7 @@ from vca.tenant.calls.core.call_types import (
     Utterance,
 )
 from vca.tenant.calls.core.models import TurnRecord
-from vca.tenant.calls.turns import conversation_inputs, greeting, reply_actions, transfers
+from vca.tenant.calls.turns import conversation_inputs, reply_actions, transfers
 from vca.tenant.calls.turns.reply_actions import AppliedActions
 
 
@@ -54,16 +54,12 @@ class _PendingTurn:
     answers: int | None  # the sequence of the caller's turn; None: the caller said nothing
 
     @property
-    def redaction(self) -> Redaction:
-        return redaction.from_profile(self.call_context.profile.get("redaction"))
+    def profile(self) -> CallProfile:
+        return self.call_context.agent
 
     def to_chunk(self, text: str) -> SpokenChunk:
-        profile = self.call_context.profile
-        return SpokenChunk(text, profile["language"], profile["voice"], self.redaction)
-
-    def to_say_actions(self, text: str) -> tuple[Say, ...]:
-        profile = self.call_context.profile
-        return (Say(text, profile["language"], profile["voice"]),) if text else ()
+        profile = self.profile
+        return SpokenChunk(text, profile.language, profile.voice, profile.redaction)
 
 
 @dataclass(frozen=True)
@@ -148,15 +144,14 @@ def _store_caller_turn(
     """Store the caller's turn unless it is stored already; return the pending or answered turn."""
     started_at = clock.now()
     call_context, turns = record.lock_call_and_turns(session, ref.call_id)
-    if utterance.connection not in (None, call_context.websocket_slot):
+    if utterance.connection not in (None, call_context.websocket.current):
         raise ConnectionReplaced
-    redacted_utterance = redaction.from_profile(
-        (call_context.profile or {}).get("redaction")
-    ).redact_text(utterance.text)
+    redaction = call_context.profile.redaction if call_context.profile else NO_REDACTION
+    redacted_utterance = redaction.redact_text(utterance.text)
     known_turns = _turns_since(turns, redacted_utterance, utterance.after)
     if (answer := _find_reply(known_turns)) is not None:
         return _replay_reply(session, ref, call_context, answer, len(turns))
-    if call_context.status in state_machine.TERMINAL or call_context.profile is None:
+    if call_context.has_ended or call_context.profile is None:
         return _AnsweredTurn((), TurnResult(ref, (HangUp(),)))
     if known_turns:  # another process stored the turn and ended before it could answer
         previous_turns = turns[: known_turns[0].sequence - 1]
@@ -216,11 +211,7 @@ def find_reply(ref: CallRef, *, after: int) -> "tuple[tuple[SpokenChunk, ...], T
         call_context, later_turns = record.lock_call_and_turns(session, ref.call_id, after=after)
         answer = _find_reply(later_turns)
         if answer is None:
-            return (
-                ((), ended_call_result(session, ref))
-                if call_context.status in state_machine.TERMINAL
-                else None
-            )
+            return ((), ended_call_result(session, ref)) if call_context.has_ended else None
         answered = _replay_reply(session, ref, call_context, answer, after + len(later_turns))
     return answered.chunks, answered.result
 
@@ -228,11 +219,11 @@ def find_reply(ref: CallRef, *, after: int) -> "tuple[tuple[SpokenChunk, ...], T
 def _replay_reply(
     session: Session, ref: CallRef, call_context: CallContext, answer: TurnRecord, turns: int
 ) -> _AnsweredTurn:
-    profile = call_context.profile
-    chunk = SpokenChunk(answer.text, profile["language"], profile["voice"])
-    if call_context.status in state_machine.TERMINAL:
+    profile = call_context.agent
+    chunk = SpokenChunk(answer.text, profile.language, profile.voice)
+    if call_context.has_ended:
         return _AnsweredTurn((chunk,), ended_call_result(session, ref))
-    next_action = transfers.pending_transfer(call_context) or greeting.listen_action(profile)
+    next_action = transfers.pending_transfer(call_context) or profile.listen()
     return _AnsweredTurn((chunk,), TurnResult(ref, (next_action,), turns))
 
 
@@ -267,9 +258,7 @@ def _fallback_sentence(pending: _PendingTurn, error: ModelError) -> str:
     log.get_logger().error(
         "call.model_failed", call_id=str(pending.ref.call_id), **error.log_fields
     )
-    return record.sentence_or_default(
-        pending.call_context, "fallback", language=pending.call_context.profile["language"]
-    )
+    return pending.call_context.texts.sentence("fallback", pending.profile.language)
 
 
 def _store_fallback(pending: _PendingTurn, error: ModelError, texts: Sequence[str]) -> TurnResult:
@@ -306,14 +295,14 @@ def _store_plain_reply(pending: _PendingTurn, reply: Reply) -> TurnResult | None
     ref = pending.ref
     sequence = turn_records.store_reply(
         ref,
-        text=pending.redaction.redact_text(reply.text),
+        text=pending.profile.redaction.redact_text(reply.text),
         started_at=clock.now(),
         **_turn_details(pending, reply),
     )
     if sequence is None:
         return None
     reply_actions.report_refused_tools(ref, reply)
-    return TurnResult(ref, (greeting.listen_action(pending.call_context.profile),), sequence)
+    return TurnResult(ref, (pending.profile.listen(),), sequence)
 
 
 def _store_and_apply(pending: _PendingTurn, reply: Reply, *, to_fallback: bool) -> TurnResult:
@@ -331,14 +320,14 @@ def _store_and_apply(pending: _PendingTurn, reply: Reply, *, to_fallback: bool) 
         ]
         if existing_replies:
             return _replay_reply(session, ref, call_context, existing_replies[0], turns).result
-        if call_context.status in state_machine.TERMINAL:
+        if call_context.has_ended:
             return TurnResult(ref, (HangUp(),))
         applied = reply_actions.apply_actions(
             session,
             ref,
             call_context,
             reply.actions,
-            redaction=pending.redaction,
+            redaction=pending.profile.redaction,
             now=now,
             to_fallback=to_fallback,
         )
@@ -349,14 +338,15 @@ def _store_and_apply(pending: _PendingTurn, reply: Reply, *, to_fallback: bool) 
             ref.call_id,
             sequence=turns + 1,
             speaker="agent",
-            text=pending.redaction.redact_text(text),
+            text=pending.profile.redaction.redact_text(text),
             started_at=now,
             **_turn_details(pending, reply),
         )
         if applied.end_reason is not None:
             _end_call(session, ref, applied, now=now)
     reply_actions.report_refused_tools(ref, reply)
-    carrier_actions = (*pending.to_say_actions(phrases), *applied.carrier_actions)
+    say_actions = (pending.profile.say(phrases),) if phrases else ()
+    carrier_actions = (*say_actions, *applied.carrier_actions)
     return TurnResult(ref, carrier_actions, turns + 1)
 
 
@@ -367,7 +357,7 @@ def _turn_details(pending: _PendingTurn, reply: Reply) -> dict[str, Any]:
         "actions": [_action_record(pending, action) for action in reply.actions],
         "tokens": reply.tokens,
         "refused_tools": [
-            pending.redaction.redact_value(asdict(refused_tool))
+            pending.profile.redaction.redact_value(asdict(refused_tool))
             for refused_tool in reply.refused_tools
         ],
     }
@@ -377,7 +367,7 @@ def _action_record(pending: _PendingTurn, action: agent_actions.Action) -> Any:
     """Return the action as a turn has it; why a model failed is a detail of the call's end."""
     fields = asdict(action)
     fields.pop("end_detail", None)
-    return pending.redaction.redact_value(fields)
+    return pending.profile.redaction.redact_value(fields)
 
 
 def _end_call(session: Session, ref: CallRef, applied: AppliedActions, *, now: datetime) -> None:
