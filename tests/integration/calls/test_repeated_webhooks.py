@@ -203,11 +203,11 @@ def test_an_answer_that_a_killed_process_lost_is_generated_again(
     overdue_poll = replace(recent_poll, polling_since=now - timedelta(seconds=13))
 
     poll_response = carrier_client.send_event(
-        "more", "call-1", current_services().sign_full_state(recent_poll)
+        "more", "call-1", current_services().sign_state(recent_poll)
     )
     monkeypatch.setattr(polled_turn, "RESPOND_AFTER_S", 2)
     response = carrier_client.send_event(
-        "more", "call-1", current_services().sign_full_state(overdue_poll)
+        "more", "call-1", current_services().sign_state(overdue_poll)
     )
 
     assert action_types(poll_response) == ["come_back"]
@@ -230,7 +230,7 @@ def test_a_poll_of_an_ended_call_gets_a_hang_up(
 
 def test_a_poll_without_a_turn_returns_400(carrier_client: CarrierClient, state: str) -> None:
     ref = current_services().verify_state(state).ref
-    state_without_turns = current_services().sign_state(ref, provider_call_id="call-1")
+    state_without_turns = current_services().sign_state(CallState(ref, provider_call_id="call-1"))
     request = carrier_client.build_request("more", call_id="call-1", state=state_without_turns)
 
     assert carrier_client.send(request).status_code == 400

@@ -105,16 +105,16 @@ def _permit_fallback(
         return None
 
 
-def reject_unrouted(number: str) -> CallReply:
+def reject_unrouted(number: str) -> tuple[Action, ...]:
     """Reject, log and count a call to a number that nobody owns."""
     log.get_logger().warning("call.missed_number", called=mask(number))
     with public_session() as session:
         number_registry.record_unrouted_call(session, number=number)
-    return CallReply((Reject(),))
+    return (Reject(),)
 
 
-def reply_during_upgrade(owner: Owner, number: str, *, unanswered: bool) -> CallReply:
-    """Reply with the configured fallback, because the tenant's schema is too old for this code.
+def actions_during_upgrade(owner: Owner, number: str, *, unanswered: bool) -> tuple[Action, ...]:
+    """Return the configured fallback, because the tenant's schema is too old for this code.
 
     The call is logged and counted, but not recorded. A call that is still `unanswered` is reported
     again, and its leg is recorded then.
@@ -124,7 +124,7 @@ def reply_during_upgrade(owner: Owner, number: str, *, unanswered: bool) -> Call
     )
     with public_session() as session:
         number_registry.record_unrouted_call(session, number=number)
-    return CallReply(fallback_actions(owner, number, records_leg=not unanswered))
+    return fallback_actions(owner, number, records_leg=not unanswered)
 
 
 def _say_sentence(config: Row[Any], name: str) -> Say:

@@ -25,7 +25,7 @@ from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public_session, tenant_session
 from vca.tenant.calls.core import record, serializers, simulations, turn_records
 from vca.tenant.calls.core.call_context import CallContext
-from vca.tenant.calls.core.call_services import CallServices
+from vca.tenant.calls.core.call_services import CallServices, CallState
 from vca.tenant.calls.core.call_transfer import OnFailure
 from vca.tenant.calls.core.call_types import CallRef, account_of
 from vca.tenant.calls.core.models import LIVE_CONDITION, Call
@@ -231,14 +231,14 @@ def _send_actions(
     actions: tuple[Action, ...],
     turns: int,
 ) -> None:
-    state = services.sign_state(
+    call_state = CallState(
         ref,
-        call_context.account,
-        provider_call_id=call_context.provider_call_id,
-        turns=turns,
+        turns,
+        account=call_context.account,
         language=call_context.agent.language,
+        provider_call_id=call_context.placed_call_id,
     )
-    reply = CallReply(actions, state)
+    reply = CallReply(actions, services.sign_state(call_state))
     adapter.update_live_call(
         call_context.placed_call_id, reply, callback_url=services.callback_url(adapter.name)
     )

@@ -36,6 +36,7 @@ from vca.tenant.calls.core import (
     watchdog,
 )
 from vca.tenant.calls.core.call_context import CallContext
+from vca.tenant.calls.core.call_services import CallState
 from vca.tenant.calls.core.call_types import CallRef
 from vca.tenant.calls.core.models import Call
 from vca.tenant.calls.routing.routing_rules import Route, RuleResult
@@ -269,7 +270,7 @@ def _build_order(ref: CallRef, call_context: CallContext, permit: DialPermit) ->
         permit=permit,
         from_number=str(call_context.caller_number),
         callback_url=services.callback_url(call_context.account.provider_type),
-        state=services.sign_state(ref, call_context.account, provider_call_id=None, turns=0),
+        state=services.sign_state(CallState(ref, 0, account=call_context.account)),
         timeout_s=RING_TIMEOUT_S,
     )
 

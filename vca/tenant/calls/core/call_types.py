@@ -107,6 +107,7 @@ class StoredCall:
     """A call as far as its events, its end and its metering need it, in the order of the query."""
 
     state: LifecycleState
+    transfer: CallTransfer | None
     id: UUID
     phone_number_id: UUID | None
     ai_profile_id: UUID | None
@@ -126,7 +127,6 @@ class StoredCall:
     """The milliseconds per stage of each turn."""
     retention_days: Mapping[str, int]
     """The tenant's retention periods."""
-    transfer: CallTransfer | None
 
     @property
     def live(self) -> bool:

@@ -87,7 +87,7 @@ INSERT INTO call_events (
 # PostgreSQL would read the turns as of the time before it waited for the lock, if both were one
 # statement. Sent together they take one round trip.
 _LOCK_ROW = "SELECT FROM calls WHERE id = %(call_id)s FOR UPDATE"
-# The first six columns are the state.
+# The first six columns are the state; the others are in the order of `StoredCall`.
 _LOCK_STORED_CALL = f"""
 {_LOCK_ROW};
 SELECT c.status, c.started_at, c.answered_at, c.ended_at, c.end_reason, c.end_detail, c.id,
@@ -190,7 +190,7 @@ def lock_stored_call(session: Session, call_id: UUID) -> StoredCall:
         raise NotFound
     *columns, transfer = rows[0]
     state = LifecycleState(*columns[:6])
-    return StoredCall(state, *columns[6:], transfer=CallTransfer.from_dict(transfer))
+    return StoredCall(state, CallTransfer.from_dict(transfer), *columns[6:])
 
 
 def get_call(session: Session, call_id: UUID) -> Call:

@@ -13,7 +13,7 @@ from vca.kit.outcome_stream import OutcomeStream, PendingOutcome
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.telephony.types import CarrierRequest, CarrierResponse, LegOutcome
 from vca.tenant.calls.carrier_webhooks import request_handler
-from vca.tenant.calls.core.call_services import CallServices
+from vca.tenant.calls.core.call_services import CallServices, CallState
 from vca.tenant.calls.core.call_types import CallRef
 from vca.tenant.calls.core.simulations import Simulation
 
@@ -77,7 +77,7 @@ class SimulatedPhone:
 
     def _call_fields(self, ref: CallRef) -> dict[str, str]:
         call_id = ref.call_id.hex
-        state = self._services.sign_state(ref, provider_call_id=call_id)
+        state = self._services.sign_state(CallState(ref, provider_call_id=call_id))
         return {"call_id": call_id, "state": state}
 
     def _build_request(self, action: str, **fields: Any) -> CarrierRequest:
