@@ -97,8 +97,8 @@ def parse_profile(text: str) -> CallProfile:
 def profile_from_fields(fields: Mapping[str, Any]) -> CallProfile:
     """Return the profile with these stored fields. Unset fields keep their defaults."""
     language, voice = fields["language"], fields["voice"]
-    own = fields.get(MAIN_LANGUAGE_KEY) or fields
-    main = SpokenLanguage(own["language"] or DEFAULT_LANGUAGE, own["voice"])
+    main_fields = fields.get(MAIN_LANGUAGE_KEY) or fields
+    main = SpokenLanguage(main_fields["language"] or DEFAULT_LANGUAGE, main_fields["voice"])
     targets: Mapping[str, Mapping[str, str]] = fields.get("transfer_targets") or {}
     return CallProfile(
         conversation=_conversation_profile(fields, targets),
