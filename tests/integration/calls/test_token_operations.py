@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.carrier_client import CarrierClient
 from tests.support.factories import Tenant
-from vca.tenant.calls.core import call_services
+from vca.kit import crypto
 
 
 @pytest.fixture
@@ -23,13 +23,13 @@ def operations(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     operations: list[str] = []
 
     def record(name: str) -> None:
-        operation = getattr(call_services.crypto, name)
+        operation = getattr(crypto, name)
 
         def recorded(*arguments: Any, **options: Any) -> Any:
             operations.append(name)
             return operation(*arguments, **options)
 
-        monkeypatch.setattr(call_services.crypto, name, recorded)
+        monkeypatch.setattr(crypto, name, recorded)
 
     record("sign")
     record("unsign")
