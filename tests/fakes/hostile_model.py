@@ -1,9 +1,10 @@
 """A model that does whatever an attacker would want."""
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import cycle, repeat
 from typing import TypeAlias
 
+from tests.fakes.models import Answer, streams_answer
 from vca.conversation.llm import (
     MAX_ARGUMENTS_CHARS,
     AnswerSummary,
@@ -169,7 +170,8 @@ class HostileModel(ModelClient):
         self._behaviour = behaviour
         self.requests: list[ModelRequest] = []
 
-    def stream(self, request: ModelRequest) -> Generator[Chunk, None, AnswerSummary]:
+    @streams_answer
+    def stream(self, request: ModelRequest) -> Answer:
         self.requests.append(request)
         if self._behaviour is not None:
             yield from self._behaviour

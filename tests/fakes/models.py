@@ -1,11 +1,12 @@
 """Model clients that follow a list of steps: send a chunk, wait for an event, or fail."""
 
 from collections import deque
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from threading import Event
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from vca.conversation.llm import (
+    AnswerStream,
     AnswerSummary,
     Chunk,
     FinishReason,
@@ -16,8 +17,32 @@ from vca.conversation.llm import (
     cancellation,
 )
 from vca.conversation.types import Tokens
+from vca.kit.outcome_stream import PendingOutcome
 
 Step: TypeAlias = Chunk | Reasoning | Event | ModelError
+Answer: TypeAlias = Generator[Chunk | Reasoning, None, AnswerSummary]
+Model = TypeVar("Model", bound=ModelClient)
+
+
+def to_answer_stream(answer: Answer) -> AnswerStream:
+    """Return the stream of an answer that a generator yields, and whose summary it returns."""
+    summary = PendingOutcome[AnswerSummary]()
+
+    def chunks() -> Generator[Chunk | Reasoning, None, None]:
+        summary.set((yield from answer))
+
+    return AnswerStream(chunks(), summary)
+
+
+def streams_answer(
+    generate: Callable[[Model, ModelRequest], Answer],
+) -> Callable[[Model, ModelRequest], AnswerStream]:
+    """Turn a generator into the method `stream` of a model."""
+
+    def stream(model: Model, request: ModelRequest) -> AnswerStream:
+        return to_answer_stream(generate(model, request))
+
+    return stream
 
 
 def hanging_step() -> Event:
@@ -48,12 +73,12 @@ class StepModel(ModelClient):
         self.chunk_count = 0
         self.closed_count = 0
 
-    def stream(self, request: ModelRequest) -> Generator[Chunk | Reasoning, None, AnswerSummary]:
-        # The attribute keeps the generator alive, so that only close() closes it.
-        self.open_stream = self._stream(request)
+    def stream(self, request: ModelRequest) -> AnswerStream:
+        # The attribute keeps the stream alive, so that only close() closes it.
+        self.open_stream = to_answer_stream(self._stream(request))
         return self.open_stream
 
-    def _stream(self, request: ModelRequest) -> Generator[Chunk | Reasoning, None, AnswerSummary]:
+    def _stream(self, request: ModelRequest) -> Answer:
         self.requests.append(request)
         try:
             for step in self.steps:
@@ -86,7 +111,7 @@ class SequenceModel(StepModel):
         super().__init__(tokens=tokens)
         self._step_lists = deque(step_lists)
 
-    def _stream(self, request: ModelRequest) -> Generator[Chunk | Reasoning, None, AnswerSummary]:
+    def _stream(self, request: ModelRequest) -> Answer:
         self.steps = tuple(self._step_lists[0])
         if len(self._step_lists) > 1:
             self._step_lists.popleft()
@@ -96,6 +121,6 @@ class SequenceModel(StepModel):
 class HangingModel(StepModel):
     """Never sends anything."""
 
-    def _stream(self, request: ModelRequest) -> Generator[Chunk | Reasoning, None, AnswerSummary]:
+    def _stream(self, request: ModelRequest) -> Answer:
         yield from self._run_step(hanging_step())
         return AnswerSummary()

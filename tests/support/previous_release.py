@@ -15,7 +15,7 @@ from vca.kit import crypto, json
 from vca.telephony.providers.telnyx import client_state
 from vca.telephony.providers.telnyx.client_state import LegState
 from vca.telephony.types import ProviderAccountRef
-from vca.tenant.calls.core.call_services import current_services
+from vca.tenant.calls.core.call_services import CallState, current_services
 from vca.tenant.calls.core.call_types import CallRef
 
 _SIGNATURE = re.compile(r"signature=[^&]*&")
@@ -36,7 +36,9 @@ def state_token(token: str) -> str:
 
 def websocket_account_token(ref: CallRef, account: ProviderAccountRef) -> str:
     """Return the end of a WebSocket's URL for a tenant's account."""
-    return state_token(current_services().sign_state(ref, account, provider_call_id=None))
+    return state_token(
+        current_services().sign_state(CallState(ref, account=account, provider_call_id=None))
+    )
 
 
 def encode(state: LegState) -> str:

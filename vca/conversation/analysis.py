@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -261,16 +260,17 @@ def _read_answer(client: ModelClient, request: ModelRequest) -> _Answer:
     chunks: list[str | ToolCall] = []
     summary, failure, length, has_begun = AnswerSummary(), None, 0, False
     try:
-        with closing(client.stream(request)) as stream:
-            while length <= MAX_ANSWER_CHARS:
-                chunk = next(stream)
+        with client.stream(request) as stream:
+            for chunk in stream:
                 has_begun = True
                 if not isinstance(chunk, Reasoning):
                     chunks.append(chunk)
                     length += len(chunk.arguments if isinstance(chunk, ToolCall) else chunk)
-            failure = ModelError("The model's answer is too long.", failure="bad_answer")
-    except StopIteration as end:
-        summary = end.value
+                if length > MAX_ANSWER_CHARS:
+                    failure = ModelError("The model's answer is too long.", failure="bad_answer")
+                    break
+            else:
+                summary = stream.outcome
     except ModelError as error:
         failure = error
     text = "".join(chunk for chunk in chunks if isinstance(chunk, str))

@@ -21,8 +21,13 @@ from vca.conversation.llm import ModelRequest
 from vca.conversation.llm.models import Models
 from vca.conversation.transcript import Turn
 from vca.conversation.types import CallFacts, EndReason, HangUp, Limits, Profile, Reply, Tokens
+from vca.kit.outcome_stream import OutcomeStream, PendingOutcome
 
 NO_LIMITS = Limits()
+
+
+class ReplyStream(OutcomeStream[str, Reply]):
+    """The chunks of the agent's answer, each of which can be spoken; the outcome is the reply."""
 
 
 def build_greeting(profile: Profile, *, facts: CallFacts, now: datetime) -> str:
@@ -62,27 +67,40 @@ def stream_reply(
     now: datetime,
     limits: Limits = NO_LIMITS,
     clock: Callable[[], float] = monotonic,
-) -> Generator[str, None, Reply]:
-    """Yield the agent's answer to `utterance` chunk by chunk and return the whole reply.
+) -> ReplyStream:
+    """Return the agent's answer to `utterance` as a stream of chunks that ends with the reply.
 
     `turns` are the call so far, greeting included, without `utterance`. `now` is timezone-aware, in
     the tenant's time zone. `clock` counts seconds and measures the latency.
 
     A call that is over ends without a model, and an empty utterance is answered without one. A
-    caller that stops early closes the generator, which stops the model. Raises ModelError when
-    every model failed; some text may have been yielded before.
+    caller that stops early closes the stream, which stops the model. Reading it raises ModelError
+    when every model failed; some text may have been yielded before.
     """
     reason = find_end_reason(profile, turns, utterance, facts=facts, now=now, limits=limits)
     if reason is not None:
         closing_text = localised_phrases.closing_phrase(reason, profile.language, profile.phrases)
-        yield closing_text
-        return Reply(closing_text, (HangUp(reason),))
+        return _fixed_reply(Reply(closing_text, (HangUp(reason),)))
     if not speech_text.clean_text(utterance):
         repeat_request = localised_phrases.phrase("again", profile.language, profile.phrases)
-        yield repeat_request
-        return Reply(repeat_request)
+        return _fixed_reply(Reply(repeat_request))
     request = build_request(profile, turns, utterance, facts=facts, now=now)
-    return (yield from response_builder.stream_response(request, models=models, clock=clock))
+    whole_reply = PendingOutcome[Reply]()
+    chunks = response_builder.stream_response(
+        request, models=models, clock=clock, whole_reply=whole_reply
+    )
+    return ReplyStream(chunks, whole_reply)
+
+
+def _fixed_reply(reply: Reply) -> ReplyStream:
+    """Return a reply that no model generates, in one chunk."""
+    whole_reply = PendingOutcome[Reply]()
+
+    def chunks() -> Generator[str, None, None]:
+        yield reply.text
+        whole_reply.set(reply)
+
+    return ReplyStream(chunks(), whole_reply)
 
 
 def generate_reply(
@@ -103,7 +121,7 @@ def generate_reply(
     models_without_filler = replace(
         models, latency_policy=replace(models.latency_policy, filler_s=inf, gather_text=True)
     )
-    chunks = stream_reply(
+    return stream_reply(
         profile,
         turns,
         utterance,
@@ -112,13 +130,7 @@ def generate_reply(
         now=now,
         limits=limits,
         clock=clock,
-    )
-    while True:
-        try:
-            next(chunks)
-        except StopIteration as end:
-            result: Reply = end.value
-            return result
+    ).read_outcome()
 
 
 def estimate_tokens(

@@ -88,7 +88,7 @@ def stream_answer(
         yield ModelStarted(model_request.model or client.name)
         with closing(StreamReader(client, model_request)) as reader:
             try:
-                answer_end = yield from attempt.read(reader)
+                yield from attempt.read(reader)
             except Cancelled as cancelled:
                 cancelled.tokens = failed_tokens + attempt.estimated_tokens()
                 raise
@@ -105,9 +105,10 @@ def stream_answer(
             else:
                 failure = None
                 if attempt.useful:
-                    yield replace(answer_end, tokens=failed_tokens + answer_end.tokens)
+                    tokens = failed_tokens + attempt.answer_end.tokens
+                    yield replace(attempt.answer_end, tokens=tokens)
                     return
-                finish = answer_end.finish
+                finish = attempt.answer_end.finish
         failed_tokens += attempt.estimated_tokens()
     if failure is not None:
         failure.tokens = failed_tokens
@@ -210,9 +211,11 @@ class _ModelAttempt:
         self._text = ""
         self._tool_call_count = 0
         self.useful = False
+        self.answer_end = AnswerEnded(Tokens())
+        """The end of the answer, once `read` has yielded all of its events."""
 
-    def read(self, reader: StreamReader) -> Generator[AnswerEvent, None, AnswerEnded]:
-        """Yield the answer's events and return its end.
+    def read(self, reader: StreamReader) -> Generator[AnswerEvent, None, None]:
+        """Yield the answer's events but its end, which is then in `answer_end`.
 
         Raises ModelError when the model is given up before it sent anything that can stand alone.
         """
@@ -220,14 +223,8 @@ class _ModelAttempt:
         while True:
             item = reader.next_item(self._timer.left_s())
             if isinstance(item, StreamEnd):
-                if item.failure is not None:
-                    return self._end_early(item.failure)
-                summary = item.summary
-                return AnswerEnded(
-                    summary.tokens or self.estimated_tokens(),
-                    summary.finish in ("length", "content_filter"),
-                    summary.finish,
-                )
+                self.answer_end = self._read_end(item)
+                return
             if isinstance(item, UnmarkedReasoning):
                 self._text, self.useful = "", self._tool_call_count > 0
                 yield from self._emit(item)
@@ -243,10 +240,12 @@ class _ModelAttempt:
                 yield from self._emit(FillerDue())
             if len(self._text) > MAX_TEXT_CHARS:
                 too_long = ModelError("The model's answer is too long.", failure="bad_answer")
-                return self._end_early(too_long)
+                self.answer_end = self._end_early(too_long)
+                return
             if self._timer.expired:
                 timed_out = ModelError("The model did not answer in time.", failure="timeout")
-                return self._end_early(timed_out)
+                self.answer_end = self._end_early(timed_out)
+                return
 
     def estimated_tokens(self) -> Tokens:
         """Return the estimated tokens so far, zero if nothing arrived."""
@@ -272,6 +271,16 @@ class _ModelAttempt:
         emitted_at = monotonic()
         yield event
         self._timer.pause(monotonic() - emitted_at)
+
+    def _read_end(self, stream_end: StreamEnd) -> AnswerEnded:
+        if stream_end.failure is not None:
+            return self._end_early(stream_end.failure)
+        summary = stream_end.summary
+        return AnswerEnded(
+            summary.tokens or self.estimated_tokens(),
+            summary.finish in ("length", "content_filter"),
+            summary.finish,
+        )
 
     def _end_early(self, failure: ModelError) -> AnswerEnded:
         if self._tool_call_count or speech_text.has_sentence(self._text):

@@ -15,19 +15,24 @@ from vca.conversation.reply_text import ReplyText
 from vca.conversation.tools import ToolCallCollector
 from vca.conversation.types import Reply, Tokens, ToolCall
 from vca.kit.deadline import Deadline
+from vca.kit.outcome_stream import PendingOutcome
 
 MIN_CORRECTION_S = 1.5
 """The time that must be left of the turn to send refused tool calls back to the model."""
 
 
 def stream_response(
-    request: ModelRequest, *, models: Models, clock: Callable[[], float]
-) -> Generator[str, None, Reply]:
+    request: ModelRequest,
+    *,
+    models: Models,
+    clock: Callable[[], float],
+    whole_reply: PendingOutcome[Reply],
+) -> Generator[str, None, None]:
     """Yield the answer to a request chunk by chunk, as soon as each chunk is complete.
 
-    If the model's tool calls are refused, the reasons go back to the model once. The generator
-    returns the whole reply. A caller that stops early closes the generator, which stops the model.
-    Raises ModelError if there is no first answer.
+    If the model's tool calls are refused, the reasons go back to the model once. Sets the whole
+    reply at the end. A caller that stops early closes the generator, which stops the model. Raises
+    ModelError if there is no first answer.
     """
     deadline = Deadline.within_budget(models.latency_policy.whole_s)
     filtered_models = speech_only_model.filter_models(models)
@@ -37,7 +42,7 @@ def stream_response(
     if response.needs_correction and left_s >= MIN_CORRECTION_S:
         yield from response.stream_correction(_with_time_left(filtered_models, left_s))
     yield from response.closing_text()
-    return response.build_reply()
+    whole_reply.set(response.build_reply())
 
 
 def _with_time_left(models: Models, left_s: float) -> Models:

@@ -5,7 +5,6 @@ It filters another client's stream in the thread that reads it. Reasoning in the
 """
 
 from collections.abc import Generator
-from contextlib import closing
 from dataclasses import replace
 from typing import ClassVar
 
@@ -13,8 +12,16 @@ from typing_extensions import override
 
 from vca.conversation import written_calls
 from vca.conversation.answer_filter import AnswerFilter
-from vca.conversation.llm import AnswerSummary, Chunk, ModelClient, ModelRequest, Reasoning
+from vca.conversation.llm import (
+    AnswerStream,
+    AnswerSummary,
+    Chunk,
+    ModelClient,
+    ModelRequest,
+    Reasoning,
+)
 from vca.conversation.llm.models import Models
+from vca.kit.outcome_stream import PendingOutcome
 
 _REASONING = Reasoning()
 
@@ -45,13 +52,25 @@ class SpeechOnlyModel(ModelClient):
         self._unmarked_reasoners = unmarked_reasoners
 
     @override
-    def stream(self, request: ModelRequest) -> Generator[Chunk | Reasoning, None, AnswerSummary]:
+    def stream(self, request: ModelRequest) -> AnswerStream:
+        summary = PendingOutcome[AnswerSummary]()
+        return AnswerStream(self._filter_chunks(request, summary), summary)
+
+    def _filter_chunks(
+        self, request: ModelRequest, summary: PendingOutcome[AnswerSummary]
+    ) -> Generator[Chunk | Reasoning, None, None]:
         model = request.model or self.name
         tool_names = [spec.name for spec in request.tools]
         answer = AnswerFilter(tool_names, withholds=model in self._unmarked_reasoners)
         try:
-            with closing(self._client.stream(request)) as chunks:
-                summary = yield from _filter_chunks(chunks, answer)
+            with self._client.stream(request) as chunks:
+                for chunk in chunks:
+                    if not isinstance(chunk, str) or answer.passes(chunk):
+                        yield chunk
+                    elif items := answer.add(chunk):
+                        yield from items
+                    else:  # something for every chunk: between two the reader may stop
+                        yield _REASONING if chunk.strip() else chunk
         finally:
             if answer.had_unmarked_reasoning:
                 self._unmarked_reasoners.add(model)
@@ -59,21 +78,4 @@ class SpeechOnlyModel(ModelClient):
         yield from written_calls.read_calls(answer.blocks, tool_names)
         if not answer.had_unmarked_reasoning:
             self._unmarked_reasoners.discard(model)
-        return summary
-
-
-def _filter_chunks(
-    chunks: Generator[Chunk | Reasoning, None, AnswerSummary], answer: AnswerFilter
-) -> Generator[Chunk | Reasoning, None, AnswerSummary]:
-    try:
-        while True:
-            chunk = next(chunks)
-            if not isinstance(chunk, str) or answer.passes(chunk):
-                yield chunk
-            elif items := answer.add(chunk):
-                yield from items
-            else:  # something for every chunk: between two the reader may stop
-                yield _REASONING if chunk.strip() else chunk
-    except StopIteration as end:
-        summary: AnswerSummary = end.value
-        return summary
+        summary.set(chunks.outcome)

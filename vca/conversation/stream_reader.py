@@ -6,7 +6,7 @@ time, and waking the consumer for each word would cost more CPU time than all th
 
 import re
 from concurrent.futures import wait
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from contextvars import copy_context
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -120,13 +120,12 @@ class StreamReader:
             self._put(stream_end)
 
     def _forward_chunks(self, client: ModelClient, request: ModelRequest) -> AnswerSummary:
-        with closing(client.stream(request)) as chunks:
+        with client.stream(request) as answer:
+            chunks = iter(answer)
             while not self._cancel_token.cancelled:
-                try:
-                    chunk = next(chunks)
-                except StopIteration as end:
-                    summary: AnswerSummary = end.value
-                    return summary
+                chunk = next(chunks, None)
+                if chunk is None:
+                    return answer.outcome
                 if isinstance(chunk, str):
                     self._add_text(chunk)
                 else:

@@ -1,6 +1,5 @@
 """Tests of the second request to a busy model, and of the wait for a model that reasons."""
 
-from collections.abc import Generator
 from dataclasses import replace
 from threading import Event, Timer
 from time import monotonic
@@ -15,7 +14,12 @@ from tests.contract.conversation.test_model_timeouts import (
 )
 from tests.fakes.models import SequenceModel, Step, StepModel
 from vca.conversation import localised_phrases
-from vca.conversation.llm import AnswerSummary, Chunk, ModelError, ModelRequest, Reasoning
+from vca.conversation.llm import (
+    AnswerStream,
+    ModelError,
+    ModelRequest,
+    Reasoning,
+)
 from vca.conversation.llm.models import Models, create_models
 
 BUSY = ModelError("Busy.", failure="rate_limited", server_status=429, server_retry_after_s=0.0)
@@ -33,7 +37,7 @@ class TimedModel(StepModel):
             spaced_steps += [pause, step]
         super().__init__(*spaced_steps)
 
-    def stream(self, request: ModelRequest) -> Generator[Chunk | Reasoning, None, AnswerSummary]:
+    def stream(self, request: ModelRequest) -> AnswerStream:
         pauses = [step for step in self.steps if isinstance(step, Event)]
         for number, pause in enumerate(pauses):
             Timer(0.1 * number, pause.set).start()

@@ -1,6 +1,6 @@
 """Turns with a model that is slow, stalls or fails: the filler, the fallback model and timeouts."""
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,12 +11,19 @@ import pytest
 
 from tests.fakes import openai_server as openai_behaviours
 from tests.fakes.hostile_model import repeat_forever
-from tests.fakes.models import Step, StepModel, hanging_step
+from tests.fakes.models import (
+    Answer,
+    Step,
+    StepModel,
+    hanging_step,
+    streams_answer,
+)
 from tests.fakes.openai_server import OpenAIServer, openai_server
 from tests.support.concurrency import run_concurrently
 from tests.support.model_readers import readers_end
 from vca.conversation import engine
-from vca.conversation.llm import AnswerSummary, ModelClient, ModelError, ModelRequest, ToolCall
+from vca.conversation.engine import ReplyStream
+from vca.conversation.llm import ModelClient, ModelError, ModelRequest, ToolCall
 from vca.conversation.llm.models import LatencyPolicy, Models
 from vca.conversation.llm.openai import OpenAIModel
 from vca.conversation.types import CallFacts, Profile, Reply, Tokens, Transfer
@@ -42,19 +49,15 @@ def stream_reply(
     *,
     latency_policy: LatencyPolicy = LONG_TIMEOUTS,
     profile: Profile = PROFILE,
-) -> Generator[str, None, Reply]:
+) -> ReplyStream:
     models = Models(model, fallback, latency_policy=latency_policy)
     return engine.stream_reply(profile, [], "Hello?", models=models, facts=FACTS, now=NOW)
 
 
-def collect_reply(stream: Generator[str, None, Reply]) -> tuple[list[str], Reply]:
+def collect_reply(stream: ReplyStream) -> tuple[list[str], Reply]:
     """Return the spoken chunks of an answer, and the reply."""
-    spoken_chunks = []
-    while True:
-        try:
-            spoken_chunks.append(next(stream))
-        except StopIteration as end:
-            return spoken_chunks, end.value
+    spoken_chunks = list(stream)
+    return spoken_chunks, stream.outcome
 
 
 @pytest.fixture(autouse=True)
@@ -332,7 +335,8 @@ class BrokenModel(ModelClient):
 
     deterministic = True
 
-    def stream(self, request: ModelRequest) -> Generator[str, None, AnswerSummary]:
+    @streams_answer
+    def stream(self, request: ModelRequest) -> Answer:
         yield "I "
         raise ZeroDivisionError
 

@@ -1,17 +1,20 @@
 """How the reader of a model's stream passes text on, and how it ends."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event, Timer
-from typing import TypeAlias
 
 import pytest
 
 from tests.contract.suites.llm import make_request
-from tests.fakes.models import HangingModel, Step, StepModel, hanging_step
+from tests.fakes.models import (
+    Answer,
+    HangingModel,
+    Step,
+    StepModel,
+    hanging_step,
+)
 from vca.conversation.llm import (
-    AnswerSummary,
-    Chunk,
     ModelClient,
     ModelError,
     ModelRequest,
@@ -22,7 +25,6 @@ from vca.conversation.llm import (
 from vca.conversation.llm.cancellation import Cancelled, CancelToken
 from vca.conversation.stream_reader import StreamEnd, StreamItem, StreamReader
 
-AnswerStream: TypeAlias = Generator[Chunk | Reasoning, None, AnswerSummary]
 WAIT_S = 10.0
 END_CALL = ToolCall("end_call", "{}")
 
@@ -99,7 +101,7 @@ def test_text_before_an_unexpected_error_is_passed_on_before_it(
     monkeypatch.setattr("threading.excepthook", lambda _: None)
 
     class BrokenModel(StepModel):
-        def _stream(self, request: ModelRequest) -> AnswerStream:
+        def _stream(self, request: ModelRequest) -> Answer:
             yield from super()._stream(request)
             raise KeyError
 
@@ -113,7 +115,7 @@ def test_the_time_of_the_last_text_is_known_although_it_is_held() -> None:
     may_go_on, has_sent = Event(), Event()
 
     class Model(StepModel):
-        def _stream(self, request: ModelRequest) -> AnswerStream:
+        def _stream(self, request: ModelRequest) -> Answer:
             summary = yield from super()._stream(request)
             has_sent.set()
             yield from self._run_step(hanging_step())

@@ -1,9 +1,7 @@
 """Models that send words without a mark, which complete nothing that can be spoken."""
 
-from collections.abc import Generator
 from dataclasses import replace
 from threading import Event, Timer
-from typing import TypeAlias
 
 import pytest
 
@@ -12,10 +10,13 @@ from tests.contract.conversation.test_model_timeouts import (
     collect_reply,
     stream_reply,
 )
-from tests.fakes.models import Step, StepModel, hanging_step
-from vca.conversation.llm import AnswerSummary, Chunk, ModelRequest, Reasoning
-
-AnswerStream: TypeAlias = Generator[Chunk | Reasoning, None, AnswerSummary]
+from tests.fakes.models import (
+    Answer,
+    Step,
+    StepModel,
+    hanging_step,
+)
+from vca.conversation.llm import ModelRequest
 
 
 class WordModel(StepModel):
@@ -25,7 +26,7 @@ class WordModel(StepModel):
         super().__init__(*steps)
         self._words = [word] * word_count
 
-    def _stream(self, request: ModelRequest) -> AnswerStream:
+    def _stream(self, request: ModelRequest) -> Answer:
         yield "We open at nine. And"
         for word in self._words:
             yield from self._run_step(hanging_for(0.02))

@@ -1,6 +1,5 @@
 """The contract suite of model clients, in the order of `ModelClient`."""
 
-from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -10,6 +9,7 @@ import pytest
 from vca.conversation import tools
 from vca.conversation.llm import (
     MAX_ARGUMENTS_CHARS,
+    AnswerStream,
     AnswerSummary,
     Chunk,
     ModelClient,
@@ -42,7 +42,7 @@ def make_request(
 
 
 def read_stream(
-    stream: Generator[Chunk | Reasoning, None, AnswerSummary],
+    stream: AnswerStream,
 ) -> tuple[list[Chunk], Tokens | None]:
     """Return all chunks of a response, and its tokens."""
     chunks, summary = read_answer(stream)
@@ -50,20 +50,14 @@ def read_stream(
 
 
 def read_answer(
-    stream: Generator[Chunk | Reasoning, None, AnswerSummary],
+    stream: AnswerStream,
 ) -> tuple[list[Chunk], AnswerSummary]:
     """Return all chunks of a response, and its summary."""
-    chunks: list[Chunk] = []
-    while True:
-        try:
-            item = next(stream)
-        except StopIteration as end:
-            return chunks, end.value
-        if not isinstance(item, Reasoning):
-            chunks.append(item)
+    chunks = [item for item in stream if not isinstance(item, Reasoning)]
+    return chunks, stream.outcome
 
 
-def read_text(stream: Generator[Chunk | Reasoning, None, AnswerSummary]) -> str:
+def read_text(stream: AnswerStream) -> str:
     """Return the text of a response."""
     return "".join(chunk for chunk in read_stream(stream)[0] if isinstance(chunk, str))
 

@@ -16,6 +16,7 @@ from vca.telephony.providers.fake.adapter import SIGNATURE_HEADER, FakeTelephony
 from vca.telephony.types import CarrierRequest
 from vca.tenancy.session import public_session
 from vca.tenant.calls.core import call_services
+from vca.tenant.calls.core.call_services import CallState
 from vca.tenant.calls.core.call_types import CallRef
 
 
@@ -265,7 +266,7 @@ def test_a_token_of_a_missing_call_returns_404(
     carrier_client: CarrierClient, carrier: FakeTelephonyAdapter, acme: Tenant
 ) -> None:
     state = call_services.current_services().sign_state(
-        CallRef(acme.ref, UUID(int=0)), provider_call_id="gone-1", turns=1
+        CallState(CallRef(acme.ref, UUID(int=0)), provider_call_id="gone-1", turns=1)
     )
 
     for action in ("speech", "status"):

@@ -15,17 +15,19 @@ from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from sqlalchemy import event
 
 from tests.fakes.hostile_model import TOOL_CALLS, transfer
-from tests.fakes.models import SequenceModel
+from tests.fakes.models import (
+    Answer,
+    SequenceModel,
+    streams_answer,
+)
 from tests.integration.calls.conftest import CallRecord, RealCallerCarrier, use_model
 from tests.support.api import Api
 from tests.support.carrier_client import CarrierClient, action_types
 from tests.support.factories import Factory, Tenant, fresh_number
 from vca.conversation.llm import (
     AnswerSummary,
-    Chunk,
     ModelClient,
     ModelRequest,
-    Reasoning,
     ToolCall,
 )
 from vca.conversation.types import Profile
@@ -97,7 +99,8 @@ class MonitoredModel(ModelClient):
     def __init__(self, monitor: TransactionMonitor, model: ModelClient) -> None:
         self._monitor, self._model = monitor, model
 
-    def stream(self, request: ModelRequest) -> Generator[Chunk | Reasoning, None, AnswerSummary]:
+    @streams_answer
+    def stream(self, request: ModelRequest) -> Answer:
         self._monitor.record_operation("analysis" if request.must_call else "model")
         for chunk in self._model.stream(request):
             self._monitor.record_operation("model_chunk")

@@ -19,7 +19,7 @@ from vca.telephony.types import CallEvent
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.control import outbound_calls, reconciliation
 from vca.tenant.calls.core import watchdog
-from vca.tenant.calls.core.call_services import current_services
+from vca.tenant.calls.core.call_services import CallState, current_services
 from vca.tenant.calls.core.call_types import CallRef
 from vca.tenant.calls.turns import call_flow
 
@@ -94,7 +94,7 @@ def test_a_silent_live_call_is_looked_up_and_checked_later(
 def test_a_silent_call_with_an_event_from_the_future_is_looked_up(
     real_carrier: RealCallerCarrier, carrier_client: CarrierClient, ref: CallRef
 ) -> None:
-    state = current_services().sign_state(ref, provider_call_id="call-1")
+    state = current_services().sign_state(CallState(ref, provider_call_id="call-1"))
     carrier_client.send_status("call-1", "answered", state=state, at="2099-01-01T00:00:00+00:00")
 
     _check_later(ref, minutes=5)

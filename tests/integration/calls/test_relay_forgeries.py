@@ -23,7 +23,7 @@ from tests.fakes.carriers.twilio.connected_twilio import (
     connected_twilio,
 )
 from tests.fakes.carriers.twilio.webhooks import socket_signature
-from tests.support import admin_db
+from tests.support import admin_db, previous_release
 from tests.support.api import Api
 from tests.support.db_snapshot import SnapshotChecker
 from tests.support.factories import Tenant
@@ -180,6 +180,13 @@ def test_a_handshake_without_a_token_of_ours_is_rejected(two_calls: TwoCalls, pa
 def test_a_token_for_another_purpose_opens_no_handshake(two_calls: TwoCalls) -> None:
     for token in (_http_state(two_calls), two_calls.token, two_calls.path[:-1]):
         path = f"twilio/relay/{token}"
+        assert handshake_is_refused(f"{two_calls.relay_url}{path}", two_calls.headers(path))
+
+
+def test_a_state_of_this_release_is_no_url_of_the_previous_one(two_calls: TwoCalls) -> None:
+    path = f"twilio/relay/{_http_state(two_calls)}"
+
+    with previous_release.accept_unsigned_states():
         assert handshake_is_refused(f"{two_calls.relay_url}{path}", two_calls.headers(path))
 
 

@@ -24,6 +24,7 @@ from vca.tenancy.session import tenant_session
 from vca.tenant.calls.carrier_webhooks import polled_turn
 from vca.tenant.calls.core import record, turn_records
 from vca.tenant.calls.core.call_services import CallState, current_services
+from vca.tenant.calls.core.call_types import Utterance
 from vca.tenant.calls.turns import turn_handler
 
 ScriptModel = Callable[..., SequenceModel]
@@ -202,11 +203,11 @@ def test_an_answer_that_a_killed_process_lost_is_generated_again(
     overdue_poll = replace(recent_poll, polling_since=now - timedelta(seconds=13))
 
     poll_response = carrier_client.send_event(
-        "more", "call-1", current_services().sign_full_state(recent_poll)
+        "more", "call-1", current_services().sign_state(recent_poll)
     )
     monkeypatch.setattr(polled_turn, "RESPOND_AFTER_S", 2)
     response = carrier_client.send_event(
-        "more", "call-1", current_services().sign_full_state(overdue_poll)
+        "more", "call-1", current_services().sign_state(overdue_poll)
     )
 
     assert action_types(poll_response) == ["come_back"]
@@ -229,7 +230,7 @@ def test_a_poll_of_an_ended_call_gets_a_hang_up(
 
 def test_a_poll_without_a_turn_returns_400(carrier_client: CarrierClient, state: str) -> None:
     ref = current_services().verify_state(state).ref
-    state_without_turns = current_services().sign_state(ref, provider_call_id="call-1")
+    state_without_turns = current_services().sign_state(CallState(ref, provider_call_id="call-1"))
     request = carrier_client.build_request("more", call_id="call-1", state=state_without_turns)
 
     assert carrier_client.send(request).status_code == 400
@@ -243,7 +244,7 @@ def test_an_answer_after_the_hang_up_is_not_stored(
 ) -> None:
     ref = current_services().verify_state(state).ref
     models = use_model(StepModel("We open at nine. ", "We close at five."))
-    turn = turn_handler.handle_utterance(ref, utterance="When?", models=models, after=1)
+    turn = turn_handler.handle_utterance(ref, Utterance("When?", after=1), models=models)
     next(turn)
 
     carrier_client.send_status("call-1", "completed", state=state)
@@ -260,7 +261,7 @@ def test_a_cancelled_answer_is_stored_as_far_as_it_was_spoken(
 ) -> None:
     ref = current_services().verify_state(state).ref
     models = use_model(StepModel("We open at nine. ", hanging_step()))
-    turn = turn_handler.handle_utterance(ref, utterance="When?", models=models, after=1)
+    turn = turn_handler.handle_utterance(ref, Utterance("When?", after=1), models=models)
     spoken_chunks = [next(turn).text for _ in range(chunk_count)]
 
     turn.close()

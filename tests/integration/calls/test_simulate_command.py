@@ -1,6 +1,5 @@
 """`flask calls simulate`: a simulated call in the terminal."""
 
-from collections.abc import Generator
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -9,6 +8,7 @@ import pytest
 from click.testing import Result
 from flask import Flask
 
+from tests.fakes.models import Answer, streams_answer
 from tests.support.factories import Tenant, fresh_number
 from vca.conversation.llm import AnswerSummary, ModelClient, ModelRequest, ToolCall
 from vca.conversation.llm.models import Models
@@ -27,7 +27,8 @@ class EchoModel(ModelClient):
 
     deterministic: ClassVar[bool] = True
 
-    def stream(self, request: ModelRequest) -> Generator[str | ToolCall, None, AnswerSummary]:
+    @streams_answer
+    def stream(self, request: ModelRequest) -> Answer:
         utterance = request.messages[-1].text
         yield f"I have heard {utterance} just now. "
         yield "That is all of it."

@@ -9,6 +9,7 @@ import pytest
 from flask import Flask, Response
 from sqlalchemy import QueuePool
 
+from tests.fakes.models import Answer, streams_answer
 from tests.support.admissions import calling_out_places
 from tests.support.api import ApiResponse
 from tests.support.factories import Tenant
@@ -36,7 +37,8 @@ class ConnectionCountingModel(ModelClient):
         self.chunks = chunks
         self.connection_counts: list[int] = []
 
-    def stream(self, request: ModelRequest) -> Generator[str | ToolCall, None, AnswerSummary]:
+    @streams_answer
+    def stream(self, request: ModelRequest) -> Answer:
         for chunk in self.chunks:
             self.connection_counts.append(_count_connections_in_use())
             yield chunk

@@ -13,7 +13,7 @@ from tests.support.factories import Tenant
 from vca.kit import clock
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.telephony.types import ProviderAccountRef
-from vca.tenant.calls.core.call_services import WebSocketClaims, current_services
+from vca.tenant.calls.core.call_services import CallState, WebSocketClaims, current_services
 from vca.tenant.calls.core.call_types import CallRef
 
 ACTIONS = ("speech", "keys", "more", "leg", "voicemail", "recording", "interrupted", "status")
@@ -60,7 +60,7 @@ def test_the_state_of_a_call_that_is_placed_counts_for_its_first_events_only(
     acme.profile(greeting="Hello.", end_phrases=["goodbye"])
     carrier_client.ring(acme.number()["did_number"], "call-1")
     ref = CallRef(acme.ref, UUID(call_record.call["id"]))
-    state = current_services().sign_state(ref, provider_call_id=None, turns=1)
+    state = current_services().sign_state(CallState(ref, provider_call_id=None, turns=1))
 
     for action in ACTIONS[:-1]:
         request = carrier_client.build_request(

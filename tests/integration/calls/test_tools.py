@@ -16,9 +16,9 @@ from vca.observability import log
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core import record
 from vca.tenant.calls.core.call_services import current_services
+from vca.tenant.calls.core.call_transfer import OnFailure
 from vca.tenant.calls.core.models import OutboundLeg
 from vca.tenant.calls.turns import transfers
-from vca.tenant.calls.turns.transfers import OnFailure
 
 ScriptModel = Callable[..., SequenceModel]
 TOOLS = ["end_call", "transfer", "take_message", "fallback"]

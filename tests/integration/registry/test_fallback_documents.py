@@ -121,12 +121,12 @@ def test_a_call_that_is_reported_again_when_it_is_answered_counts_its_leg_once(
     acme: Tenant, limited_owner: Owner, number: dict[str, Any]
 ) -> None:
     ringing, answered = (
-        fallback.reply_during_upgrade(limited_owner, number["did_number"], unanswered=unanswered)
+        fallback.actions_during_upgrade(limited_owner, number["did_number"], unanswered=unanswered)
         for unanswered in (True, False)
     )
 
-    assert [type(action) for action in ringing.actions] == [Forward]
-    assert [type(action) for action in answered.actions] == [Forward]
+    assert [type(action) for action in ringing] == [Forward]
+    assert [type(action) for action in answered] == [Forward]
     with tenant_session(acme.ref) as session:
         assert outbound_legs.count_recent_legs(session).last_day == 1
 

@@ -1,6 +1,5 @@
 """Calls: listing, hanging up, limits, turns, recordings, and failures of the model."""
 
-from collections.abc import Generator
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -8,6 +7,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import event
 
+from tests.fakes.models import Answer, streams_answer
 from tests.support.factories import Factory, Platform, Tenant, fresh_number
 from tests.support.recordings import checked_out_connections
 from vca.conversation.llm import AnswerSummary, ModelClient, ModelError, ModelRequest
@@ -27,7 +27,8 @@ class OneReplyModel(ModelClient):
         self.requests: list[ModelRequest] = []
         self.open_transactions: list[int] = []
 
-    def stream(self, request: ModelRequest) -> Generator[str, None, AnswerSummary]:
+    @streams_answer
+    def stream(self, request: ModelRequest) -> Answer:
         self.requests.append(request)
         self.open_transactions.append(checked_out_connections())
         if self.error is not None:

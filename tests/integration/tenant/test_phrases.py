@@ -8,7 +8,7 @@ from tests.support.factories import Tenant
 from vca.conversation.localised_phrases import PHRASE_KEYS, phrase
 from vca.tenancy.session import tenant_session
 from vca.tenant.settings import service
-from vca.tenant.settings.phrases import MAX_TOTAL_CHARS, choose_sentence
+from vca.tenant.settings.phrases import MAX_TOTAL_CHARS, OwnTexts
 
 
 def test_a_new_tenant_has_no_phrases(acme: Tenant) -> None:
@@ -111,6 +111,6 @@ def test_sentences_that_are_sent_back_stay_the_defaults(acme: Tenant) -> None:
 def test_the_most_specific_sentence_is_spoken(
     sentences: dict[str, str], phrases: dict[str, dict[str, str]], expected: str
 ) -> None:
-    chosen = choose_sentence("closed", sentences=sentences, phrases=phrases, language="it-CH")
+    chosen = OwnTexts(sentences, phrases).sentence("closed", "it-CH")
 
     assert chosen == expected

@@ -82,12 +82,8 @@ def stream_reply(
     """Return the spoken chunks and the reply to the caller's utterance."""
     models = Models(HostileModel(behaviour), latency_policy=latency_policy)
     stream = engine.stream_reply(profile, [], "Hello?", models=models, facts=FACTS, now=NOW)
-    spoken_chunks = []
-    while True:
-        try:
-            spoken_chunks.append(next(stream))
-        except StopIteration as end:
-            return spoken_chunks, end.value
+    spoken_chunks = list(stream)
+    return spoken_chunks, stream.outcome
 
 
 def assert_allowed(actions: tuple[Action, ...], profile: Profile) -> None:

@@ -1,6 +1,5 @@
 """The filter between a model and the conversation: signs of life, and what it remembers."""
 
-from collections.abc import Generator
 from dataclasses import replace
 
 import pytest
@@ -8,7 +7,14 @@ import pytest
 from tests.contract.suites.llm import ModelContract, make_request
 from tests.fakes.models import StepModel
 from vca.conversation.answer_filter import UnmarkedReasoning
-from vca.conversation.llm import AnswerSummary, Chunk, ModelRequest, Reasoning, ToolCall
+from vca.conversation.llm import (
+    AnswerStream,
+    AnswerSummary,
+    Chunk,
+    ModelRequest,
+    Reasoning,
+    ToolCall,
+)
 from vca.conversation.llm.models import Models
 from vca.conversation.speech_only_model import SpeechOnlyModel, filter_models
 from vca.conversation.types import Tokens
@@ -19,7 +25,7 @@ UNMARKED = ("Zebras. ", "They are striped.", "</think>", "We open.")
 
 
 def read_items(
-    stream: Generator[Chunk | Reasoning, None, AnswerSummary],
+    stream: AnswerStream,
 ) -> list[Chunk | Reasoning]:
     return list(stream)
 
@@ -53,10 +59,9 @@ def test_words_tool_calls_and_the_summary_are_passed_on() -> None:
 
     stream = model.stream(REQUEST)
     assert [next(stream), next(stream), next(stream)] == ["We", " open.", call]
-    with pytest.raises(StopIteration) as end:
-        next(stream)
+    assert list(stream) == []
 
-    assert end.value.value == AnswerSummary(Tokens(3, 2), "length")
+    assert stream.outcome == AnswerSummary(Tokens(3, 2), "length")
     assert (model.name, client.closed_count) == ("gpt-test", 1)
 
 

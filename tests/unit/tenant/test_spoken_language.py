@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from vca.telephony.turn_settings import SpokenLanguage, TurnSettings
+from vca.tenant.calls.core import call_profile
+from vca.tenant.calls.core.call_profile import CallProfile
 from vca.tenant.calls.turns import spoken_language
 
 ENGLISH, SPANISH = SpokenLanguage("en-US", "Polly.Joanna"), SpokenLanguage("es-ES", "Polly.Lucia")
@@ -12,9 +14,20 @@ MEXICAN, JAPANESE = SpokenLanguage("es-MX"), SpokenLanguage("ja")
 LANGUAGES = (ENGLISH, SPANISH, MEXICAN, JAPANESE)
 
 
-def profile(**turn: Any) -> dict[str, Any]:
-    """Return a stored profile in English with these turn settings."""
-    return {"language": "en-US", "voice": "Polly.Joanna", "turn": turn}
+def make_profile(**turn: Any) -> CallProfile:
+    """Return a profile in English with these turn settings."""
+    return call_profile.profile_from_fields(profile_fields(**turn))
+
+
+def profile_fields(**turn: Any) -> dict[str, Any]:
+    return {
+        "name": "Ada",
+        "role": "receptionist",
+        "system_prompt": "We are Acme.",
+        "language": "en-US",
+        "voice": "Polly.Joanna",
+        "turn": turn,
+    }
 
 
 @pytest.mark.parametrize(
@@ -48,9 +61,11 @@ def test_the_callers_language_is_an_allowed_one_or_unclear(
 
 
 def test_a_call_with_one_language_never_changes_it() -> None:
-    assert spoken_language.allowed_languages(profile()) == ()
-    assert spoken_language.allowed_languages(profile(languages=[])) == ()
-    assert spoken_language.allowed_languages({"language": None, "voice": None}) == ()
+    fields_without_language = {**profile_fields(), "language": None, "voice": None}
+
+    assert make_profile().languages == ()
+    assert make_profile(languages=[]).languages == ()
+    assert call_profile.profile_from_fields(fields_without_language).languages == ()
     matched = spoken_language.match_language((), reported_tag="en", utterance="When do you open?")
     assert matched is None
 
@@ -61,32 +76,38 @@ def test_the_profiles_own_language_is_allowed_first_and_only_once() -> None:
         {"language": "es-ES", "voice": "Polly.Lucia"},
     ]
 
-    assert spoken_language.allowed_languages(profile(languages=languages)) == (ENGLISH, SPANISH)
+    assert make_profile(languages=languages).languages == (ENGLISH, SPANISH)
 
 
 def test_a_profile_in_the_callers_language_still_knows_its_own() -> None:
     languages = [{"language": "es-ES", "voice": "Polly.Lucia"}]
-    changed_profile = {
-        **profile(languages=languages),
-        "language": "es-ES",
-        "voice": "Polly.Lucia",
-        "main_language": {"language": "en-US", "voice": "Polly.Joanna"},
-    }
+    changed_profile = call_profile.profile_from_fields(
+        {
+            **profile_fields(languages=languages),
+            "language": "es-ES",
+            "voice": "Polly.Lucia",
+            "main_language": {"language": "en-US", "voice": "Polly.Joanna"},
+        }
+    )
 
-    assert spoken_language.current_language(changed_profile) == SPANISH
-    assert spoken_language.main_language(changed_profile) == ENGLISH
-    assert spoken_language.allowed_languages(changed_profile) == (ENGLISH, SPANISH)
-    assert spoken_language.in_main_language(changed_profile)["language"] == "en-US"
+    assert changed_profile.current_language == SPANISH
+    assert changed_profile.main_language == ENGLISH
+    assert changed_profile.languages == (ENGLISH, SPANISH)
+    assert changed_profile.conversation.language == "es-ES"
+    own_profile = changed_profile.in_main_language()
+    assert own_profile.current_language == ENGLISH
+    assert own_profile.conversation.language == "en-US"
 
 
 def test_a_profile_from_before_leaves_everything_to_the_carrier() -> None:
-    stored_profile = {"language": "en-US", "voice": None}
+    old_fields = profile_fields()
+    del old_fields["turn"]
 
-    assert spoken_language.turn_settings(stored_profile) == TurnSettings()
-    assert spoken_language.turn_settings(profile()) == TurnSettings()
+    assert call_profile.profile_from_fields(old_fields).turn == TurnSettings()
+    assert make_profile().turn == TurnSettings()
 
 
 def test_a_field_of_a_newer_version_is_ignored() -> None:
-    settings = spoken_language.turn_settings(profile(end_ms=900, from_the_future=True))
+    profile = make_profile(end_ms=900, from_the_future=True)
 
-    assert settings == TurnSettings(end_ms=900)
+    assert profile.turn == TurnSettings(end_ms=900)

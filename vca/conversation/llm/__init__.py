@@ -9,7 +9,7 @@ are slow to import, so a client imports its own on first use.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import Any, ClassVar, Literal, TypeAlias
@@ -18,6 +18,7 @@ from vca.conversation.llm.model_support import FULL_SUPPORT, ModelSupport
 from vca.conversation.types import Message, Profile, Tokens, ToolResult
 from vca.conversation.types import ToolCall as ToolCall  # part of the client contract
 from vca.kit.errors import DomainError
+from vca.kit.outcome_stream import OutcomeStream
 
 MODEL_CLIENTS = {
     "openai": "vca.conversation.llm.openai:OpenAIModel",
@@ -111,6 +112,10 @@ class AnswerSummary:
     finish: FinishReason = "stop"
 
 
+class AnswerStream(OutcomeStream[Chunk | Reasoning, AnswerSummary]):
+    """The chunks of a model's answer; its outcome is the summary of the answer."""
+
+
 @dataclass(frozen=True)
 class ModelRequest:
     """The request to a model for one turn.
@@ -169,8 +174,8 @@ class ModelClient(ABC):
     """Whether it may talk to people who did not start a simulation."""
 
     @abstractmethod
-    def stream(self, request: ModelRequest) -> Generator[Chunk | Reasoning, None, AnswerSummary]:
-        """Yield the answer in chunks as the model generates them and return its summary.
+    def stream(self, request: ModelRequest) -> AnswerStream:
+        """Return the answer as a stream of chunks, which arrive as the model generates them.
 
         `Reasoning` is not part of the answer: it only says that the model is still at work.
 
@@ -181,9 +186,9 @@ class ModelClient(ABC):
 
         Repeated call: independent. Streams may be read concurrently, one thread each.
 
-        Closing: a consumer that stops early closes the generator (`contextlib.closing`), which
-        stops the model and returns its connection or closes it. A generator that is read to its end
-        closes itself. Another thread cancels a stream through `llm.cancellation`.
+        Closing: a consumer that stops early closes the stream (`with`), which stops the model and
+        returns its connection or closes it. A stream that is read to its end closes itself. Another
+        thread cancels a stream through `llm.cancellation`.
 
         Failure: `ModelError` and nothing else, whatever text the request contains; also after some
         chunks.

@@ -1,6 +1,5 @@
 """Streaming client for any endpoint with OpenAI's chat completions API, using the official SDK."""
 
-from collections.abc import Generator
 from threading import Lock
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -8,12 +7,10 @@ from urllib.parse import urlsplit
 from typing_extensions import override
 
 from vca.conversation.llm import (
-    AnswerSummary,
-    Chunk,
+    AnswerStream,
     ModelCheck,
     ModelClient,
     ModelRequest,
-    Reasoning,
 )
 from vca.conversation.llm.model_support import ModelSupport, SupportStore
 
@@ -46,8 +43,8 @@ class OpenAIModel(ModelClient):
         self._endpoint: Endpoint | None = None
 
     @override
-    def stream(self, request: ModelRequest) -> Generator[Chunk | Reasoning, None, AnswerSummary]:
-        return (yield from self._get_endpoint().stream(request))
+    def stream(self, request: ModelRequest) -> AnswerStream:
+        return self._get_endpoint().stream(request)
 
     @override
     def check(self, model: str | None = None) -> ModelCheck:

@@ -14,6 +14,7 @@ import httpx2
 import openai
 
 from vca.conversation.llm import (
+    AnswerStream,
     AnswerSummary,
     Chunk,
     ModelCheck,
@@ -45,6 +46,7 @@ from vca.conversation.llm.transport import DeadlineTransport, Response
 from vca.conversation.types import Message, ToolResult
 from vca.kit import json
 from vca.kit.deadline import Deadline
+from vca.kit.outcome_stream import PendingOutcome
 
 _AFTER_FINISH_S = 1.0
 """How long to wait for the token usage once the server has said why the answer ended."""
@@ -80,8 +82,14 @@ class Endpoint:
         """Close all connections."""
         self._transport.close()
 
-    def stream(self, request: ModelRequest) -> Generator[Chunk | Reasoning, None, AnswerSummary]:
-        """Yield the answer's chunks and return its summary; raises only ModelError."""
+    def stream(self, request: ModelRequest) -> AnswerStream:
+        """Return the answer's chunks and its summary; reading them raises only ModelError."""
+        summary = PendingOutcome[AnswerSummary]()
+        return AnswerStream(self._read_chunks(request, summary), summary)
+
+    def _read_chunks(
+        self, request: ModelRequest, summary: PendingOutcome[AnswerSummary]
+    ) -> Generator[Chunk | Reasoning, None, None]:
         answer = AnswerAssembler()
         failure: ModelError | None = None
         try:
@@ -99,7 +107,7 @@ class Endpoint:
             # No cause: the server's text may repeat our key and must not reach a traceback.
             raise failure from None
         yield from answer.tool_calls.calls()
-        return self._summarise(answer)
+        summary.set(self._summarise(answer))
 
     def _summarise(self, answer: AnswerAssembler) -> AnswerSummary:
         if not answer.is_empty:

@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from vca.conversation import json_schema, prompt
 from vca.conversation.llm import (
+    AnswerStream,
     AnswerSummary,
     Chunk,
     ModelClient,
@@ -25,6 +26,7 @@ from vca.conversation.types import Profile, Tokens
 from vca.devtools.scripted_model import english as en
 from vca.devtools.scripted_model.form import Facts, Form
 from vca.kit import json
+from vca.kit.outcome_stream import PendingOutcome
 
 _CALLER_PREFIX = "Caller: "
 # The parts of the system prompt that state the opening hours.
@@ -40,22 +42,27 @@ class ScriptedModel(ModelClient):
     for_real_callers = False
 
     @override
-    def stream(self, request: ModelRequest) -> Generator[Chunk, None, AnswerSummary]:
-        utterances = [message.text for message in request.messages if message.speaker == "caller"]
-        if not utterances:
-            raise ModelError(
-                "The request contains no message of the caller.",
-                failure="bad_answer",
-                permanent=True,
-            )
-        chunks = (
-            [_analysis_call(request)]
-            if request.must_call
-            else list(_reply_chunks(request, utterances))
+    def stream(self, request: ModelRequest) -> AnswerStream:
+        summary = PendingOutcome[AnswerSummary]()
+        return AnswerStream(_answer(request, summary), summary)
+
+
+def _answer(
+    request: ModelRequest, summary: PendingOutcome[AnswerSummary]
+) -> Generator[Chunk, None, None]:
+    utterances = [message.text for message in request.messages if message.speaker == "caller"]
+    if not utterances:
+        raise ModelError(
+            "The request contains no message of the caller.",
+            failure="bad_answer",
+            permanent=True,
         )
-        yield from chunks
-        output_words = sum(map(_count_chunk_words, chunks))
-        return AnswerSummary(Tokens(_count_request_words(request), output_words))
+    chunks = (
+        [_analysis_call(request)] if request.must_call else list(_reply_chunks(request, utterances))
+    )
+    yield from chunks
+    output_words = sum(map(_count_chunk_words, chunks))
+    summary.set(AnswerSummary(Tokens(_count_request_words(request), output_words)))
 
 
 def build_reply(profile: Profile, utterances: list[str]) -> str:

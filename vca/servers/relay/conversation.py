@@ -5,8 +5,7 @@ between two chunks of the answer: if the caller barges in, the rest of the answe
 """
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from time import monotonic
@@ -27,7 +26,7 @@ from vca.telephony.types import Listen, Say
 from vca.tenant.calls.carrier_webhooks import voice_websockets
 from vca.tenant.calls.carrier_webhooks.voice_websockets import AcceptedWebSocket
 from vca.tenant.calls.core.call_services import CallServices
-from vca.tenant.calls.core.call_types import ConnectionReplaced, SpokenChunk, TurnResult
+from vca.tenant.calls.core.call_types import ConnectionReplaced, TurnResult, TurnStream, Utterance
 from vca.tenant.calls.turns import call_flow, spoken_language, turn_handler
 from vca.tenant.calls.turns.call_flow import UnansweredUtterance
 
@@ -136,7 +135,9 @@ class Conversation:
 
     def _store_utterance(self, text: str) -> None:
         with deadline.within(_RECORD_BUDGET_S):
-            turn_handler.store_utterance(self._ref, utterance=text, connection=self._admission.slot)
+            turn_handler.store_utterance(
+                self._ref, Utterance(text, connection=self._admission.slot)
+            )
 
     def _run_turns(self) -> str:
         """Run turn after turn, and return the handoff value that ends the WebSocket."""
@@ -165,7 +166,7 @@ class Conversation:
             resumption = call_flow.resume_call(self._ref, repeat_last=False)
         if isinstance(resumption, UnansweredUtterance):
             self._queue_replayed_frames(resumption)
-            return CallerInput(resumption.utterance, after=resumption.after)
+            return CallerInput(resumption.utterance.text, after=resumption.utterance.after)
         self._speech_ends_at = monotonic()
         unheard_texts = [action.text for action in resumption.actions if isinstance(action, Say)]
         if any(unheard_texts):
@@ -245,7 +246,7 @@ class Conversation:
         with deadline.within(self._services.models.latency_policy.turn_budget_s):
             tenants.require_supported_schema(self._ref.tenant.id)
             self._follow_language(caller_input)
-            with closing(self._start_turn(caller_input)) as turn_stream:
+            with self._start_turn(caller_input) as turn_stream:
                 try:
                     result = self._stream_answer(turn_stream)
                 except ConnectionClosed as error:
@@ -264,14 +265,9 @@ class Conversation:
             self._send_text(text)
         self._connection.send_text("", last=True)
 
-    def _start_turn(self, caller_input: CallerInput) -> Generator[SpokenChunk, None, TurnResult]:
-        return turn_handler.handle_utterance(
-            self._ref,
-            utterance=caller_input.text,
-            models=self._services.models,
-            after=caller_input.after,
-            connection=self._admission.slot,
-        )
+    def _start_turn(self, caller_input: CallerInput) -> TurnStream:
+        utterance = Utterance(caller_input.text, caller_input.after, self._admission.slot)
+        return turn_handler.handle_utterance(self._ref, utterance, models=self._services.models)
 
     def _follow_language(self, caller_input: CallerInput) -> None:
         """Change the language of the call to the caller's if the profile allows it."""
@@ -290,23 +286,17 @@ class Conversation:
         language = self._adapter.websocket_language(self._language)
         self._connection.send_language(language)
 
-    def _stream_answer(
-        self, turn_stream: Generator[SpokenChunk, None, TurnResult]
-    ) -> "TurnResult | _BargeIn":
+    def _stream_answer(self, turn_stream: TurnStream) -> "TurnResult | _BargeIn":
         """Send each chunk as it arrives, until the end or until the caller barges in."""
         sent_texts: list[str] = []
         self._speech_ends_at = monotonic()  # earlier speech has stopped
-        while True:
-            try:
-                chunk = next(turn_stream)
-            except StopIteration as end:
-                result: TurnResult = end.value
-                return result
+        for chunk in turn_stream:
             frame = self._barge_in_frame(bool(sent_texts))
             if frame is not None:
                 return _BargeIn(frame, tuple(sent_texts))
             self._send_text(chunk.text)
             sent_texts.append(chunk.text)
+        return turn_stream.outcome
 
     def _barge_in_frame(self, is_speaking: bool) -> Frame | None:
         """Return the frame with which the caller barges in, or None.

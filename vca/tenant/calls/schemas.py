@@ -22,10 +22,10 @@ from vca.kit.web.schema import (
 from vca.kit.web.schema import string as string
 from vca.telephony.types import LegOutcome
 from vca.tenant.calls.core import analysis_state
+from vca.tenant.calls.core.call_transfer import OnFailure
 from vca.tenant.calls.core.models import CALLER_IDS, DIRECTIONS, EVENT_TYPES
 from vca.tenant.calls.core.serializers import PlacedCall
 from vca.tenant.calls.core.state_machine import END_REASONS, STATUS_RANKS, TERMINAL
-from vca.tenant.calls.turns.transfers import OnFailure
 from vca.tenant.recordings.models import STATUSES
 
 RECORDING_STATUSES = ("none", "recording", *STATUSES)
@@ -92,6 +92,10 @@ def _recording(call: Any) -> dict[str, str]:
     return {"status": status}
 
 
+def _analysis(call: Any) -> analysis_state.AnalysisState:
+    return analysis_state.read_state(call.analysis_status, call.analysis_reason, call.analysed_at)
+
+
 def _transfer(call: Any) -> dict[str, Any] | None:
     """Return the transfer without its number, which readers of calls need not know."""
     if call.transfer is None:
@@ -140,7 +144,7 @@ class CallSchema(Schema):
     """A call."""
 
     computed = {
-        "analysis": analysis_state.read_state,
+        "analysis": _analysis,
         "content_withheld": _is_content_withheld,
         "duration_seconds": _duration_seconds,
         "recording": _recording,

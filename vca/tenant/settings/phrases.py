@@ -5,6 +5,7 @@ the profile, the tenant's sentence for every language, VCA's own in that languag
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from vca.conversation import localised_phrases, speech_text
@@ -20,20 +21,29 @@ DEFAULT_SENTENCES: Mapping[str, str] = {name: PHRASES[name] for name in SENTENCE
 _BRACES = str.maketrans("", "", "{}")
 
 
-def choose_sentence(
-    name: str,
-    *,
-    sentences: Mapping[str, str],
-    phrases: Mapping[str, Mapping[str, str]],
-    language: str | None,
-) -> str:
-    """Return the text for one of the four `SENTENCE_NAMES` in the language of the profile.
+@dataclass(frozen=True, slots=True)
+class OwnTexts:
+    """A tenant's own texts: for the four `SENTENCE_NAMES`, and for phrases by language and name."""
 
-    No language means English.
-    """
-    own_texts = {**sentences, **localised_phrases.select_overrides(phrases, language)}
-    key = next(key for key in SENTENCE_NAMES if key == name)
-    return localised_phrases.phrase(key, language or "en", own_texts)
+    sentences: Mapping[str, str]
+    phrases: Mapping[str, Mapping[str, str]]
+
+    def sentence(self, name: str, language: str | None) -> str:
+        """Return the text for one of the `SENTENCE_NAMES` in the language of the profile.
+
+        No language means English.
+        """
+        own_texts = {**self.sentences, **self.overrides(language)}
+        key = next(key for key in SENTENCE_NAMES if key == name)
+        return localised_phrases.phrase(key, language or "en", own_texts)
+
+    def phrase(self, key: PhraseKey, language: str | None) -> str:
+        """Return the text of a phrase in the language of the profile. No language means English."""
+        return localised_phrases.phrase(key, language or "en", self.overrides(language))
+
+    def overrides(self, language: str | None) -> Mapping[str, str]:
+        """Return the tenant's phrases in a language, by name."""
+        return localised_phrases.select_overrides(self.phrases, language)
 
 
 def text_error(name: PhraseKey, text: str) -> str | None:

@@ -22,7 +22,7 @@ from tests.support.factories import Factory, Tenant, fresh_number
 from tests.support.sent_sql import record_sent_sql
 from vca.telephony.providers import ADAPTERS
 from vca.tenancy.session import tenant_session
-from vca.tenant.calls.core.call_services import current_services
+from vca.tenant.calls.core.call_services import CallState, current_services
 from vca.tenant.calls.core.call_types import CallRef
 from vca.tenant.telephony_accounts import credentials
 from vca.tenant.telephony_accounts.models import TelephonyAccount
@@ -188,7 +188,7 @@ def test_a_state_token_without_an_account_is_checked_against_the_calls_row(
     account_client = own_account.carrier_client(anonymous)
     account_client.ring(number["did_number"], "own-1")
     ref = CallRef(acme.ref, UUID(list_calls(acme)[0]["id"]))
-    state = current_services().sign_state(ref, provider_call_id="own-1", turns=1)
+    state = current_services().sign_state(CallState(ref, provider_call_id="own-1", turns=1))
 
     fields = {"call_id": "own-1", "state": state, "text": "Hello?"}
     deployment_response = carrier_client.send(carrier_client.build_request("speech", **fields))

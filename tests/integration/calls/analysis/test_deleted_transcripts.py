@@ -1,11 +1,14 @@
 """Post-call analysis of calls that retention or an erasure changes at the same time."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 
-from tests.fakes.models import SequenceModel
+from tests.fakes.models import (
+    Answer,
+    SequenceModel,
+)
 from tests.integration.calls.analysis.conftest import (
     DONE,
     UNAVAILABLE,
@@ -15,7 +18,7 @@ from tests.integration.calls.analysis.conftest import (
 )
 from tests.integration.calls.conftest import CallRecord, use_model
 from tests.support.factories import Factory, Tenant
-from vca.conversation.llm import AnswerSummary, Chunk, ModelRequest, Reasoning
+from vca.conversation.llm import ModelRequest
 from vca.conversation.types import Tokens
 from vca.kit import clock
 from vca.tenant.calls.core import retention
@@ -30,7 +33,7 @@ class InterruptedModel(SequenceModel):
         super().__init__([note_call()], tokens=Tokens(300, 20))
         self._action = action
 
-    def _stream(self, request: ModelRequest) -> Generator[Chunk | Reasoning, None, AnswerSummary]:
+    def _stream(self, request: ModelRequest) -> Answer:
         self._action()
         return (yield from super()._stream(request))
 

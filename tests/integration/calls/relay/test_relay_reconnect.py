@@ -29,6 +29,7 @@ from vca.tenancy.session import tenant_session
 from vca.tenant.calls.carrier_webhooks import voice_websockets
 from vca.tenant.calls.core import record, turn_records
 from vca.tenant.calls.core.call_services import CallServices
+from vca.tenant.calls.core.call_transfer import CallTransfer
 
 
 def _lose_connection(socket: CarrierWebSocket) -> None:
@@ -220,12 +221,13 @@ def test_a_call_that_needs_no_websocket_any_more_ends_it(
 ) -> None:
     socket = open_socket(relay_url, call)
     _lose_connection(socket)
+    transfer = CallTransfer("sales", "+14155550188", 20, "return", "dialling", clock.now())
     with tenant_session(acme.ref) as session:
         record.update_call(
             session,
             call_record.call["id"],
             status="transferring",
-            transfer={"target": "sales", "number": "+14155550188", "timeout_seconds": 20},
+            transfer=transfer.as_dict(),
         )
     assert call.twiml is not None
 

@@ -19,6 +19,7 @@ from vca.conversation.llm import ToolCall
 from vca.conversation.types import Tokens
 from vca.kit import clock
 from vca.tenant.calls.core import call_services
+from vca.tenant.calls.core.call_services import CallState
 from vca.tenant.calls.core.call_types import CallRef
 
 
@@ -234,7 +235,7 @@ def test_an_outbound_call_is_counted_as_its_own_leg(
 def _sign_state(tenant: Tenant, call: dict[str, Any]) -> str:
     """Return the state token of a call."""
     return call_services.current_services().sign_state(
-        CallRef(tenant.ref, UUID(call["id"])), provider_call_id=None, turns=0
+        CallState(CallRef(tenant.ref, UUID(call["id"])), provider_call_id=None, turns=0)
     )
 
 

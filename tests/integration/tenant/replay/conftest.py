@@ -1,12 +1,13 @@
 """Fixtures and helpers for replays of finished calls."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
 from flask import Flask
 
+from tests.fakes.models import Answer, streams_answer
 from tests.support.api import ApiResponse
 from tests.support.factories import Tenant
 from vca.conversation.llm import AnswerSummary, ModelClient, ModelRequest, ToolCall
@@ -27,7 +28,8 @@ class FunctionModel(ModelClient):
         self.make_reply = make_reply
         self.requests: list[ModelRequest] = []
 
-    def stream(self, request: ModelRequest) -> Generator[str | ToolCall, None, AnswerSummary]:
+    @streams_answer
+    def stream(self, request: ModelRequest) -> Answer:
         self.requests.append(request)
         yield from self.make_reply(request)
         return AnswerSummary(Tokens(10, 2))

@@ -1,17 +1,17 @@
 """Helpers for the analysis of a finished call: profile, transcript, schema and models."""
 
-from collections.abc import Generator
 from typing import Any
 
-from tests.fakes.models import StepModel
+from tests.fakes.models import (
+    Answer,
+    StepModel,
+)
 from vca.conversation import analysis
 from vca.conversation.analysis import Analysis, AnalysisRun
 from vca.conversation.llm import (
     AnswerSummary,
-    Chunk,
     ModelClient,
     ModelRequest,
-    Reasoning,
     ToolCall,
 )
 from vca.conversation.llm.models import Models
@@ -43,7 +43,7 @@ def tool_call(tool: str = analysis.TOOL_NAME, /, **arguments: Any) -> ToolCall:
 class StepPerRequestModel(StepModel):
     """Sends one of its steps for each request."""
 
-    def _stream(self, request: ModelRequest) -> Generator[Chunk | Reasoning, None, AnswerSummary]:
+    def _stream(self, request: ModelRequest) -> Answer:
         self.requests.append(request)
         yield from self._run_step(tuple(self.steps)[len(self.requests) - 1])
         return AnswerSummary(self.tokens)

@@ -131,10 +131,9 @@ def test_the_reply_is_the_text_of_the_streamed_chunks() -> None:
     assert next(stream) == "We are open from nine to five,"
     assert next(stream) == "and on Sundays we rest."
     assert next(stream) == "So?"
-    with pytest.raises(StopIteration) as end:
-        next(stream)
+    assert list(stream) == []
 
-    assert end.value.value.text == "We are open from nine to five, and on Sundays we rest. So?"
+    assert stream.outcome.text == "We are open from nine to five, and on Sundays we rest. So?"
 
 
 def test_a_reply_has_its_model_and_its_tokens() -> None:

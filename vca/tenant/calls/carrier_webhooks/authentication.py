@@ -18,8 +18,9 @@ from vca.tenancy import schema
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public_connection, tenant_session
 from vca.tenant.calls.carrier_webhooks import unsigned_states
+from vca.tenant.calls.carrier_webhooks.received_event import ReceivedEvent
 from vca.tenant.calls.core import record
-from vca.tenant.calls.core.call_services import CallServices, CallState
+from vca.tenant.calls.core.call_services import CallState
 from vca.tenant.calls.core.call_types import CallRef
 from vca.tenant.telephony_accounts import adapter_lookup
 
@@ -48,10 +49,7 @@ def find_number_owner(number: str) -> Owner | None:
 
 
 def authenticate(
-    parser: TelephonyAdapter,
-    request: CarrierRequest,
-    carrier_event: CarrierEvent,
-    services: CallServices,
+    parser: TelephonyAdapter, request: CarrierRequest, received: ReceivedEvent
 ) -> AuthenticatedRequest:
     """Verify a request's signature and return the request with its account.
 
@@ -59,11 +57,11 @@ def authenticate(
     InvalidCarrierRequest, InvalidCarrierSignature and DatabaseFailure.
     """
     try:
-        carrier_event, call_state = _find_state(carrier_event, services)
+        carrier_event, call_state = _find_state(received)
     except InvalidCarrierRequest:
         parser.verify(request)  # an unsigned request learns nothing about tokens
-        if carrier_event.kind == "progress":  # needs no call
-            return AuthenticatedRequest(carrier_event, parser, ProviderAccountRef(parser.name))
+        if received.event.kind == "progress":  # needs no call
+            return AuthenticatedRequest(received.event, parser, ProviderAccountRef(parser.name))
         raise
     if call_state is None or carrier_event.kind == "call":
         return _authenticate_by_number(parser, request, carrier_event)
@@ -76,34 +74,29 @@ def authenticate(
 
 
 def authenticate_simulated(
-    simulator: TelephonyAdapter,
-    request: CarrierRequest,
-    carrier_event: CarrierEvent,
-    services: CallServices,
+    simulator: TelephonyAdapter, request: CarrierRequest, received: ReceivedEvent
 ) -> AuthenticatedRequest:
     """Verify a request of the simulated phone, which may call any number on any carrier."""
     simulator.verify(request)
-    owner = find_number_owner(carrier_event.called_number) if carrier_event.kind == "call" else None
+    event = received.event
+    owner = find_number_owner(event.called_number) if event.kind == "call" else None
     account = ProviderAccountRef(simulator.name)
-    carrier_event, call_state = _find_state(carrier_event, services)
-    return AuthenticatedRequest(carrier_event, simulator, account, owner, call_state)
+    event, call_state = _find_state(received)
+    return AuthenticatedRequest(event, simulator, account, owner, call_state)
 
 
-def _find_state(
-    carrier_event: CarrierEvent, services: CallServices
-) -> tuple[CarrierEvent, CallState | None]:
+def _find_state(received: ReceivedEvent) -> tuple[CarrierEvent, CallState | None]:
     """Return what counts of the event, and its state, or None if it has none.
 
     Raises InvalidCarrierRequest if its state is not one that we made for its call.
     """
-    if (accepted := unsigned_states.find_accepted(carrier_event, services)) is not None:
+    if (accepted := unsigned_states.find_accepted(received)) is not None:
         return accepted.event, accepted.call_state
-    if carrier_event.state is None:
-        return carrier_event, None
-    call_state = services.verify_state(carrier_event.state)
-    if not call_state.belongs_to(carrier_event):
-        raise InvalidCarrierRequest("the state belongs to another call")
-    return carrier_event, call_state
+    if received.event.state is None:
+        return received.event, None
+    if received.own_state is None:
+        raise InvalidCarrierRequest("the state is not valid for this call")
+    return received.event, received.own_state
 
 
 def _authenticate_by_number(

@@ -24,8 +24,9 @@ from vca.telephony.dial_permit import DialPermit
 from vca.telephony.types import Action, CallReply, Forward, HangUp, Reject, Say
 from vca.tenancy.session import public_session, tenant_session
 from vca.tenant.calls.carrier_webhooks import authentication
-from vca.tenant.calls.core import call_services, outbound_legs, record
+from vca.tenant.calls.core import call_services, outbound_legs
 from vca.tenant.settings.dialling import DiallingRefused
+from vca.tenant.settings.phrases import OwnTexts
 
 RENDER_FALLBACKS_JOB = "calls.render_fallbacks"
 # Uses columns that exist since the first revision, and no ORM model, which needs the latest one.
@@ -105,16 +106,16 @@ def _permit_fallback(
         return None
 
 
-def reject_unrouted(number: str) -> CallReply:
+def reject_unrouted(number: str) -> tuple[Action, ...]:
     """Reject, log and count a call to a number that nobody owns."""
     log.get_logger().warning("call.missed_number", called=mask(number))
     with public_session() as session:
         number_registry.record_unrouted_call(session, number=number)
-    return CallReply((Reject(),))
+    return (Reject(),)
 
 
-def reply_during_upgrade(owner: Owner, number: str, *, unanswered: bool) -> CallReply:
-    """Reply with the configured fallback, because the tenant's schema is too old for this code.
+def actions_during_upgrade(owner: Owner, number: str, *, unanswered: bool) -> tuple[Action, ...]:
+    """Return the configured fallback, because the tenant's schema is too old for this code.
 
     The call is logged and counted, but not recorded. A call that is still `unanswered` is reported
     again, and its leg is recorded then.
@@ -124,11 +125,11 @@ def reply_during_upgrade(owner: Owner, number: str, *, unanswered: bool) -> Call
     )
     with public_session() as session:
         number_registry.record_unrouted_call(session, number=number)
-    return CallReply(fallback_actions(owner, number, records_leg=not unanswered))
+    return fallback_actions(owner, number, records_leg=not unanswered)
 
 
 def _say_sentence(config: Row[Any], name: str) -> Say:
-    text = record.sentence_or_default(config, name, language=config.language)
+    text = OwnTexts(config.sentences, config.phrases).sentence(name, config.language)
     return Say(text, config.language, config.voice)
 
 

@@ -5,7 +5,6 @@ action. A later poll waits for the turn if it runs in the same process. Any othe
 reply from the database once it is stored.
 """
 
-from collections.abc import Generator
 from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import copy_context
@@ -26,7 +25,13 @@ from vca.observability import log
 from vca.telephony.types import Poll
 from vca.tenant.calls.core import call_services, state_machine
 from vca.tenant.calls.core.call_services import CallState
-from vca.tenant.calls.core.call_types import CallRef, SpokenChunk, TurnResult
+from vca.tenant.calls.core.call_types import (
+    CallRef,
+    SpokenChunk,
+    TurnResult,
+    TurnStream,
+    Utterance,
+)
 from vca.tenant.calls.core.state_machine import LifecycleState
 from vca.tenant.calls.turns import turn_handler
 
@@ -68,13 +73,12 @@ _running_turns: dict[TurnKey, _RunningTurn] = {}
 _calls_by_token: dict[CancelToken, UUID] = {}
 
 
-def start_turn(
-    ref: CallRef, turn: Generator[SpokenChunk, None, TurnResult], *, after: int | None
-) -> PartialTurn:
-    """Run a turn for at most RESPOND_AFTER_S; it continues in its thread.
+def start_turn(ref: CallRef, utterance: Utterance, *, models: Models) -> PartialTurn:
+    """Answer an utterance for at most RESPOND_AFTER_S; the turn continues in its thread.
 
     Raises what the turn raises.
     """
+    turn = turn_handler.handle_utterance(ref, utterance, models=_for_polling(models))
     chunks: list[SpokenChunk] = []
     cancel_token = CancelToken()
     _calls_by_token[cancel_token] = ref.call_id
@@ -83,8 +87,18 @@ def start_turn(
     result = _result_in_time(future)
     if result is not None:
         return PartialTurn(chunks, result)
-    _register_turn((ref.call_id, after), _RunningTurn(future, chunks))
+    _register_turn((ref.call_id, utterance.after), _RunningTurn(future, chunks))
     return PartialTurn(list(chunks))
+
+
+def _for_polling(models: Models) -> Models:
+    """Return models for a turn whose text is not spoken while it arrives.
+
+    The filler must be ready before RESPOND_AFTER_S.
+    """
+    policy = models.latency_policy
+    filler_s = min(policy.filler_s, _FILLER_AFTER_S)
+    return replace(models, latency_policy=replace(policy, filler_s=filler_s, gather_text=True))
 
 
 def start_polling(call_state: CallState, chunks: list[SpokenChunk], *, now: datetime) -> CallState:
@@ -118,16 +132,6 @@ def running_turns() -> list[TurnKey]:
 def runs_here(ref: CallRef, *, after: int | None) -> bool:
     """Return whether the turn runs in this process."""
     return (ref.call_id, after) in _running_turns
-
-
-def for_polling(models: Models) -> Models:
-    """Return models for a turn whose text is not spoken while it arrives.
-
-    The filler must be ready before RESPOND_AFTER_S.
-    """
-    policy = models.latency_policy
-    filler_s = min(policy.filler_s, _FILLER_AFTER_S)
-    return replace(models, latency_policy=replace(policy, filler_s=filler_s, gather_text=True))
 
 
 def is_turn_lost(polling_since: datetime | None, *, now: datetime) -> bool:
@@ -223,17 +227,12 @@ def _register_turn(key: TurnKey, running_turn: _RunningTurn) -> None:
 
 
 def _consume_turn(
-    turn: Generator[SpokenChunk, None, TurnResult],
-    chunks: list[SpokenChunk],
-    cancel_token: CancelToken,
+    turn: TurnStream, chunks: list[SpokenChunk], cancel_token: CancelToken
 ) -> TurnResult:
     with cancellation.cancel_scope(cancel_token):
-        while True:
-            try:
-                chunks.append(next(turn))
-            except StopIteration as end:
-                result: TurnResult = end.value
-                return result
+        for chunk in turn:
+            chunks.append(chunk)
+    return turn.outcome
 
 
 def _log_failure(future: "Future[TurnResult]") -> None:

@@ -1,6 +1,6 @@
-"""Build the replies to a caller's requests, with permitted actions and a state token."""
+"""Build the replies to a caller's requests, with permitted actions and the state of the call."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from vca.telephony.types import (
     Action,
@@ -23,35 +23,42 @@ def prepend_speech(chunks: list[SpokenChunk], result: TurnResult) -> TurnResult:
     return replace(result, actions=(*join_chunks(chunks), *result.actions))
 
 
+@dataclass(frozen=True)
+class UnsignedReply:
+    """A reply whose state is not yet signed. Without a state, the carrier returns none."""
+
+    actions: tuple[Action, ...]
+    call_state: CallState | None = None
+
+    def sign(self, services: CallServices) -> CallReply:
+        """Return the reply for the carrier."""
+        state = services.sign_state(self.call_state) if self.call_state is not None else None
+        return CallReply(self.actions, state)
+
+
 def build_reply(
-    result: TurnResult,
-    account: ProviderAccountRef | None,
-    carrier_event: CarrierEvent,
-    services: CallServices,
-) -> CallReply:
+    result: TurnResult, account: ProviderAccountRef | None, carrier_event: CarrierEvent
+) -> UnsignedReply:
     """Return the reply to a turn. Its orders to dial are permitted now, or replaced.
 
-    The state token is valid for the call of the event.
+    The state is valid for the call of the event.
     """
     permitted = dial_orders.permit_orders(result)
-    continues = not isinstance(permitted.actions[-1], HangUp | Reject)
-    state_token = None
-    if permitted.ref is not None and continues:
-        state_token = services.sign_state(
-            permitted.ref,
-            account,
-            provider_call_id=carrier_event.provider_call_id,
-            turns=permitted.turns,
-            language=_spoken_language(permitted.actions),
-        )
-    return CallReply(permitted.actions, state_token)
+    if permitted.ref is None or isinstance(permitted.actions[-1], HangUp | Reject):
+        return UnsignedReply(permitted.actions)
+    call_state = CallState(
+        permitted.ref,
+        permitted.turns,
+        account=account,
+        language=_spoken_language(permitted.actions),
+        provider_call_id=carrier_event.provider_call_id,
+    )
+    return UnsignedReply(permitted.actions, call_state)
 
 
-def poll_reply(
-    say_actions: tuple[Say, ...], call_state: CallState, services: CallServices
-) -> CallReply:
+def poll_reply(say_actions: tuple[Say, ...], call_state: CallState) -> UnsignedReply:
     """Return the reply that lets the carrier ask for the rest."""
-    return CallReply((*say_actions, polled_turn.POLL), services.sign_full_state(call_state))
+    return UnsignedReply((*say_actions, polled_turn.POLL), call_state)
 
 
 def _spoken_language(actions: tuple[Action, ...]) -> str | None:

@@ -3,20 +3,20 @@
 Real carriers, simulations and the phone in the terminal all use this code path.
 """
 
-from collections.abc import Callable, Generator, Mapping
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import psycopg2
 from sqlalchemy.exc import OperationalError
 
-from vca.conversation.llm.models import Models
+from vca.conversation import transcript
 from vca.kit import clock
 from vca.kit.db import DatabaseFailure
 from vca.observability import log
 from vca.registry.tenants import service as tenants
 from vca.telephony.adapter import InvalidCarrierRequest, InvalidCarrierSignature, TelephonyAdapter
 from vca.telephony.types import (
+    Action,
     CallMetadata,
     CallReply,
     CarrierEvent,
@@ -36,8 +36,16 @@ from vca.tenant.calls.carrier_webhooks import (
     voicemail,
 )
 from vca.tenant.calls.carrier_webhooks.authentication import AuthenticatedRequest
+from vca.tenant.calls.carrier_webhooks.received_event import ReceivedEvent, receive_event
+from vca.tenant.calls.carrier_webhooks.replies import UnsignedReply
 from vca.tenant.calls.core.call_services import CallServices, CallState
-from vca.tenant.calls.core.call_types import InboundCall, SpokenChunk, TurnResult, join_chunks
+from vca.tenant.calls.core.call_types import (
+    InboundCall,
+    TurnResult,
+    TurnStream,
+    Utterance,
+    join_chunks,
+)
 from vca.tenant.calls.core.simulations import Simulation
 from vca.tenant.calls.turns import call_flow, call_start, turn_handler
 
@@ -68,58 +76,63 @@ def handle_request(
     `simulation`: the request comes from our simulated phone. Raises InvalidCarrierRequest and
     InvalidCarrierSignature, both before anything is written.
     """
-    carrier_event = parser.parse(request)
+    received = receive_event(parser.parse(request), services)
     callback_url = services.callback_url(parser.name)
     try:
         authenticated = (
             authentication.authenticate_simulated if simulation else authentication.authenticate
-        )(parser, request, carrier_event, services)
+        )(parser, request, received)
     except DatabaseFailure as error:
-        reply = _fallback_without_database(parser, request, carrier_event, services, error)
-        return parser.handle(carrier_event, reply, callback_url=callback_url)
-    carrier_event = authenticated.event
-    if carrier_event.kind in _KINDS_WITH_REPLY:
+        actions = _fallback_without_database(parser, request, received, error)
+        return parser.handle(received.event, CallReply(actions), callback_url=callback_url)
+    if authenticated.event.kind in _KINDS_WITH_REPLY:
         reply = voice_websockets.offer_websocket(
-            _reply_to_caller(authenticated, carrier_event, services, simulation),
-            carrier_event,
+            _reply_to_caller(received, authenticated, services, simulation),
             authenticated,
             services,
         )
     else:
-        reply = _record_event(authenticated, carrier_event)
-    return authenticated.adapter.handle(carrier_event, reply, callback_url=callback_url)
+        reply = _record_event(authenticated)
+    return authenticated.adapter.handle(
+        authenticated.event, reply.sign(services), callback_url=callback_url
+    )
 
 
-def stream_simulated_turn(
+@dataclass(frozen=True)
+class SimulatedTurn:
+    """A turn of the simulated phone: the agent's text as a stream, and how to end it."""
+
+    text: TurnStream
+    authenticated: AuthenticatedRequest
+    services: CallServices
+
+    def finish(self) -> CarrierResponse:
+        """Return the response with the actions that follow the text, once it has been read."""
+        event, adapter = self.authenticated.event, self.authenticated.adapter
+        reply = replies.build_reply(self.text.outcome, self.authenticated.account, event)
+        callback_url = self.services.callback_url(adapter.name)
+        return adapter.handle(event, reply.sign(self.services), callback_url=callback_url)
+
+
+def start_simulated_turn(
     simulator: TelephonyAdapter, request: CarrierRequest, services: CallServices
-) -> Generator[SpokenChunk, None, CarrierResponse]:
-    """Handle an utterance from the simulated phone; yield the agent's text chunk by chunk.
-
-    The returned response contains the actions that follow the text. Accepts utterances and keys
-    only.
-    """
-    carrier_event = simulator.parse(request)
-    authenticated = authentication.authenticate_simulated(
-        simulator, request, carrier_event, services
+) -> SimulatedTurn:
+    """Verify a request of the simulated phone and return its turn. It must contain an utterance."""
+    received = receive_event(simulator.parse(request), services)
+    authenticated = authentication.authenticate_simulated(simulator, request, received)
+    call_state = _require_call_state(authenticated)
+    text = turn_handler.handle_utterance(
+        call_state.ref, _read_utterance(authenticated.event, call_state), models=services.models
     )
-    result = yield from _start_turn(
-        carrier_event, _require_call_state(authenticated, carrier_event), services.models
-    )
-    callback_url = services.callback_url(simulator.name)
-    return simulator.handle(
-        carrier_event,
-        replies.build_reply(result, authenticated.account, carrier_event, services),
-        callback_url=callback_url,
-    )
+    return SimulatedTurn(text, authenticated, services)
 
 
 def _fallback_without_database(
     parser: TelephonyAdapter,
     request: CarrierRequest,
-    carrier_event: CarrierEvent,
-    services: CallServices,
+    received: ReceivedEvent,
     error: DatabaseFailure,
-) -> CallReply:
+) -> tuple[Action, ...]:
     """Reply with a sentence although the database that knows the account is away.
 
     Only requests that the deployment's account signed get one. All others get an error, so that the
@@ -129,63 +142,58 @@ def _fallback_without_database(
         parser.verify(request)
     except InvalidCarrierSignature:
         raise error from None
-    if carrier_event.kind not in _KINDS_WITH_REPLY:
+    if received.event.kind not in _KINDS_WITH_REPLY:
         raise error
     log.get_logger().error("call.not_answered", provider=parser.name, exc_info=error)
-    return _apologise(carrier_event, services)
+    return _apologise(received.call_state)
 
 
-def _apologise(carrier_event: CarrierEvent, services: CallServices) -> CallReply:
-    """Return an apology in the language of the call, which its state token contains."""
-    language = None
-    if carrier_event.state is not None:
-        with suppress(InvalidCarrierRequest):
-            language = services.verify_state(carrier_event.state).language
-    return CallReply(fallback.apology_actions(language))
+def _apologise(call_state: CallState | None) -> tuple[Action, ...]:
+    """Return an apology in the language of the call, as far as its state is known."""
+    return fallback.apology_actions(call_state.language if call_state is not None else None)
 
 
 def _reply_to_caller(
+    received: ReceivedEvent,
     authenticated: AuthenticatedRequest,
-    carrier_event: CarrierEvent,
     services: CallServices,
     simulation: Simulation | None,
-) -> CallReply:
+) -> UnsignedReply:
     """Return the reply for the caller. If the database cannot serve the call, it is a sentence.
 
     That is the case if the database is away or too busy, or if the server has run out of disk or
     memory. The caller never hears silence. An event that cannot be stored fails instead, and the
     carrier repeats it.
     """
+    carrier_event = authenticated.event
     try:
         if carrier_event.kind == "call":
-            return _handle_inbound_call(authenticated, carrier_event, services, simulation)
-        call_state = _require_call_state(authenticated, carrier_event)
+            return _handle_inbound_call(authenticated, services, simulation)
+        call_state = _require_call_state(authenticated)
         if not polled_turn.runs_here(call_state.ref, after=call_state.turns):
             tenants.require_supported_schema(call_state.ref.tenant.id)
         return _HANDLERS[carrier_event.kind](carrier_event, call_state, services)
     except TenantUpgrading:
         log.get_logger().warning("call.tenant_upgrading")
-        return _apologise(carrier_event, services)
+        return UnsignedReply(_apologise(authenticated.call_state or received.call_state))
     except (DatabaseFailure, OperationalError, psycopg2.OperationalError) as error:
         log.get_logger().error(
             "call.not_answered", provider=authenticated.account.provider_type, exc_info=error
         )
-        return _apologise(carrier_event, services)
+        return UnsignedReply(_apologise(authenticated.call_state or received.call_state))
 
 
 def _handle_inbound_call(
-    authenticated: AuthenticatedRequest,
-    carrier_event: CarrierEvent,
-    services: CallServices,
-    simulation: Simulation | None,
-) -> CallReply:
-    owner = authenticated.owner
+    authenticated: AuthenticatedRequest, services: CallServices, simulation: Simulation | None
+) -> UnsignedReply:
+    owner, carrier_event = authenticated.owner, authenticated.event
     if owner is None:
-        return fallback.reject_unrouted(carrier_event.called_number)
+        return UnsignedReply(fallback.reject_unrouted(carrier_event.called_number))
     if not schema.is_supported_revision(owner.schema_revision):
-        return fallback.reply_during_upgrade(
+        actions = fallback.actions_during_upgrade(
             owner, carrier_event.called_number, unanswered=carrier_event.unanswered
         )
+        return UnsignedReply(actions)
     metadata = CallMetadata(
         tenant_id=owner.tenant.id,
         phone_number_id=owner.phone_number_id,
@@ -210,50 +218,46 @@ def _handle_inbound_call(
         call_start.start_inbound_call(call, model_available=model_available),
         authenticated.account,
         carrier_event,
-        services,
     )
 
 
 def _handle_answered(
     carrier_event: CarrierEvent, call_state: CallState, services: CallServices
-) -> CallReply:
+) -> UnsignedReply:
     result = call_start.start_outbound_call(
         call_state.ref, provider_call_id=carrier_event.provider_call_id
     )
-    return replies.build_reply(result, call_state.account, carrier_event, services)
+    return replies.build_reply(result, call_state.account, carrier_event)
 
 
 def _handle_utterance(
     carrier_event: CarrierEvent, call_state: CallState, services: CallServices
-) -> CallReply:
+) -> UnsignedReply:
+    utterance = _read_utterance(carrier_event, call_state)
+    return _answer_utterance(utterance, carrier_event, call_state, services)
+
+
+def _read_utterance(carrier_event: CarrierEvent, call_state: CallState) -> Utterance:
+    is_keys = carrier_event.kind == "keys"
+    text = transcript.dtmf_text(carrier_event.keys) if is_keys else carrier_event.speech
+    return Utterance(text, after=call_state.turns)
+
+
+def _answer_utterance(
+    utterance: Utterance, carrier_event: CarrierEvent, call_state: CallState, services: CallServices
+) -> UnsignedReply:
     """Reply with the text that is ready in time; the carrier polls for the rest."""
-    partial_turn = polled_turn.start_turn(
-        call_state.ref,
-        _start_turn(carrier_event, call_state, polled_turn.for_polling(services.models)),
-        after=call_state.turns,
-    )
+    partial_turn = polled_turn.start_turn(call_state.ref, utterance, models=services.models)
     if partial_turn.result is not None:
         result = replies.prepend_speech(partial_turn.chunks, partial_turn.result)
-        return replies.build_reply(result, call_state.account, carrier_event, services)
+        return replies.build_reply(result, call_state.account, carrier_event)
     polling_state = polled_turn.start_polling(call_state, partial_turn.chunks, now=clock.now())
-    return replies.poll_reply(join_chunks(partial_turn.chunks), polling_state, services)
-
-
-def _start_turn(
-    carrier_event: CarrierEvent, call_state: CallState, models: Models
-) -> Generator[SpokenChunk, None, TurnResult]:
-    if carrier_event.kind == "keys":
-        return turn_handler.handle_keys(
-            call_state.ref, keys=carrier_event.keys, models=models, after=call_state.turns
-        )
-    return turn_handler.handle_utterance(
-        call_state.ref, utterance=carrier_event.speech, models=models, after=call_state.turns
-    )
+    return replies.poll_reply(join_chunks(partial_turn.chunks), polling_state)
 
 
 def _handle_poll(
     carrier_event: CarrierEvent, call_state: CallState, services: CallServices
-) -> CallReply:
+) -> UnsignedReply:
     """Reply with the rest of a turn's text.
 
     If the turn's process died, answer the utterance again.
@@ -264,38 +268,38 @@ def _handle_poll(
     if reply is None and polled_turn.is_turn_lost(call_state.polling_since, now=clock.now()):
         return _handle_utterance(carrier_event, call_state, services)
     if reply is None:
-        return replies.poll_reply((), call_state, services)
+        return replies.poll_reply((), call_state)
     chunks, result = reply
     result = replies.prepend_speech(chunks, result)
-    return replies.build_reply(result, call_state.account, carrier_event, services)
+    return replies.build_reply(result, call_state.account, carrier_event)
 
 
 def _handle_leg_ended(
     carrier_event: CarrierEvent, call_state: CallState, services: CallServices
-) -> CallReply:
+) -> UnsignedReply:
     if carrier_event.leg is None:
         raise InvalidCarrierRequest("a leg event without an outcome")
     result = call_flow.finish_transfer(
         call_state.ref, leg_outcome=carrier_event.leg, after=call_state.turns
     )
-    return replies.build_reply(result, call_state.account, carrier_event, services)
+    return replies.build_reply(result, call_state.account, carrier_event)
 
 
 def _handle_websocket_ended(
     carrier_event: CarrierEvent, call_state: CallState, services: CallServices
-) -> CallReply:
+) -> UnsignedReply:
     """Continue without the WebSocket.
 
     Say what was lost with it, or what may not have been heard.
     """
     if carrier_event.handoff == voice_websockets.FAILED:
-        return CallReply((HangUp(),))
+        return UnsignedReply((HangUp(),))
     return _resume_call(carrier_event, call_state, services, repeat_last=not carrier_event.handoff)
 
 
 def _handle_due_dial(
     carrier_event: CarrierEvent, call_state: CallState, services: CallServices
-) -> CallReply:
+) -> UnsignedReply:
     """Dial what the call's record orders: the permission of the deferred command has expired."""
     return _resume_call(carrier_event, call_state, services, repeat_last=False)
 
@@ -306,16 +310,16 @@ def _resume_call(
     services: CallServices,
     *,
     repeat_last: bool,
-) -> CallReply:
+) -> UnsignedReply:
     resumption = call_flow.resume_call(call_state.ref, repeat_last=repeat_last)
     if isinstance(resumption, TurnResult):
-        return replies.build_reply(resumption, call_state.account, carrier_event, services)
-    utterance_event = replace(carrier_event, kind="speech", speech=resumption.utterance)
-    return _handle_utterance(utterance_event, replace(call_state, turns=resumption.after), services)
+        return replies.build_reply(resumption, call_state.account, carrier_event)
+    call_state = replace(call_state, turns=resumption.utterance.after)
+    return _answer_utterance(resumption.utterance, carrier_event, call_state, services)
 
 
 _HANDLERS: Mapping[
-    CarrierEventKind, Callable[[CarrierEvent, CallState, CallServices], CallReply]
+    CarrierEventKind, Callable[[CarrierEvent, CallState, CallServices], UnsignedReply]
 ] = {
     "answered": _handle_answered,
     "speech": _handle_utterance,
@@ -327,13 +331,14 @@ _HANDLERS: Mapping[
 }
 
 
-def _record_event(authenticated: AuthenticatedRequest, carrier_event: CarrierEvent) -> CallReply:
+def _record_event(authenticated: AuthenticatedRequest) -> UnsignedReply:
     """Store an event. If the tenant's schema is too old, fail, so that the carrier repeats it."""
+    carrier_event = authenticated.event
     if carrier_event.kind == "progress":
-        return CallReply(())
+        return UnsignedReply(())
     ref = authenticated.call_state.ref if authenticated.call_state else authenticated.call
     if ref is None:
-        return CallReply(())
+        return UnsignedReply(())
     if authenticated.call_state is not None:
         tenants.require_supported_schema(ref.tenant.id)
     if carrier_event.kind == "interrupted":
@@ -342,7 +347,7 @@ def _record_event(authenticated: AuthenticatedRequest, carrier_event: CarrierEve
         voicemail.store_voicemail(
             ref, recording_id=carrier_event.recording_id, text=carrier_event.speech
         )
-        return CallReply((HangUp(),))
+        return UnsignedReply((HangUp(),))
     elif carrier_event.kind == "recording":
         voicemail.schedule_recording_fetch(ref, recording_id=carrier_event.recording_id)
     elif carrier_event.event is not None:
@@ -352,12 +357,11 @@ def _record_event(authenticated: AuthenticatedRequest, carrier_event: CarrierEve
             event = replace(event, timestamp=clock.now())
         state = call_flow.apply_call_event(ref, event=event)
         polled_turn.cancel_turns_after_end(ref, state)
-    return CallReply(())
+    return UnsignedReply(())
 
 
-def _require_call_state(
-    authenticated: AuthenticatedRequest, carrier_event: CarrierEvent
-) -> CallState:
+def _require_call_state(authenticated: AuthenticatedRequest) -> CallState:
+    carrier_event = authenticated.event
     if authenticated.call_state is None:
         raise InvalidCarrierRequest(f"a {carrier_event.kind} event without a state token")
     return replace(

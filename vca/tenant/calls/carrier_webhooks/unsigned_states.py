@@ -8,11 +8,11 @@ another call or dial a number that the call had no permission to dial.
 from dataclasses import dataclass
 
 from vca.registry import unsigned_states
-from vca.telephony.adapter import InvalidCarrierRequest
 from vca.telephony.types import CarrierEvent
 from vca.tenancy.session import tenant_session
+from vca.tenant.calls.carrier_webhooks.received_event import ReceivedEvent
 from vca.tenant.calls.core import outbound_legs, record
-from vca.tenant.calls.core.call_services import KINDS_OF_PLACED_CALL, CallServices, CallState
+from vca.tenant.calls.core.call_services import KINDS_OF_PLACED_CALL, CallState
 from vca.tenant.calls.core.call_types import CallRef
 
 
@@ -24,32 +24,23 @@ class AcceptedState:
     call_state: CallState | None = None
 
 
-def find_accepted(carrier_event: CarrierEvent, services: CallServices) -> AcceptedState | None:
+def find_accepted(received: ReceivedEvent) -> AcceptedState | None:
     """Return the event with its unsigned state, or None if it has none that is accepted.
 
     Raises DatabaseFailure.
     """
-    event = carrier_event.unsigned or carrier_event
-    call_state = _read_token(event, services)
-    if event is carrier_event and (call_state is None or call_state.kind is not None):
+    candidate = received.unsigned or received
+    event, call_state = candidate.event, candidate.call_state
+    if call_state is not None and call_state.kind is not None:  # a token that is bound to a call
+        call_state = candidate.own_state
+    if candidate is received and (call_state is None or call_state.kind is not None):
         return None
     if call_state is None:
-        needs_no_call = event.kind == "call" or _hangs_up_own_call(event, carrier_event)
+        needs_no_call = event.kind == "call" or _hangs_up_own_call(event, received.event)
         is_accepted = needs_no_call and unsigned_states.are_accepted()
         return AcceptedState(event) if is_accepted else None
     is_accepted = unsigned_states.are_accepted() and _belongs_to_call(event, call_state.ref)
     return AcceptedState(event, call_state) if is_accepted else None
-
-
-def _read_token(event: CarrierEvent, services: CallServices) -> CallState | None:
-    """Return the state in the event's token, unless we bound it to another call."""
-    if event.state is None:
-        return None
-    try:
-        call_state = services.verify_state(event.state)
-    except InvalidCarrierRequest:
-        return None
-    return call_state if call_state.kind is None or call_state.belongs_to(event) else None
 
 
 def _hangs_up_own_call(event: CarrierEvent, carrier_event: CarrierEvent) -> bool:

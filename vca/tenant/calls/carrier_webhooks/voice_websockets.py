@@ -4,7 +4,7 @@ A WebSocket occupies a thread for the whole call, so one is offered only if a sl
 one each turn is an HTTP request; the caller notices nothing but longer pauses.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from uuid import UUID
 
@@ -19,8 +19,6 @@ from vca.telephony import providers
 from vca.telephony.adapter import InvalidCarrierRequest, TelephonyAdapter
 from vca.telephony.turn_settings import SpokenLanguage
 from vca.telephony.types import (
-    CallReply,
-    CarrierEvent,
     CarrierEventKind,
     Listen,
     ProviderAccountRef,
@@ -30,10 +28,10 @@ from vca.telephony.types import (
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public_connection, tenant_session
 from vca.tenant.calls.carrier_webhooks.authentication import AuthenticatedRequest
-from vca.tenant.calls.core import record, state_machine
-from vca.tenant.calls.core.call_services import CallServices, WebSocketClaims
-from vca.tenant.calls.core.call_types import CallRef, account_of
-from vca.tenant.calls.turns import spoken_language
+from vca.tenant.calls.carrier_webhooks.replies import UnsignedReply
+from vca.tenant.calls.core import record
+from vca.tenant.calls.core.call_services import CallServices, CallState, WebSocketClaims
+from vca.tenant.calls.core.call_types import CallRef
 from vca.tenant.telephony_accounts import adapter_lookup
 
 ACTION = "relay"
@@ -110,39 +108,34 @@ class Handshake:
 
 
 def offer_websocket(
-    reply: CallReply,
-    carrier_event: CarrierEvent,
-    authenticated: AuthenticatedRequest,
-    services: CallServices,
-) -> CallReply:
+    reply: UnsignedReply, authenticated: AuthenticatedRequest, services: CallServices
+) -> UnsignedReply:
     """Return the reply through a WebSocket if the carrier supports it and a slot is free.
 
     Any other reply, and one after which the agent does not listen, is returned as it is.
     """
-    slot = (
-        _acquire_slot(services)
-        if _can_offer(reply, carrier_event, authenticated.adapter, services)
-        else None
-    )
+    slot = _acquire_slot(services) if _can_offer(reply, authenticated, services) else None
     if slot is None:
-        return _without_silent_says(reply) if carrier_event.kind == "relayed" else reply
+        was_relayed = authenticated.event.kind == "relayed"
+        return _without_silent_says(reply) if was_relayed else reply
     *earlier_actions, listen = reply.actions
     assert isinstance(listen, Listen)
     last_say = (
         earlier_actions.pop() if earlier_actions and isinstance(earlier_actions[-1], Say) else None
     )
     greeting = last_say if isinstance(last_say, Say) else Say("", listen.language)
-    assert reply.state is not None
-    ref = services.verify_state(reply.state).ref
+    assert reply.call_state is not None
+    ref = reply.call_state.ref
+    token = _Token(ref, slot, listen.silence_s, len(greeting.text))
     relay = Relay(
         call_websocket_url(services, authenticated.account, ref, slot),
-        _sign_token(reply, listen, greeting, slot, services),
+        _sign_token(services, token),
         greeting.text,
         greeting.language,
         greeting.voice,
         listen.turn,
     )
-    return CallReply((*earlier_actions, relay), reply.state)
+    return replace(reply, actions=(*earlier_actions, relay))
 
 
 def call_websocket_url(
@@ -174,20 +167,22 @@ def read_handshake(
     if adapter_class is None or adapter_class.websocket_format is None:
         return None
     claims, ref, account = None, None, ProviderAccountRef(carrier_name)
-    try:
-        if url_token is None:
-            # The URL of the previous release, for a carrier that signs its handshakes.
-            if not adapter_class.websocket_format.reconnects:
-                return None
-        elif (claims := _read_url_token(services, url_token)) is not None:
-            ref, account = claims.ref, claims.account
-        else:
-            call_state = services.verify_state(url_token)
-            if call_state.kind is not None or call_state.account is None:
-                return None
-            ref, account = call_state.ref, call_state.account
-    except InvalidCarrierRequest:
-        return None
+    if url_token is None:
+        # The URL of the previous release, for a carrier that signs its handshakes.
+        if not adapter_class.websocket_format.reconnects:
+            return None
+    else:
+        try:
+            content = services.verify_token(url_token)
+        except InvalidCarrierRequest:
+            return None
+        if isinstance(content, WebSocketClaims):
+            claims = content
+        elif content.kind is not None:
+            return None
+        if content.account is None:
+            return None
+        ref, account = content.ref, content.account
     if account.provider_type != carrier_name:
         return None
     adapter = _find_adapter(account, ref)
@@ -209,13 +204,6 @@ def is_admissible(handshake: Handshake) -> bool:
     with tenant_session(handshake.claims.ref.tenant) as session:
         offer = record.find_websocket_offer(session, handshake.claims.ref.call_id)
     return offer == handshake.claims.slot
-
-
-def _read_url_token(services: CallServices, url_token: str) -> WebSocketClaims | None:
-    try:
-        return services.verify_websocket(url_token)
-    except InvalidCarrierRequest:
-        return None
 
 
 def _find_adapter(account: ProviderAccountRef, ref: CallRef | None) -> TelephonyAdapter | None:
@@ -247,28 +235,31 @@ def accept_websocket(
     tenants.require_supported_schema(claims.ref.tenant.id)
     with tenant_session(claims.ref.tenant) as session:
         call_context = record.lock_call_context(session, claims.ref.call_id)
-    own_call = (account_of(call_context), call_context.provider_call_id)
+    websocket = call_context.websocket
+    own_call = (call_context.account, call_context.provider_call_id)
     if own_call != (handshake.account, provider_call_id):
         raise WebSocketRejected("the token belongs to another call")
-    if call_context.status in state_machine.TERMINAL:
+    if call_context.has_ended:
         raise WebSocketRejected("the call has ended")
     with public_connection() as connection:
         is_first = slots.open_once(connection, claims.slot)
-    is_current = call_context.websocket_offer == claims.slot
-    if not is_first and not (handshake.reconnects and is_current):
-        raise WebSocketRejected("the token was used or has expired")
-    slot = claims.slot if is_first else _replace_slot(services, call_context.websocket_slot)
-    _store_connection(claims, slot, replaced=None if is_first else call_context.websocket_slot)
-    profile = call_context.profile
+    replaced = None
+    if not is_first:
+        replaced, is_current = websocket.current, websocket.offer == claims.slot
+        if replaced is None or not (handshake.reconnects and is_current):
+            raise WebSocketRejected("the token was used or has expired")
+    slot = claims.slot if replaced is None else _replace_slot(services, replaced)
+    _store_connection(claims, slot, replaced=replaced)
+    profile = call_context.agent
     return AcceptedWebSocket(
         claims.ref,
         slot,
         claims.silence_s,
         claims.greeting_chars,
         is_reconnected=not is_first,
-        language=spoken_language.current_language(profile),
-        languages=spoken_language.allowed_languages(profile),
-        apology=record.sentence_or_default(call_context, "fallback", language=profile["language"]),
+        language=profile.current_language,
+        languages=profile.languages,
+        apology=call_context.texts.sentence("fallback", profile.language),
     )
 
 
@@ -298,7 +289,7 @@ def _store_connection(claims: _Token, slot: UUID, *, replaced: UUID | None) -> N
     """Store which connection the call uses. Raises WebSocketRejected if another one was faster."""
     with tenant_session(claims.ref.tenant) as session:
         call_context = record.lock_call_context(session, claims.ref.call_id)
-        is_expected = replaced is None or call_context.websocket_slot == replaced
+        is_expected = replaced is None or call_context.websocket.current == replaced
         if is_expected:
             record.update_call(
                 session, claims.ref.call_id, websocket_offer=claims.slot, websocket_slot=slot
@@ -310,38 +301,36 @@ def _store_connection(claims: _Token, slot: UUID, *, replaced: UUID | None) -> N
 
 
 def _can_offer(
-    reply: CallReply, carrier_event: CarrierEvent, adapter: TelephonyAdapter, services: CallServices
+    reply: UnsignedReply, authenticated: AuthenticatedRequest, services: CallServices
 ) -> bool:
+    carrier_event, adapter = authenticated.event, authenticated.adapter
     if not services.relay_slots or adapter.websocket_format is None or carrier_event.unanswered:
         return False
-    if carrier_event.kind not in _OFFER_KINDS or reply.state is None:
+    if carrier_event.kind not in _OFFER_KINDS or reply.call_state is None:
         return False
     if not isinstance(reply.actions[-1], Listen):
         return False
-    return carrier_event.kind != "relayed" or _made_progress(reply.state, carrier_event, services)
+    return carrier_event.kind != "relayed" or _made_progress(authenticated, reply.call_state)
 
 
-def _made_progress(state_token: str, carrier_event: CarrierEvent, services: CallServices) -> bool:
+def _made_progress(authenticated: AuthenticatedRequest, call_state: CallState) -> bool:
     """Return whether another WebSocket may follow: only if there was a turn on the last one.
 
     A carrier that cannot reach us would otherwise try again at once, without end.
     """
-    if carrier_event.handoff == RESUME:
+    if authenticated.event.handoff == RESUME:
         return True
-    assert carrier_event.state is not None
-    turns_before, turns_now = (
-        services.verify_state(carrier_event.state).turns,
-        services.verify_state(state_token).turns,
-    )
+    assert authenticated.call_state is not None
+    turns_before, turns_now = authenticated.call_state.turns, call_state.turns
     return turns_before is not None and turns_now is not None and turns_now > turns_before
 
 
-def _without_silent_says(reply: CallReply) -> CallReply:
+def _without_silent_says(reply: UnsignedReply) -> UnsignedReply:
     """Remove empty Say actions, which only tell a WebSocket its language and voice."""
     actions = [
         action for action in reply.actions if not (isinstance(action, Say) and not action.text)
     ]
-    return CallReply(tuple(actions), reply.state)
+    return replace(reply, actions=tuple(actions))
 
 
 def _acquire_slot(services: CallServices) -> UUID | None:
@@ -357,12 +346,10 @@ def _acquire_slot(services: CallServices) -> UUID | None:
         return None
 
 
-def _sign_token(
-    reply: CallReply, listen: Listen, greeting: Say, slot: UUID, services: CallServices
-) -> str:
-    assert reply.state is not None
-    ref = services.verify_state(reply.state).ref
-    values = [ref.tenant.id.hex, ref.call_id.hex, slot.hex, listen.silence_s, len(greeting.text)]
+def _sign_token(services: CallServices, token: _Token) -> str:
+    ref = token.ref
+    ids = (ref.tenant.id.hex, ref.call_id.hex, token.slot.hex)
+    values = [*ids, token.silence_s, token.greeting_chars]
     return crypto.sign(services.secret, values, purpose=_PURPOSE)
 
 

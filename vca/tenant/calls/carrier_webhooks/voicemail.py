@@ -27,9 +27,9 @@ def store_voicemail(ref: CallRef, *, recording_id: str | None, text: str = "") -
                 session,
                 call_id=ref.call_id,
                 kind="voicemail",
-                provider_type=call_context.provider_type,
-                provider_call_id=call_context.provider_call_id,
-                telephony_account_id=call_context.telephony_account_id,
+                provider_type=call_context.account.provider_type,
+                provider_call_id=call_context.placed_call_id,
+                telephony_account_id=call_context.account.account_id,
                 provider_recording_id=recording_id,
             )
         )
@@ -59,8 +59,8 @@ def schedule_recording_fetch(ref: CallRef, *, recording_id: str | None) -> None:
                 session,
                 call_id=ref.call_id,
                 kind="call",
-                provider_type=call_context.provider_type,
-                provider_call_id=call_context.provider_call_id,
-                telephony_account_id=call_context.telephony_account_id,
+                provider_type=call_context.account.provider_type,
+                provider_call_id=call_context.placed_call_id,
+                telephony_account_id=call_context.account.account_id,
                 provider_recording_id=recording_id,
             )

@@ -15,22 +15,22 @@ from sqlalchemy.orm import Session
 
 from vca.audit import context
 from vca.audit.context import AuditContext
-from vca.conversation import redaction
 from vca.kit import clock
 from vca.kit.db import DatabaseFailure
 from vca.kit.errors import Conflict
 from vca.observability import log
 from vca.telephony.adapter import TelephonyAdapter, TelephonyError
-from vca.telephony.types import Action, CallEvent, CallReply, Say, SendKeys, Transfer
+from vca.telephony.types import Action, CallEvent, CallReply, SendKeys, Transfer
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public_session, tenant_session
-from vca.tenant.calls.core import record, serializers, simulations, state_machine, turn_records
-from vca.tenant.calls.core.call_services import CallServices
-from vca.tenant.calls.core.call_types import CallContext, CallRef, account_of
+from vca.tenant.calls.core import record, serializers, simulations, turn_records
+from vca.tenant.calls.core.call_context import CallContext
+from vca.tenant.calls.core.call_services import CallServices, CallState
+from vca.tenant.calls.core.call_transfer import OnFailure
+from vca.tenant.calls.core.call_types import CallRef, account_of
 from vca.tenant.calls.core.models import LIVE_CONDITION, Call
 from vca.tenant.calls.core.watchdog import CHECK_JOB
-from vca.tenant.calls.turns import call_flow, dial_orders, greeting, transfers
-from vca.tenant.calls.turns.transfers import OnFailure
+from vca.tenant.calls.turns import call_flow, dial_orders, transfers
 from vca.tenant.phone_numbers.provider_compatibility import CarrierLacksCapability
 from vca.tenant.settings.dialling import DiallingRefused
 from vca.tenant.telephony_accounts import adapter_lookup
@@ -133,7 +133,7 @@ def transfer(
                 session, ref, record.lock_call_context(session, call_id), status=status
             )
         raise
-    if (outcome := simulations.stored_transfer_outcome(call_context)) is not None:
+    if (outcome := call_context.simulation.transfer_outcome) is not None:
         call_flow.finish_transfer(ref, leg_outcome=simulations.LEG_OUTCOMES[outcome])
     return _load_call_for_api(tenant, call_id)
 
@@ -149,9 +149,8 @@ def say(tenant: TenantRef, *, services: CallServices, call_id: UUID, text: str) 
         call_context = _lock_call_in_progress(session, ref)
         adapter = _require_adapter(session, call_context)
         turns = len(turn_records.list_turns(session, call_id))
-    profile = call_context.profile
-    say_action = Say(text, profile["language"], profile["voice"])
-    actions = (say_action, greeting.listen_action(profile))
+    profile = call_context.agent
+    actions = (profile.say(text), profile.listen())
     _send_actions(adapter, services, ref, call_context, actions, turns + 1)
     with tenant_session(tenant) as session:
         record.lock_call_context(session, call_id)
@@ -160,7 +159,7 @@ def say(tenant: TenantRef, *, services: CallServices, call_id: UUID, text: str) 
             call_id,
             sequence=len(turn_records.list_turns(session, call_id)) + 1,
             speaker="agent",
-            text=redaction.from_profile(profile.get("redaction")).redact_text(text),
+            text=profile.redaction.redact_text(text),
             started_at=clock.now(),
         )
     return _load_call_for_api(tenant, call_id)
@@ -179,7 +178,7 @@ def send_keys(tenant: TenantRef, *, services: CallServices, call_id: UUID, keys:
         turns = len(turn_records.list_turns(session, call_id))
     if not adapter.capabilities.send_keys:
         raise CarrierLacksCapability("The call's carrier cannot send DTMF tones.")
-    actions = (SendKeys(keys), greeting.listen_action(call_context.profile))
+    actions = (SendKeys(keys), call_context.agent.listen())
     _send_actions(adapter, services, ref, call_context, actions, turns)
     with tenant_session(tenant) as session:
         context.record_change(session, "call", call_id)
@@ -232,24 +231,23 @@ def _send_actions(
     actions: tuple[Action, ...],
     turns: int,
 ) -> None:
-    language = call_context.profile["language"]
-    state = services.sign_state(
+    call_state = CallState(
         ref,
-        account_of(call_context),
-        provider_call_id=call_context.provider_call_id,
-        turns=turns,
-        language=language,
+        turns,
+        account=call_context.account,
+        language=call_context.agent.language,
+        provider_call_id=call_context.placed_call_id,
     )
-    reply = CallReply(actions, state)
+    reply = CallReply(actions, services.sign_state(call_state))
     adapter.update_live_call(
-        call_context.provider_call_id, reply, callback_url=services.callback_url(adapter.name)
+        call_context.placed_call_id, reply, callback_url=services.callback_url(adapter.name)
     )
 
 
 def _lock_call_in_progress(session: Session, ref: CallRef) -> CallContext:
     """Lock and return a call in progress; raise CallEnded or CallNotInProgress otherwise."""
     call_context = record.lock_call_context(session, ref.call_id)
-    if call_context.status in state_machine.TERMINAL:
+    if call_context.has_ended:
         raise CallEnded
     if call_context.status != "in_progress" or call_context.profile is None:
         raise CallNotInProgress(call_context.status)
@@ -257,7 +255,7 @@ def _lock_call_in_progress(session: Session, ref: CallRef) -> CallContext:
 
 
 def _require_adapter(session: Session, call_context: CallContext) -> TelephonyAdapter:
-    adapter = adapter_lookup.adapter_for_call(session, account_of(call_context))
+    adapter = adapter_lookup.adapter_for_call(session, call_context.account)
     if adapter is None:
         raise CarrierNotConfigured
     return adapter

@@ -34,10 +34,11 @@ from vca.tenant.calls.core import (
     live_usage,
     outbound_legs,
     record,
-    state_machine,
     watchdog,
 )
-from vca.tenant.calls.core.call_types import CallContext, CallRef, account_of
+from vca.tenant.calls.core.call_context import CallContext
+from vca.tenant.calls.core.call_services import CallState
+from vca.tenant.calls.core.call_types import CallRef
 from vca.tenant.calls.core.models import Call
 from vca.tenant.calls.routing.routing_rules import Route, RuleResult
 from vca.tenant.calls.turns import call_flow
@@ -125,12 +126,9 @@ def dial(ref: CallRef) -> None:
     now = clock.now()
     with tenant_session(ref.tenant) as session:
         call_context = record.lock_call_context(session, ref.call_id)
-        if (
-            call_context.status in state_machine.TERMINAL
-            or call_context.provider_call_id is not None
-        ):
+        if call_context.has_ended or call_context.provider_call_id is not None:
             return
-        adapter = adapter_lookup.adapter_for_call(session, account_of(call_context))
+        adapter = adapter_lookup.adapter_for_call(session, call_context.account)
         dialled_at = session.get_one(Call, ref.call_id).dialled_at
         permission = None
         if dialled_at is None and adapter is not None:
@@ -272,8 +270,8 @@ def _build_order(ref: CallRef, call_context: CallContext, permit: DialPermit) ->
         reference=ref.call_id.hex,
         permit=permit,
         from_number=str(call_context.caller_number),
-        callback_url=services.callback_url(call_context.provider_type),
-        state=services.sign_state(ref, account_of(call_context), provider_call_id=None, turns=0),
+        callback_url=services.callback_url(call_context.account.provider_type),
+        state=services.sign_state(CallState(ref, 0, account=call_context.account)),
         timeout_s=RING_TIMEOUT_S,
     )
 

@@ -18,8 +18,9 @@ from vca.telephony.adapter import TelephonyAdapter, TelephonyError
 from vca.telephony.types import CallEvent
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.control import outbound_calls
-from vca.tenant.calls.core import record, state_machine, watchdog
-from vca.tenant.calls.core.call_types import CallContext, CallRef, account_of
+from vca.tenant.calls.core import record, watchdog
+from vca.tenant.calls.core.call_context import CallContext
+from vca.tenant.calls.core.call_types import CallRef
 from vca.tenant.calls.core.models import Event, Turn
 from vca.tenant.calls.turns import call_flow
 from vca.tenant.telephony_accounts import adapter_lookup
@@ -42,11 +43,12 @@ class _LiveCall:
     @property
     def overdue_at(self) -> datetime:
         """Return when the call will have lasted longer than its profile allows."""
-        max_duration_s = (self.call_context.profile or {}).get("max_duration_seconds")
+        profile = self.call_context.profile
+        max_duration_s = profile.max_duration_s if profile is not None else None
         max_duration = (
             timedelta(seconds=max_duration_s) if max_duration_s else _DEFAULT_MAX_DURATION
         )
-        started_at: datetime = self.call_context.answered_at or self.call_context.started_at
+        started_at = self.call_context.answered_at or self.call_context.started_at
         return started_at + max_duration + _GRACE
 
 
@@ -83,7 +85,7 @@ def _load_live_call(session: Session, ref: CallRef, now: datetime) -> _LiveCall 
         call_context = record.lock_call_context(session, ref.call_id)
     except NotFound:
         return None
-    if call_context.status in state_machine.TERMINAL:
+    if call_context.has_ended:
         return None
     last_turn_at = select(func.max(Turn.started_at)).where(Turn.call_id == ref.call_id)
     # A carrier's clock may be ahead, so events in the future are no sign of activity.
@@ -94,7 +96,7 @@ def _load_live_call(session: Session, ref: CallRef, now: datetime) -> _LiveCall 
         session.scalar(last_turn_at),
         session.scalar(last_event_at),
     ]
-    adapter = adapter_lookup.adapter_for_call(session, account_of(call_context))
+    adapter = adapter_lookup.adapter_for_call(session, call_context.account)
     return _LiveCall(
         call_context,
         max(activity_at for activity_at in activity_times if activity_at is not None),
@@ -104,13 +106,13 @@ def _load_live_call(session: Session, ref: CallRef, now: datetime) -> _LiveCall 
 
 def _query_carrier(ref: CallRef, live_call: _LiveCall, now: datetime) -> str:
     """Ask the carrier. No transaction is open."""
-    call_context, adapter = live_call.call_context, live_call.adapter
+    provider_call_id, adapter = live_call.call_context.provider_call_id, live_call.adapter
     if adapter is None:
         return _end_as_lost(ref, now, "the carrier is not configured")
-    if call_context.provider_call_id is None:
+    if provider_call_id is None:
         return _ensure_dialled(ref, live_call, now)
     try:
-        call_status = adapter.find_call_status(call_context.provider_call_id)
+        call_status = adapter.find_call_status(provider_call_id)
     except TelephonyError as error:
         log.get_logger().warning("call.not_looked_up", call_id=str(ref.call_id), code=error.code)
         if now - live_call.last_activity_at > _CARRIER_TIMEOUT:
@@ -122,7 +124,7 @@ def _query_carrier(ref: CallRef, live_call: _LiveCall, now: datetime) -> str:
         call_flow.apply_call_event(ref, event=call_status.event)
         return "ended"
     if now > live_call.overdue_at:
-        return _end_overdue(ref, adapter, call_context, now)
+        return _end_overdue(ref, adapter, provider_call_id, now)
     return "live"
 
 
@@ -141,10 +143,10 @@ def _ensure_dialled(ref: CallRef, live_call: _LiveCall, now: datetime) -> str:
 
 
 def _end_overdue(
-    ref: CallRef, adapter: TelephonyAdapter, call_context: CallContext, now: datetime
+    ref: CallRef, adapter: TelephonyAdapter, provider_call_id: str, now: datetime
 ) -> str:
     try:
-        adapter.hang_up(call_context.provider_call_id)
+        adapter.hang_up(provider_call_id)
     except TelephonyError as error:
         log.get_logger().warning("call.not_hung_up", call_id=str(ref.call_id), code=error.code)
         return "live"

@@ -46,22 +46,23 @@ FORGOTTEN_COLUMNS: dict[str, Any] = {
 }
 
 
-def read_state(call: Any) -> AnalysisState:
+def read_state(
+    status: AnalysisStatus, reason: AnalysisReason | None, analysed_at: datetime | None
+) -> AnalysisState:
     """Return the state from the columns of a call.
 
     `analysed_at` alone says that a worker of an earlier release analysed the call.
     """
-    if call.analysed_at is not None and call.analysis_reason is None:
+    if analysed_at is not None and reason is None:
         return AnalysisState("done")
-    return AnalysisState(call.analysis_status, call.analysis_reason)
+    return AnalysisState(status, reason)
 
 
-def is_due(call: Any) -> bool:
+def is_due(state: AnalysisState) -> bool:
     """Return whether a job may analyse the call.
 
     A process of an earlier release enqueues the job and leaves the status as it is.
     """
-    state = read_state(call)
     return state.status == "pending" or state == NOT_REQUIRED
 
 

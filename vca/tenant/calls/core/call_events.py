@@ -6,7 +6,8 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from vca.tenant.calls.core import state_machine
-from vca.tenant.calls.core.call_types import CallContext, CallRef
+from vca.tenant.calls.core.call_context import CallContext
+from vca.tenant.calls.core.call_types import CallRef
 from vca.tenant.calls.core.state_machine import LifecycleState
 from vca.tenant.webhooks import events
 from vca.tenant.webhooks.events import Event

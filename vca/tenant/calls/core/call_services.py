@@ -104,33 +104,13 @@ class CallServices:
         production_call = self.production and not simulated
         return self.models.primary.for_real_callers or not production_call
 
-    def sign_state(
-        self,
-        ref: CallRef,
-        account: ProviderAccountRef | None = None,
-        *,
-        provider_call_id: str | None,
-        turns: int | None = None,
-        language: str | None = None,
-    ) -> str:
-        """Return a token that identifies the call to us. Carriers can read it but not forge it.
+    def sign_state(self, state: CallState) -> str:
+        """Return a token with a call's state. Carriers can read it but not forge it.
 
         With `account`, the token itself says which account must sign the requests that return it.
         Only requests about the call with this carrier's id may return it. None: the call is about
         to be placed.
         """
-        return self.sign_full_state(
-            CallState(
-                ref,
-                turns,
-                account=account,
-                language=language,
-                provider_call_id=provider_call_id,
-            )
-        )
-
-    def sign_full_state(self, state: CallState) -> str:
-        """Return a token with all fields of a call state."""
         account, polling_since = state.account, state.polling_since
         values = (
             state.turns,
@@ -145,35 +125,6 @@ class CallServices:
         )
         return self._sign(state.ref, *values)
 
-    def verify_state(self, token: str) -> CallState:
-        """Return the state in a token; raise InvalidCarrierRequest if the token is not valid.
-
-        The caller must check that it belongs to the call of the request: see `belongs_to`.
-        """
-        ref, turns, spoken_chars, *optional_values = self._verify(token)
-        (
-            provider_type,
-            account_id,
-            polling_since,
-            language,
-            spoken_checksum,
-            kind,
-            provider_call_id,
-        ) = optional_values
-        if kind not in (None, "call"):
-            raise InvalidCarrierRequest("the token is not a state token")
-        return CallState(
-            ref,
-            turns,
-            spoken_chars,
-            _parse_account(provider_type, account_id),
-            _parse_timestamp(polling_since),
-            language,
-            spoken_checksum,
-            kind,
-            provider_call_id,
-        )
-
     def sign_websocket(self, claims: WebSocketClaims) -> str:
         """Return the token for the URL of a voice WebSocket."""
         account, expires_at = claims.account, round(claims.expires_at.timestamp())
@@ -182,16 +133,41 @@ class CallServices:
         values = (None, 0, *account_values, expires_at, None, None, kind, claims.slot.hex)
         return self._sign(claims.ref, *values)
 
-    def verify_websocket(self, token: str) -> WebSocketClaims:
-        """Return the content of a URL's token, which may have expired.
+    def verify_state(self, token: str) -> CallState:
+        """Return the state in a token; raise InvalidCarrierRequest if the token is not valid.
+
+        The caller must check that it belongs to the call of the request: see `belongs_to`.
+        """
+        content = self.verify_token(token)
+        if not isinstance(content, CallState):
+            raise InvalidCarrierRequest("the token is not a state token")
+        return content
+
+    def verify_token(self, token: str) -> CallState | WebSocketClaims:
+        """Return the content of a token of either kind; the claims may have expired.
 
         Raises InvalidCarrierRequest.
         """
-        ref, _, _, provider_type, account_id, expires_at, _, _, kind, slot = self._verify(token)
-        account = _parse_account(provider_type, account_id)
-        if kind != "socket" or account is None:
-            raise InvalidCarrierRequest("the token is not that of a voice WebSocket")
-        return WebSocketClaims(ref, account, UUID(slot), datetime.fromtimestamp(expires_at, UTC))
+        (
+            ref,
+            turns,
+            spoken_chars,
+            provider_type,
+            account_id,
+            timestamp,
+            language,
+            spoken_checksum,
+            kind,
+            subject,
+        ) = self._verify(token)
+        account, time = _parse_account(provider_type, account_id), _parse_timestamp(timestamp)
+        if kind == "socket" and account is not None and time is not None:
+            return WebSocketClaims(ref, account, UUID(subject), time)
+        if kind not in (None, "call"):
+            raise InvalidCarrierRequest("the token is of an unknown kind")
+        return CallState(
+            ref, turns, spoken_chars, account, time, language, spoken_checksum, kind, subject
+        )
 
     def _sign(self, ref: CallRef, *optional_values: Any) -> str:
         values: list[Any] = [ref.tenant.id.hex, ref.call_id.hex, *optional_values]

@@ -1,13 +1,14 @@
 """Types that pass between the call flow and the carriers' transports."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from vca.conversation import speech_text
 from vca.conversation.redaction import NO_REDACTION, Redaction
+from vca.kit.outcome_stream import OutcomeStream
 from vca.registry.number_registry.service import Owner
 from vca.telephony.types import (
     Caller,
@@ -19,6 +20,7 @@ from vca.telephony.types import (
 )
 from vca.tenancy.schema import TenantRef
 from vca.tenant.calls.core import state_machine
+from vca.tenant.calls.core.call_transfer import CallTransfer
 from vca.tenant.calls.core.simulations import Simulation
 from vca.tenant.calls.core.state_machine import LifecycleState
 
@@ -33,6 +35,21 @@ class CallRef:
 
     tenant: TenantRef
     call_id: UUID
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """What the caller said in a turn, and what tells a repeated turn from a new one.
+
+    - `text`: empty if the caller was silent. Keys are an utterance that names them.
+    - `after`: the number of stored turns when the carrier began to listen. None: not known, so the
+      turn is a new one.
+    - `connection`: the slot of the utterance's voice WebSocket. None: it came without one.
+    """
+
+    text: str
+    after: int | None = None
+    connection: UUID | None = None
 
 
 @dataclass(frozen=True)
@@ -55,7 +72,7 @@ class InboundCall:
         """What the call's clock shows; a simulation may move it."""
         if self.simulation is None:
             return self.metadata.timestamp
-        return self.metadata.timestamp + self.simulation.clock_offset
+        return self.simulation.call_time(self.metadata.timestamp)
 
     @property
     def provider_type(self) -> str:
@@ -90,6 +107,7 @@ class StoredCall:
     """A call as far as its events, its end and its metering need it, in the order of the query."""
 
     state: LifecycleState
+    transfer: CallTransfer | None
     id: UUID
     phone_number_id: UUID | None
     ai_profile_id: UUID | None
@@ -100,7 +118,6 @@ class StoredCall:
     telephony_account_id: UUID | None
     recording_status: str | None
     route: Mapping[str, Any]
-    transfer: Mapping[str, Any] | None
     tokens: int
     output_tokens: int
     created_at: datetime
@@ -115,47 +132,6 @@ class StoredCall:
     def live(self) -> bool:
         """Whether the call has not ended."""
         return self.state.status not in state_machine.TERMINAL
-
-
-@dataclass(frozen=True, slots=True)
-class CallContext:
-    """A call with its profile and the settings that a turn needs, in the order of the query."""
-
-    id: UUID
-    status: str
-    started_at: datetime
-    caller_number: str | None
-    called_number: str
-    answered_at: datetime | None
-    ai_profile_id: UUID | None
-    direction: str
-    simulated: bool
-    provider_type: str
-    provider_call_id: Any
-    """The carrier's id as text; None for a call that has not been placed."""
-    telephony_account_id: UUID | None
-    recording_status: str | None
-    simulation: Any
-    """What the simulation asked for as JSON, or None."""
-    transfer: Any
-    """The latest transfer as JSON, or None."""
-    tokens: int
-    call_metadata: Mapping[str, Any]
-    websocket_offer: UUID | None
-    websocket_slot: Any
-    """The slot of the current connection, or None."""
-    analysed_at: datetime | None
-    analysis_status: str
-    analysis_reason: str | None
-    profile: Any
-    """The profile's version as JSON, or None."""
-    fallback_number: str | None
-    sentences: Mapping[str, str]
-    phrases: Mapping[str, Any]
-    time_zone: str
-    variables: Mapping[str, str]
-    hours: str | None
-    """The hours of the number, or else of the tenant, as JSON text."""
 
 
 @dataclass(frozen=True)
@@ -204,24 +180,32 @@ class TurnResult:
     turns: int | None = None
 
 
-# Yields the agent's text while it is generated; returns the actions that follow it.
-TurnStream = Generator[SpokenChunk, None, TurnResult]
+class TurnStream(OutcomeStream[SpokenChunk, TurnResult]):
+    """The agent's text while it is generated; the outcome are the actions that follow it."""
 
 
-def account_of(call: Any) -> ProviderAccountRef:
-    """Return the provider account of a call, given its row or a part of it."""
+class HasProviderAccount(Protocol):
+    """The row of a call, or the part of it that names its provider account."""
+
+    @property
+    def provider_type(self) -> str:
+        """The carrier's name."""
+
+    @property
+    def telephony_account_id(self) -> UUID | None:
+        """The tenant's account, or None for the deployment's."""
+
+
+def account_of(call: HasProviderAccount) -> ProviderAccountRef:
+    """Return the provider account of a call."""
     return ProviderAccountRef(call.provider_type, call.telephony_account_id)
 
 
 def collect_turn(turn: TurnStream) -> TurnResult:
     """Run a turn to its end and put its text, as one Say, before the resulting actions."""
-    chunks: list[SpokenChunk] = []
-    while True:
-        try:
-            chunks.append(next(turn))
-        except StopIteration as end:
-            result: TurnResult = end.value
-            return replace(result, actions=(*join_chunks(chunks), *result.actions))
+    chunks = list(turn)
+    result = turn.outcome
+    return replace(result, actions=(*join_chunks(chunks), *result.actions))
 
 
 def join_chunks(chunks: list[SpokenChunk]) -> tuple[Say, ...]:

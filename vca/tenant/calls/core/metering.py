@@ -115,9 +115,7 @@ def _leg_facts(call: StoredCall, state: LifecycleState, now: datetime) -> Iterat
 def _transferred_at(call: StoredCall) -> datetime | None:
     """Return when the caller left the agent for a transfer target that answered."""
     transfer = call.transfer
-    if transfer is None or transfer["status"] != "completed":
-        return None
-    return datetime.fromisoformat(transfer["started_at"])
+    return transfer.started_at if transfer is not None and transfer.status == "completed" else None
 
 
 def _speech_facts(

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Row, Table, select, text, update
+from sqlalchemy import Table, select, text, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -25,10 +25,11 @@ from vca.tenant.calls.core import (
     simulated_tokens,
     state_machine,
 )
-from vca.tenant.calls.core.call_types import CallContext, NewCall, StoredCall, account_of
+from vca.tenant.calls.core.call_context import CONTEXT_COLUMNS, CallContext, context_from_row
+from vca.tenant.calls.core.call_transfer import CallTransfer
+from vca.tenant.calls.core.call_types import NewCall, StoredCall, account_of
 from vca.tenant.calls.core.models import LIVE_CONDITION, Call, TurnRecord
 from vca.tenant.calls.core.state_machine import LifecycleState
-from vca.tenant.settings import phrases
 from vca.tenant.webhooks import events as webhooks
 
 _calls: Table = Call.__table__  # type: ignore[assignment] # typed as FromClause
@@ -87,13 +88,13 @@ INSERT INTO call_events (
 # PostgreSQL would read the turns as of the time before it waited for the lock, if both were one
 # statement. Sent together they take one round trip.
 _LOCK_ROW = "SELECT FROM calls WHERE id = %(call_id)s FOR UPDATE"
-# The first six columns are the state.
+# The first six columns are the state; the others are in the order of `StoredCall`.
 _LOCK_STORED_CALL = f"""
 {_LOCK_ROW};
 SELECT c.status, c.started_at, c.answered_at, c.ended_at, c.end_reason, c.end_detail, c.id,
     c.phone_number_id, c.ai_profile_id, c.direction, c.simulated, c.provider_type,
-    c.provider_call_id, c.telephony_account_id, c.recording_status, c.route, c.transfer, c.tokens,
-    c.output_tokens, c.created_at, t.spoken_chars, t.latencies, s.retention_days
+    c.provider_call_id, c.telephony_account_id, c.recording_status, c.route, c.tokens,
+    c.output_tokens, c.created_at, t.spoken_chars, t.latencies, s.retention_days, c.transfer
 FROM calls c
 CROSS JOIN settings s
 CROSS JOIN LATERAL (
@@ -105,14 +106,7 @@ WHERE c.id = %(call_id)s
 """
 _LOCK_CALL = f"""
 {_LOCK_ROW};
-SELECT c.id, c.status, c.started_at, c.caller_number, c.called_number, c.answered_at,
-    c.ai_profile_id, c.direction, c.simulated, c.provider_type, c.provider_call_id,
-    c.telephony_account_id, c.recording_status, c.simulation, c.transfer, c.tokens,
-    c.call_metadata, c.websocket_offer, c.websocket_slot, c.analysed_at, c.analysis_status,
-    c.analysis_reason,
-    -- With the language that the caller speaks, if it is not the profile's own.
-    v.profile || coalesce(c.spoken_language, '{{}}'), n.fallback_number, s.sentences, s.phrases,
-    s.time_zone, s.variables, coalesce(n.hours, s.hours)::text
+SELECT {CONTEXT_COLUMNS}
 """
 _FROM_CALL = """
 FROM calls c
@@ -134,16 +128,6 @@ _ADD_TOKENS = """
 UPDATE calls SET tokens = tokens + %(spent)s, output_tokens = output_tokens + %(spent_on_output)s
 WHERE id = %(call_id)s
 """
-
-
-def sentence_or_default(config: CallContext | Row[Any], name: str, *, language: str | None) -> str:
-    """Return the tenant's sentence, or the default one, in the language of the profile.
-
-    `config` has the columns `sentences` and `phrases` of the settings.
-    """
-    return phrases.choose_sentence(
-        name, sentences=config.sentences, phrases=config.phrases, language=language
-    )
 
 
 def insert_call(
@@ -190,7 +174,7 @@ def lock_call_context(session: Session, call_id: UUID) -> CallContext:
     rows = db.fetch_rows(session.connection(), _LOCK_CALL_CONTEXT, {"call_id": call_id.hex})
     if not rows:
         raise NotFound
-    return CallContext(*rows[0])
+    return context_from_row(rows[0])
 
 
 def lock_call_and_turns(
@@ -205,7 +189,7 @@ def lock_call_and_turns(
     if not rows:
         raise NotFound
     *context_row, turns = rows[0]
-    return CallContext(*context_row), [TurnRecord(*turn) for turn in turns]
+    return context_from_row(context_row), [TurnRecord(*turn) for turn in turns]
 
 
 def lock_stored_call(session: Session, call_id: UUID) -> StoredCall:
@@ -213,8 +197,9 @@ def lock_stored_call(session: Session, call_id: UUID) -> StoredCall:
     rows = db.fetch_rows(session.connection(), _LOCK_STORED_CALL, {"call_id": call_id.hex})
     if not rows:
         raise NotFound
-    [row] = rows
-    return StoredCall(LifecycleState(*row[:6]), *row[6:])
+    *columns, transfer = rows[0]
+    state = LifecycleState(*columns[:6])
+    return StoredCall(state, CallTransfer.from_dict(transfer), *columns[6:])
 
 
 def get_call(session: Session, call_id: UUID) -> Call:
@@ -290,7 +275,7 @@ def add_tokens(session: Session, call_context: CallContext, tokens: Tokens) -> N
     db.defer_statement(session.connection(), _ADD_TOKENS, parameters)
     if call_context.simulated:
         simulated_tokens.record_tokens(session, call_context, tokens)
-    elif call_context.status in state_machine.TERMINAL:
+    elif call_context.has_ended:
         metering.meter_late_tokens(session, lock_stored_call(session, call_context.id), tokens)
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from vca.conversation.types import Tokens
 from vca.kit import clock
 from vca.registry.caps import LimitReached
-from vca.tenant.calls.core.call_types import CallContext
+from vca.tenant.calls.core.call_context import CallContext
 from vca.tenant.settings import limits
 from vca.tenant.settings import service as settings
 from vca.tenant.usage import ledger

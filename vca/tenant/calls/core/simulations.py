@@ -8,7 +8,7 @@ prompt.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 from uuid import UUID
 
 from sqlalchemy import or_, select, text
@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from vca.registry import caps
 from vca.telephony.types import LegOutcome
 from vca.tenant.ai_profiles import service as ai_profiles
+from vca.tenant.calls.core.call_profile import CallProfile
 from vca.tenant.calls.core.models import LIVE_CONDITION, Call
 
 TransferOutcome = Literal["answers", "busy", "no_answer"]
@@ -36,7 +37,7 @@ class RequestedProfile:
 
     ai_profile_id: UUID
     version: int
-    profile: Mapping[str, Any]
+    profile: CallProfile
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,22 @@ class Simulation:
     transfer_outcome: TransferOutcome | None = None
     replay_of: UUID | None = None
 
+    @staticmethod
+    def from_dict(stored: Mapping[str, Any] | None) -> "Simulation":
+        """Return what a call's row stores, without the profile and the variables."""
+        if not stored:
+            return NO_SIMULATION
+        replay_of = stored.get("replay_of")
+        return Simulation(
+            timedelta(seconds=stored.get("clock_offset_s", 0)),
+            transfer_outcome=stored.get("transfer_outcome"),
+            replay_of=UUID(replay_of) if replay_of else None,
+        )
+
+    def call_time(self, now: datetime) -> datetime:
+        """Return what the call's clock shows at the real time `now`."""
+        return now + self.clock_offset
+
     def as_dict(self) -> dict[str, Any] | None:
         """Return what the call's row stores, or None if that is nothing."""
         values = {
@@ -66,29 +83,8 @@ class Simulation:
         return {name: value for name, value in values.items() if value is not None} or None
 
 
-class HasSimulation(Protocol):
-    """A call with what its simulation asked for, None for a real call."""
-
-    @property
-    def simulation(self) -> Any:
-        """Return the request as JSON, or None."""
-        ...
-
-
-def call_time(call: HasSimulation, now: datetime) -> datetime:
-    """Return what the call's clock shows at the real time `now`."""
-    return now + timedelta(seconds=(call.simulation or {}).get("clock_offset_s", 0))
-
-
-def stored_transfer_outcome(call: HasSimulation) -> TransferOutcome | None:
-    """Return how the call's transfers end at once, or None if they wait for their outcome."""
-    outcome: TransferOutcome | None = (call.simulation or {}).get("transfer_outcome")
-    return outcome
-
-
-def is_replay(call: HasSimulation) -> bool:
-    """Return whether the call repeats another one."""
-    return "replay_of" in (call.simulation or {})
+# What a real call's row stores.
+NO_SIMULATION = Simulation()
 
 
 def prepare_insertion(

@@ -13,6 +13,7 @@ from vca.kit.errors import NotFound
 from vca.tenant.calls.core import live_usage
 from vca.tenant.calls.core.models import Call
 from vca.tenant.calls.routing.routing_rules import Route, route_from_dict
+from vca.tenant.settings.phrases import OwnTexts
 from vca.tenant.usage.cap import LiveCalls
 
 
@@ -55,6 +56,11 @@ class NumberConfig:
     recording: bool | None
     consent_sentence: str | None
     turn: Mapping[str, Any] | None
+
+    @property
+    def texts(self) -> OwnTexts:
+        """The tenant's own texts."""
+        return OwnTexts(self.sentences, self.phrases)
 
 
 _SELECT_CONFIG = """

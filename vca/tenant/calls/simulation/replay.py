@@ -26,11 +26,10 @@ from vca.tenant.calls.core import (
     record,
     simulated_tokens,
     simulations,
-    state_machine,
     turn_records,
 )
 from vca.tenant.calls.core.call_services import CallServices
-from vca.tenant.calls.core.call_types import CallRef, NewCall, TransferOrder
+from vca.tenant.calls.core.call_types import CallRef, NewCall, TransferOrder, Utterance
 from vca.tenant.calls.core.simulations import RequestedProfile, Simulation, TransferOutcome
 from vca.tenant.calls.simulation import (
     comparison,
@@ -194,7 +193,7 @@ def _replay_utterance(
 ) -> bool:
     """Repeat one utterance; return whether the call goes on. A transfer ends with the outcome."""
     result = call_types.collect_turn(
-        turn_handler.handle_utterance(ref, utterance=utterance, models=models)
+        turn_handler.handle_utterance(ref, Utterance(utterance), models=models)
     )
     if isinstance(result.actions[-1], TransferOrder):
         result = call_flow.finish_transfer(ref, leg_outcome=leg_outcome)
@@ -204,7 +203,7 @@ def _replay_utterance(
 def _end_replay(ref: CallRef) -> None:
     """End the replay unless the agent has. Runs after errors too, so that no call stays open."""
     with tenant_session(ref.tenant) as session:
-        if record.lock_call_context(session, ref.call_id).status in state_machine.TERMINAL:
+        if record.lock_call_context(session, ref.call_id).has_ended:
             return
         event = CallEvent("ENDED", ref.call_id.hex, clock.now(), "replay", end_reason="api_hangup")
         record.apply_event(session, ref.call_id, event)

@@ -5,7 +5,6 @@ nobody and has no effect outside VCA.
 """
 
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -16,6 +15,7 @@ from sqlalchemy import func, select
 from vca.conversation import speech_text
 from vca.kit import clock
 from vca.kit.errors import Conflict, NotFound
+from vca.kit.outcome_stream import OutcomeStream, PendingOutcome
 from vca.kit.web.sse import Event
 from vca.registry.number_registry import service as number_registry
 from vca.telephony.providers import Carriers
@@ -33,7 +33,6 @@ from vca.tenant.calls.routing.routing_rules import Route
 from vca.tenant.calls.simulation import profile_calls, simulation_requests
 from vca.tenant.calls.simulation.simulated_phone import (
     CallOutput,
-    OutputStream,
     SimulatedPhone,
 )
 from vca.tenant.calls.simulation.simulation_requests import (
@@ -74,7 +73,8 @@ class SimulatedReply:
         return {name: value for name, value in vars(self).items() if name != "call_id"}
 
 
-ReplyStream = Generator[str, None, SimulatedReply]
+class SimulatedReplyStream(OutcomeStream[str, SimulatedReply]):
+    """The agent's text in chunks; the outcome is the whole reply."""
 
 
 @dataclass(frozen=True)
@@ -178,21 +178,17 @@ def stream_reply(
     call_id: UUID,
     text: str = "",
     keys: str = "",
-) -> ReplyStream:
-    """Say a text or press keys in a simulated call; yield the answer chunk by chunk.
+) -> SimulatedReplyStream:
+    """Say a text or press keys in a simulated call; return the reply as a stream.
 
-    Returns the whole reply. To interrupt the agent, close the generator: the text so far is stored.
-    Raises NotFound, CallEnded, CallNotInProgress during a transfer, and LimitReached.
+    To interrupt the agent, close the stream: the text so far is stored. Reading it raises NotFound,
+    CallEnded, CallNotInProgress during a transfer, and LimitReached.
     """
-    ref = CallRef(tenant, call_id)
-    open_call = _require_open(ref)
-    with tenant_session(tenant) as session:
-        simulated_tokens.require_tokens(session, now=clock.now())
-    if open_call.call.status != "in_progress":
-        raise CallNotInProgress(open_call.call.status)
+    reply = PendingOutcome[SimulatedReply]()
     phone = SimulatedPhone(carriers.simulator, services)
-    call_output = yield from _play_turn(phone, ref, open_call, text, keys)
-    return build_reply(ref, call_output, open_call.turns)
+    return SimulatedReplyStream(
+        _play_turn(phone, CallRef(tenant, call_id), text, keys, reply), reply
+    )
 
 
 def take_turn(
@@ -205,15 +201,9 @@ def take_turn(
     keys: str = "",
 ) -> SimulatedReply:
     """Do as `stream_reply`, and return the whole reply at once."""
-    reply_stream = stream_reply(
+    return stream_reply(
         tenant, carriers=carriers, services=services, call_id=call_id, text=text, keys=keys
-    )
-    while True:
-        try:
-            next(reply_stream)
-        except StopIteration as end:
-            reply: SimulatedReply = end.value
-            return reply
+    ).read_outcome()
 
 
 def stream_turn(
@@ -229,13 +219,12 @@ def stream_turn(
 
     Raises what `stream_reply` raises before the first event.
     """
-    with closing(
-        stream_reply(
-            tenant, carriers=carriers, services=services, call_id=call_id, text=text, keys=keys
-        )
+    with stream_reply(
+        tenant, carriers=carriers, services=services, call_id=call_id, text=text, keys=keys
     ) as reply_stream:
-        reply = yield from _chunk_events(reply_stream)
-        yield "reply", reply.turn_fields()
+        for chunk in reply_stream:
+            yield "clause", {"text": chunk}
+        yield "reply", reply_stream.outcome.turn_fields()
 
 
 def settle_transfer(
@@ -303,32 +292,33 @@ def _require_open(ref: CallRef) -> _OpenCall:
 
 
 def _play_turn(
-    phone: SimulatedPhone, ref: CallRef, open_call: _OpenCall, text: str, keys: str
-) -> OutputStream:
-    """Yield the text that follows what the caller says, and return the whole output.
+    phone: SimulatedPhone,
+    ref: CallRef,
+    text: str,
+    keys: str,
+    reply: PendingOutcome[SimulatedReply],
+) -> Generator[str, None, None]:
+    """Yield the text that follows what the caller says, and set the reply.
 
     A caller who hears the request for a voicemail leaves it. A transfer whose outcome was requested
     with the simulation ends at once.
     """
+    open_call = _require_open(ref)
+    with tenant_session(ref.tenant) as session:
+        simulated_tokens.require_tokens(session, now=clock.now())
+    if open_call.call.status != "in_progress":
+        raise CallNotInProgress(open_call.call.status)
     if open_call.call.route["decision"] == "voicemail":
-        return phone.leave_voicemail(ref, text)
-    output_stream = phone.stream_keys(ref, keys) if keys else phone.stream_say(ref, text)
-    call_output = yield from output_stream
-    outcome = simulations.stored_transfer_outcome(open_call.call)
-    if not call_output.is_transferring or outcome is None:
-        return call_output
-    second_output = phone.end_transfer(ref, simulations.LEG_OUTCOMES[outcome])
-    if second_output.text:
-        yield second_output.text
-    texts = [text for text in (call_output.text, second_output.text) if text]
-    return replace(second_output, text=speech_text.join_chunks(texts))
-
-
-def _chunk_events(reply_stream: ReplyStream) -> Generator[Event, None, SimulatedReply]:
-    while True:
-        try:
-            text = next(reply_stream)
-        except StopIteration as end:
-            reply: SimulatedReply = end.value
-            return reply
-        yield "clause", {"text": text}
+        call_output = phone.leave_voicemail(ref, text)
+    else:
+        output_stream = phone.stream_keys(ref, keys) if keys else phone.stream_say(ref, text)
+        yield from output_stream
+        call_output = output_stream.outcome
+        outcome = Simulation.from_dict(open_call.call.simulation).transfer_outcome
+        if call_output.is_transferring and outcome is not None:
+            leg_output = phone.end_transfer(ref, simulations.LEG_OUTCOMES[outcome])
+            if leg_output.text:
+                yield leg_output.text
+            texts = filter(None, (call_output.text, leg_output.text))
+            call_output = replace(leg_output, text=speech_text.join_chunks(texts))
+    reply.set(build_reply(ref, call_output, open_call.turns))

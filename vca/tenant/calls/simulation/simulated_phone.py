@@ -4,16 +4,16 @@ Its requests are the fake carrier's, signed, and take the same path as those of 
 """
 
 from collections.abc import Generator
-from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
 from vca.conversation import speech_text
 from vca.kit import json
+from vca.kit.outcome_stream import OutcomeStream, PendingOutcome
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.telephony.types import CarrierRequest, CarrierResponse, LegOutcome
 from vca.tenant.calls.carrier_webhooks import request_handler
-from vca.tenant.calls.core.call_services import CallServices
+from vca.tenant.calls.core.call_services import CallServices, CallState
 from vca.tenant.calls.core.call_types import CallRef
 from vca.tenant.calls.core.simulations import Simulation
 
@@ -31,7 +31,8 @@ class CallOutput:
         return any(action["type"] == "transfer" for action in self.actions)
 
 
-OutputStream = Generator[str, None, CallOutput]
+class OutputStream(OutcomeStream[str, CallOutput]):
+    """The agent's text in chunks; the outcome is all that the caller gets."""
 
 
 class SimulatedPhone:
@@ -50,16 +51,16 @@ class SimulatedPhone:
         return self._send_request(request, simulation)
 
     def stream_say(self, ref: CallRef, text: str) -> OutputStream:
-        """Say a text in a live call; yield the agent's text in chunks and return the whole output.
+        """Say a text in a live call, and return what the caller gets as a stream.
 
-        To interrupt the agent by hanging up, close the generator. The text so far is stored.
+        To interrupt the agent by hanging up, close the stream. The text so far is stored.
         """
         return self._stream_output(
             self._build_request("speech", **self._call_fields(ref), text=text)
         )
 
     def stream_keys(self, ref: CallRef, keys: str) -> OutputStream:
-        """Press keys in a live call; yields and returns as `stream_say`."""
+        """Press keys in a live call; returns as `stream_say`."""
         return self._stream_output(self._build_request("keys", **self._call_fields(ref), keys=keys))
 
     def leave_voicemail(self, ref: CallRef, text: str) -> CallOutput:
@@ -76,7 +77,7 @@ class SimulatedPhone:
 
     def _call_fields(self, ref: CallRef) -> dict[str, str]:
         call_id = ref.call_id.hex
-        state = self._services.sign_state(ref, provider_call_id=call_id)
+        state = self._services.sign_state(CallState(ref, provider_call_id=call_id))
         return {"call_id": call_id, "state": state}
 
     def _build_request(self, action: str, **fields: Any) -> CarrierRequest:
@@ -94,22 +95,23 @@ class SimulatedPhone:
         )
 
     def _stream_output(self, request: CarrierRequest) -> OutputStream:
+        whole_output = PendingOutcome[CallOutput]()
+        return OutputStream(self._read_output(request, whole_output), whole_output)
+
+    def _read_output(
+        self, request: CarrierRequest, whole_output: PendingOutcome[CallOutput]
+    ) -> Generator[str, None, None]:
         texts: list[str] = []
-        with closing(
-            request_handler.stream_simulated_turn(self._adapter, request, self._services)
-        ) as turn:
-            while True:
-                try:
-                    chunk = next(turn)
-                except StopIteration as end:
-                    call_output = _parse_response(end.value)
-                    break
+        turn = request_handler.start_simulated_turn(self._adapter, request, self._services)
+        with turn.text as chunks:
+            for chunk in chunks:
                 texts.append(chunk.text)
                 yield chunk.text
+        call_output = _parse_response(turn.finish())
         if call_output.text:  # for example that the transfer was not answered
             texts.append(call_output.text)
             yield call_output.text
-        return replace(call_output, text=speech_text.join_chunks(texts))
+        whole_output.set(replace(call_output, text=speech_text.join_chunks(texts)))
 
 
 def _parse_response(response: CarrierResponse) -> CallOutput:

@@ -16,6 +16,7 @@ from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
 from vca.tenant.ai_profiles.models import AiProfile, AiProfileVersion
 from vca.tenant.calls.control.outbound_calls import NumberNotUsable
+from vca.tenant.calls.core import call_profile
 from vca.tenant.calls.core.simulations import RequestedProfile, Simulation, TransferOutcome
 from vca.tenant.calls.routing.routing_rules import Route, RuleResult
 from vca.tenant.phone_numbers.models import PhoneNumber
@@ -109,7 +110,8 @@ def load_profile_version(
         versions if version is None else versions.where(AiProfileVersion.version == version)
     ).one_or_none()
     if row is not None:
-        return RequestedProfile(ai_profile_id, row.version, row.profile)
+        profile = call_profile.profile_from_fields(row.profile)
+        return RequestedProfile(ai_profile_id, row.version, profile)
     if version is not None and session.scalar(select(versions.exists())):
         raise InvalidInput.field("version", "The AI profile has no such version.")
     raise InvalidInput.field("ai_profile_id", "The tenant has no AI profile with this id.")

@@ -16,7 +16,7 @@ from vca.tenant.calls.core import state_machine
 from vca.tenant.calls.core.call_services import CallServices
 from vca.tenant.calls.core.call_types import CallRef
 from vca.tenant.calls.simulation import simulated_calls
-from vca.tenant.calls.simulation.simulated_calls import ReplyStream, SimulatedReply
+from vca.tenant.calls.simulation.simulated_calls import SimulatedReply, SimulatedReplyStream
 from vca.tenant.calls.simulation.simulated_phone import SimulatedPhone
 
 _PRESS_COMMAND = re.compile(r"/press\b\s*(.*)")
@@ -251,16 +251,12 @@ def _parse_line(line: str) -> Mapping[str, str] | None:
     return {"keys": keys}
 
 
-def _print_stream(reply_stream: ReplyStream, *, quiet: bool) -> SimulatedReply:
+def _print_stream(reply_stream: SimulatedReplyStream, *, quiet: bool) -> SimulatedReply:
     started = False
-    while True:
-        try:
-            text = next(reply_stream)
-        except StopIteration as end:
-            if started:
-                click.echo()
-            reply: SimulatedReply = end.value
-            return reply
+    for text in reply_stream:
         if not quiet:
             click.echo(f" {text}" if started else _AGENT_LABEL + text, nl=False)
             started = True
+    if started:
+        click.echo()
+    return reply_stream.outcome

@@ -8,34 +8,33 @@ stored turns.
 
 from dataclasses import dataclass
 
-from vca.conversation import redaction
 from vca.conversation.redaction import Redaction
 from vca.kit import clock, failpoints
 from vca.observability import log
-from vca.telephony.types import CallEvent, HangUp, LegOutcome, Say
+from vca.telephony.types import CallEvent, HangUp, LegOutcome
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core import record, state_machine, turn_records
 from vca.tenant.calls.core.call_types import (
     CallRef,
     TurnResult,
+    Utterance,
 )
-from vca.tenant.calls.turns import greeting, transfers, turn_handler
+from vca.tenant.calls.turns import transfers, turn_handler
 
 
 @dataclass(frozen=True)
 class UnansweredUtterance:
-    """The caller's last utterance, which has no reply. `after` is the number of turns before it.
+    """The caller's last utterance, which has no reply.
 
     `redaction` is how the utterance was redacted before it was stored.
     """
 
-    utterance: str
-    after: int
+    utterance: Utterance
     redaction: Redaction
 
-    def is_repeated_by(self, utterance: str) -> bool:
+    def is_repeated_by(self, text: str) -> bool:
         """Return whether the carrier has sent the same utterance again."""
-        return self.redaction.redact_text(utterance) == self.utterance
+        return self.redaction.redact_text(text) == self.utterance.text
 
 
 def record_interruption(ref: CallRef, *, heard_text: str) -> None:
@@ -59,28 +58,24 @@ def resume_call(ref: CallRef, *, repeat_last: bool) -> TurnResult | UnansweredUt
     """
     with tenant_session(ref.tenant) as session:
         call_context = record.lock_call_context(session, ref.call_id)
-        if call_context.status in state_machine.TERMINAL:
+        if call_context.has_ended:
             return turn_handler.ended_call_result(session, ref)
         turns = turn_records.list_turns(session, ref.call_id)
         transfer = transfers.pending_transfer(call_context)
     if transfer is not None:
         return TurnResult(ref, (transfer,), len(turns))
-    if call_context.profile is None or not turns:
+    profile = call_context.profile
+    if profile is None or not turns:
         return TurnResult(ref, (HangUp(),))
     last_turn = turns[-1]
     if last_turn.speaker == "caller":
         return UnansweredUtterance(
-            last_turn.text,
-            len(turns) - 1,
-            redaction.from_profile(call_context.profile.get("redaction")),
+            Utterance(last_turn.text, after=len(turns) - 1),
+            profile.redaction,
         )
     # An empty Say tells another WebSocket which language and voice to use.
-    say = Say(
-        last_turn.text if repeat_last or last_turn.heard_text == "" else "",
-        call_context.profile["language"],
-        call_context.profile["voice"],
-    )
-    return TurnResult(ref, (say, greeting.listen_action(call_context.profile)), len(turns))
+    say = profile.say(last_turn.text if repeat_last or last_turn.heard_text == "" else "")
+    return TurnResult(ref, (say, profile.listen()), len(turns))
 
 
 def finish_transfer(
@@ -88,11 +83,11 @@ def finish_transfer(
 ) -> TurnResult:
     """Continue after a transfer: end the call if it was answered, else return to the agent.
 
-    `after` is as for `handle_utterance`: a repeated request gets the same reply. Raises NotFound.
+    `after` is as in `Utterance`: a repeated request gets the same reply. Raises NotFound.
     """
     with tenant_session(ref.tenant) as session:
         call_context = record.lock_call_context(session, ref.call_id)
-        if call_context.status in state_machine.TERMINAL:
+        if call_context.has_ended:
             transfers.apply_late_leg_outcome(session, ref, call_context, leg_outcome=leg_outcome)
             return turn_handler.ended_call_result(session, ref)
         result = transfers.apply_leg_outcome(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID, uuid4
+from zoneinfo import ZoneInfo
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
@@ -44,7 +45,7 @@ from vca.tenant.calls.routing.routing_rules import (
     WebhookDecision,
     decide_route,
 )
-from vca.tenant.calls.turns import greeting
+from vca.tenant.calls.turns import conversation_inputs, greeting
 from vca.tenant.calls.turns.first_actions import first_actions
 
 
@@ -179,9 +180,7 @@ def start_outbound_call(ref: CallRef, *, provider_call_id: str) -> TurnResult:
     now = clock.now()
     with tenant_session(ref.tenant) as session:
         call_context = record.lock_call_context(session, ref.call_id)
-        if call_context.status in state_machine.TERMINAL or turn_records.list_turns(
-            session, ref.call_id
-        ):
+        if call_context.has_ended or turn_records.list_turns(session, ref.call_id):
             if call_context.provider_call_id not in (None, provider_call_id):
                 raise InvalidCarrierRequest("the state belongs to another call")
             return _repeat_greeting(session, ref)
@@ -189,8 +188,12 @@ def start_outbound_call(ref: CallRef, *, provider_call_id: str) -> TurnResult:
             record.set_provider_call_id(session, ref.call_id, provider_call_id=provider_call_id)
         event = CallEvent("ANSWERED", provider_call_id, now, "own-ANSWERED")
         record.apply_event(session, ref.call_id, event)
+        call_now = call_context.simulation.call_time(now)
         text, actions = greeting.build_greeting(
-            call_context.profile, call_context, now=simulations.call_time(call_context, now)
+            call_context.agent,
+            facts=conversation_inputs.to_call_facts(call_context, now=call_now),
+            texts=call_context.texts,
+            now=call_now.astimezone(ZoneInfo(call_context.time_zone)),
         )
         turn_records.insert_turn(
             session, ref.call_id, sequence=1, speaker="agent", text=text, started_at=now
@@ -308,11 +311,11 @@ def _repeat_greeting(session: Session, ref: CallRef) -> TurnResult:
     """Return the greeting again, or hang up if the call or its turns are gone."""
     call_context = record.lock_call_context(session, ref.call_id)
     turns = turn_records.list_turns(session, ref.call_id)
-    if call_context.status in state_machine.TERMINAL or not turns:
+    if call_context.has_ended or not turns:
         return TurnResult(ref, (HangUp(),))
     return TurnResult(
         ref,
-        greeting.greeting_actions(call_context.profile, turns[0].text, call_context.phrases),
+        greeting.greeting_actions(call_context.agent, turns[0].text, call_context.texts),
         len(turns),
     )
 

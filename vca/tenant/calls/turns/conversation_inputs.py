@@ -1,12 +1,13 @@
 """Convert stored profiles, turns and calls to the input of the conversation package."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from vca.conversation import localised_phrases, transcript
+from vca.conversation import transcript
 from vca.conversation.types import (
     CallFacts,
     Holiday,
@@ -16,39 +17,24 @@ from vca.conversation.types import (
     Schedule,
 )
 from vca.kit import json
-from vca.tenant.calls.core import call_services, simulations
-from vca.tenant.calls.core.call_types import CallContext
+from vca.tenant.calls.core import call_services
+from vca.tenant.calls.core.call_context import CallContext
+from vca.tenant.calls.core.call_profile import CallProfile
 from vca.tenant.calls.core.models import TurnRecord
 from vca.tenant.settings import hours
+from vca.tenant.settings.phrases import OwnTexts
 
-DEFAULT_SILENCE_S = 10
 # How many holidays an agent knows: the next ones, within a year.
 _MAX_HOLIDAYS = 6
 _MAX_DAYS_AHEAD = 365
 
 
-def to_conversation_profile(
-    stored_profile: Mapping[str, Any], phrases: Mapping[str, Any] | None = None
-) -> Profile:
-    """Convert a stored profile. Unset fields keep their defaults; transfer numbers are left out.
-
-    `phrases` are the tenant's own texts, by language. None: the profile does not speak.
-    """
-    names = Profile.__dataclass_fields__
-    values = {
-        name: stored_profile[name]
-        for name in names
-        if name != "phrases" and stored_profile.get(name) not in (None, [])
-    }
-    for name in ("end_phrases", "tools"):
-        values[name] = tuple(values.get(name, ()))
-    targets: Mapping[str, Any] = values.pop("transfer_targets", None) or {}
-    values["transfer_targets"] = {
-        name: target.get("description", "") for name, target in targets.items()
-    }
-    language = values.get("language")
-    values["phrases"] = localised_phrases.select_overrides(phrases or {}, language)
-    return Profile(**values)
+def to_conversation_profile(profile: CallProfile, texts: OwnTexts) -> Profile:
+    """Return the profile that speaks, with the tenant's own texts in its language."""
+    overrides = texts.overrides(profile.language)
+    if not overrides:
+        return profile.conversation
+    return replace(profile.conversation, phrases=overrides)
 
 
 def to_transcript(turns: Iterable[TurnRecord]) -> list[transcript.Turn]:
@@ -57,17 +43,16 @@ def to_transcript(turns: Iterable[TurnRecord]) -> list[transcript.Turn]:
 
 
 def to_call_facts(call_context: CallContext, *, now: datetime) -> CallFacts:
-    """Return what the prompt may use of a call, from `record.lock_call_context`.
+    """Return what the prompt may use of a call.
 
     `now` and all times that it returns are on the call's clock.
     """
     answered_at = call_context.answered_at
-    variables = {**call_context.variables, **call_context.call_metadata}
     return CallFacts(
         caller_number=call_context.caller_number,
         called_number=call_context.called_number,
-        answered_at=simulations.call_time(call_context, answered_at) if answered_at else now,
-        variables={name: str(value) for name, value in variables.items()},
+        answered_at=call_context.simulation.call_time(answered_at) if answered_at else now,
+        variables=call_context.variables,
         tokens_spent=call_context.tokens,
         hours=to_opening_hours(call_context.hours, time_zone=call_context.time_zone, moment=now),
     )
@@ -123,9 +108,9 @@ def to_engine_inputs(
     started_at: datetime,
 ) -> dict[str, Any]:
     """Return the arguments with which the engine replies to an utterance, except the models."""
-    now = simulations.call_time(call_context, started_at)
+    now = call_context.simulation.call_time(started_at)
     return {
-        "profile": to_conversation_profile(call_context.profile, call_context.phrases),
+        "profile": to_conversation_profile(call_context.agent, call_context.texts),
         "turns": to_transcript(previous_turns),
         "utterance": utterance,
         "facts": to_call_facts(call_context, now=now),

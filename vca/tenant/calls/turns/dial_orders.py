@@ -13,14 +13,14 @@ from vca.telephony.dial_permit import DialPermit
 from vca.telephony.types import Action, CallEvent, Forward, HangUp, PlainAction, Say, Transfer
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core import outbound_legs, record
+from vca.tenant.calls.core.call_context import CallContext
 from vca.tenant.calls.core.call_types import (
-    CallContext,
     CallRef,
     ForwardOrder,
     TransferOrder,
     TurnResult,
 )
-from vca.tenant.calls.turns import call_flow, transfers
+from vca.tenant.calls.turns import call_flow
 from vca.tenant.settings.dialling import DiallingRefused
 
 _ORDERS = (ForwardOrder, TransferOrder)
@@ -66,7 +66,7 @@ def permit_order(ref: CallRef, order: ForwardOrder | TransferOrder) -> DialPermi
             order.number,
             kind="transfer" if isinstance(order, TransferOrder) else "forward",
             call_id=ref.call_id,
-            from_number=transfers.tenant_number(call_context),
+            from_number=call_context.tenant_number,
             simulated=call_context.simulated,
         )
 
@@ -106,7 +106,7 @@ def _record_refused_forward(session: Session, ref: CallRef, refusal: DiallingRef
 
 
 def _say_fallback(call_context: CallContext) -> Say:
-    profile = call_context.profile or {}
-    language = profile.get("language")
-    text = record.sentence_or_default(call_context, "fallback", language=language)
-    return Say(text, language, profile.get("voice"))
+    profile = call_context.profile
+    if profile is None:
+        return Say(call_context.texts.sentence("fallback", None))
+    return profile.say(call_context.texts.sentence("fallback", profile.language))

@@ -1,20 +1,20 @@
 """The first actions of an inbound call: a greeting, a sentence of the tenant, or a forward."""
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from sqlalchemy.orm import Session
 
+from vca.conversation.types import CallFacts
+from vca.kit import json
 from vca.telephony.types import HangUp, Reject, Say, TakeVoicemail
 from vca.tenant.calls.core import outbound_legs
+from vca.tenant.calls.core.call_profile import CallProfile, profile_from_fields
 from vca.tenant.calls.core.call_types import FlowAction, ForwardOrder, InboundCall
 from vca.tenant.calls.routing.number_config import NumberConfig
 from vca.tenant.calls.routing.routing_rules import Route
-from vca.tenant.calls.turns import greeting
-from vca.tenant.calls.turns.greeting import InboundCallContext
-from vca.tenant.settings import phrases
+from vca.tenant.calls.turns import conversation_inputs, greeting
 from vca.tenant.settings.dialling import DiallingRefused
 
 # The tenant's sentence for each end reason. Any other end reason uses the sentence `closed`.
@@ -45,11 +45,11 @@ def first_actions(
     `repeated`: the carrier repeats the request, so a forward is not counted again.
     """
     if route.decision == "agent":
-        metadata = replace(call.metadata, timestamp=call.moment)
         return greeting.build_greeting(
             _answering_profile(call, config),
-            InboundCallContext(metadata, config, variables),
-            now=call.moment,
+            facts=_call_facts(call, config, variables),
+            texts=config.texts,
+            now=call.moment.astimezone(ZoneInfo(config.time_zone)),
         )[1]
     sentence = _say_sentence(config, _SENTENCE_NAMES.get(route.end_reason or "", "closed"))
     match route.decision:
@@ -77,16 +77,29 @@ def first_actions(
 
 def _say_sentence(config: NumberConfig, name: str) -> Say:
     """Return the tenant's sentence, in the language and voice of the number's profile."""
-    text = phrases.choose_sentence(
-        name, sentences=config.sentences, phrases=config.phrases, language=config.language
-    )
-    return Say(text, config.language, config.voice)
+    return Say(config.texts.sentence(name, config.language), config.language, config.voice)
 
 
-def _answering_profile(call: InboundCall, config: NumberConfig) -> Mapping[str, Any]:
+def _answering_profile(call: InboundCall, config: NumberConfig) -> CallProfile:
     if call.simulation is not None and call.simulation.profile is not None:
         return call.simulation.profile.profile
-    return vars(config)
+    return profile_from_fields(vars(config))
+
+
+def _call_facts(call: InboundCall, config: NumberConfig, variables: Mapping[str, str]) -> CallFacts:
+    """Return what the prompt may use of a call that is not recorded yet."""
+    stored_hours = config.tenant_hours if config.number_hours is None else config.number_hours
+    return CallFacts(
+        call.metadata.caller_number,
+        call.metadata.called_number,
+        call.moment,
+        variables={**config.variables, **variables},
+        hours=conversation_inputs.to_opening_hours(
+            None if stored_hours is None else json.dumps(stored_hours),
+            time_zone=config.time_zone,
+            moment=call.moment,
+        ),
+    )
 
 
 def _forward_actions(

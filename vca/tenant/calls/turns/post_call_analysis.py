@@ -1,15 +1,15 @@
 """Analyse a finished call with a model. The job may be repeated at any time."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from vca.conversation import analysis as conversation_analysis
-from vca.conversation import redaction
 from vca.conversation.analysis import Analysis, AnalysisRun
 from vca.conversation.llm import ModelError
+from vca.conversation.redaction import Redaction
 from vca.conversation.transcript import Turn
 from vca.conversation.types import Tokens
 from vca.kit import clock
@@ -23,12 +23,13 @@ from vca.tenant.calls.core import (
     call_services,
     record,
     simulated_tokens,
-    state_machine,
     turn_records,
 )
 from vca.tenant.calls.core.analysis_state import AnalysisReason, AnalysisState
-from vca.tenant.calls.core.call_types import CallContext, CallRef
-from vca.tenant.calls.turns import conversation_inputs, spoken_language
+from vca.tenant.calls.core.call_context import CallContext
+from vca.tenant.calls.core.call_profile import CallProfile
+from vca.tenant.calls.core.call_types import CallRef
+from vca.tenant.calls.turns import conversation_inputs
 
 BACK_OFF = BackOff((60, 480, 2_700), jitter=0)
 """How long to wait for a model that is temporarily unavailable, after each attempt but the last."""
@@ -40,7 +41,7 @@ _NO_CONVERSATION = Analysis("", "no_conversation", None)
 class _Inputs:
     """What the model needs of a call."""
 
-    stored_profile: Mapping[str, Any]
+    profile: CallProfile
     transcript: Sequence[Turn]
 
 
@@ -54,23 +55,23 @@ def analyse_call(ref: CallRef, *, attempt: int = 1) -> None:
     if inputs is None:
         return
     run = conversation_analysis.analyse_call(
-        conversation_inputs.to_conversation_profile(inputs.stored_profile),
+        inputs.profile.conversation,
         inputs.transcript,
         models=call_services.current_services().models,
-        extract=inputs.stored_profile.get("extract"),
+        extract=inputs.profile.extract,
         record_tokens=lambda tokens: _record_tokens(ref, tokens),
     )
     with tenant_session(ref.tenant) as session:
         call_context = _lock_call(session, ref)
         if call_context is None:
             return
-        if not analysis_state.is_due(call_context):  # another job, or the transcript was deleted
+        # Another job may have ended it, or the transcript was deleted.
+        if not analysis_state.is_due(call_context.analysis):
             return
         if not turn_records.list_turns(session, ref.call_id):
             _end_analysis(session, ref, AnalysisState("none", "forgotten"))
         elif run.analysis is not None:
-            rules = redaction.from_profile(inputs.stored_profile.get("redaction"))
-            analysis = _redact(run.analysis, rules)
+            analysis = _redact(run.analysis, inputs.profile.redaction)
             _store_analysis(session, ref, call_context, analysis, AnalysisState("done"))
         else:
             _handle_failure(session, ref, run, attempt=attempt)
@@ -94,7 +95,7 @@ def _load_inputs(ref: CallRef) -> _Inputs | None:
         if (
             call_context is None
             or call_context.profile is None
-            or not analysis_state.is_due(call_context)
+            or not analysis_state.is_due(call_context.analysis)
         ):
             return None
         transcript = conversation_inputs.to_transcript(
@@ -108,7 +109,7 @@ def _load_inputs(ref: CallRef) -> _Inputs | None:
             state = AnalysisState("none", "no_words")
             _store_analysis(session, ref, call_context, _NO_CONVERSATION, state)
         else:
-            return _Inputs(spoken_language.in_main_language(call_context.profile), transcript)
+            return _Inputs(call_context.profile.in_main_language(), transcript)
     return None
 
 
@@ -123,7 +124,7 @@ def _lock_call(session: Session, ref: CallRef) -> CallContext | None:
         call_context = record.lock_call_context(session, ref.call_id)
     except NotFound:
         return None
-    return call_context if call_context.status in state_machine.TERMINAL else None
+    return call_context if call_context.has_ended else None
 
 
 def _handle_failure(session: Session, ref: CallRef, run: AnalysisRun, *, attempt: int) -> None:
@@ -147,7 +148,7 @@ def _is_temporary(failure: ModelError) -> bool:
     return not failure.permanent and failure.failure in _TEMPORARY_FAILURES
 
 
-def _redact(analysis: Analysis, rules: redaction.Redaction) -> Analysis:
+def _redact(analysis: Analysis, rules: Redaction) -> Analysis:
     return Analysis(
         rules.redact_text(analysis.summary), analysis.outcome, rules.redact_value(analysis.data)
     )

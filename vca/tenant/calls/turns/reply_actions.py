@@ -7,16 +7,17 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from vca.conversation import action_phrases, localised_phrases, speech_text
+from vca.conversation import action_phrases, speech_text
 from vca.conversation import types as agent_actions
 from vca.conversation.action_phrases import ActionResult
 from vca.conversation.redaction import Redaction
 from vca.conversation.types import Reply
 from vca.observability import log, metrics
 from vca.telephony.types import HangUp
-from vca.tenant.calls.core import outbound_legs, simulations
-from vca.tenant.calls.core.call_types import CallContext, CallRef, FlowAction, ForwardOrder
-from vca.tenant.calls.turns import greeting, transfers
+from vca.tenant.calls.core import outbound_legs
+from vca.tenant.calls.core.call_context import CallContext
+from vca.tenant.calls.core.call_types import CallRef, FlowAction, ForwardOrder
+from vca.tenant.calls.turns import transfers
 from vca.tenant.messages import service as messages
 from vca.tenant.settings.dialling import DiallingRefused
 
@@ -55,7 +56,7 @@ def apply_actions(
         match action:
             case agent_actions.TakeMessage():
                 # The caller of a replay left the message in the original call.
-                if not simulations.is_replay(call_context):
+                if call_context.simulation.replay_of is None:
                     _store_message(
                         session, ref, call_context, redaction.redact_value(asdict(action))
                     )
@@ -72,7 +73,7 @@ def apply_actions(
                 results.append(ActionResult(action))
                 end = (action.end_reason, action.end_detail)
                 return AppliedActions(results, (_end_action(number),), *end)
-    return AppliedActions(results, (greeting.listen_action(call_context.profile),))
+    return AppliedActions(results, (call_context.agent.listen(),))
 
 
 def phrases_after_actions(call_context: CallContext, reply: Reply, applied: AppliedActions) -> str:
@@ -80,11 +81,8 @@ def phrases_after_actions(call_context: CallContext, reply: Reply, applied: Appl
     keys = action_phrases.select_phrases(applied.results, is_silent=reply.is_silent)
     if not keys:
         return ""
-    language = call_context.profile["language"] or "en"
-    overrides = localised_phrases.select_overrides(call_context.phrases, language)
-    return speech_text.join_chunks(
-        localised_phrases.phrase(key, language, overrides) for key in keys
-    )
+    language = call_context.agent.language
+    return speech_text.join_chunks(call_context.texts.phrase(key, language) for key in keys)
 
 
 def report_refused_tools(ref: CallRef, reply: Reply) -> None:
@@ -127,14 +125,14 @@ def _start_transfer(
             session, ref, call_context, target=action.target, now=now
         )
     except DiallingRefused:
-        listen_action = greeting.listen_action(call_context.profile)
+        listen_action = call_context.agent.listen()
         return AppliedActions([*results, ActionResult(action, is_done=False)], (listen_action,))
     return AppliedActions([*results, ActionResult(action)], (carrier_action,))
 
 
 def _authorise_fallback(session: Session, ref: CallRef, call_context: CallContext) -> str | None:
     """Return the number's fallback if there is one and it may be dialled."""
-    number: str | None = call_context.fallback_number
+    number = call_context.fallback_number
     if number is None:
         return None
     try:
@@ -143,7 +141,7 @@ def _authorise_fallback(session: Session, ref: CallRef, call_context: CallContex
             number,
             kind="forward",
             call_id=ref.call_id,
-            from_number=transfers.tenant_number(call_context),
+            from_number=call_context.tenant_number,
             simulated=call_context.simulated,
         )
     except DiallingRefused:

@@ -1,17 +1,17 @@
-"""The languages of a call: which ones its profile allows, and which one the caller speaks.
+"""The language that the caller speaks, of those that the call's profile allows.
 
 Once the caller has spoken another language than the profile's, the call stores it, and every later
 turn sees the profile with that language and its voice.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
 
-from vca.telephony.turn_settings import TURN_FIELDS, SpokenLanguage, TurnSettings
+from vca.telephony.turn_settings import SpokenLanguage
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core import record
+from vca.tenant.calls.core.call_profile import MAIN_LANGUAGE_KEY
 from vca.tenant.calls.core.call_types import CallRef
 
 # Names and words such as "OK" say little about the language of a call.
@@ -19,38 +19,6 @@ _MIN_WORDS = 3
 # Chinese, Japanese and Thai are written without spaces.
 _MIN_CHARS_WITHOUT_SPACES = 6
 _WITHOUT_SPACES = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]")
-# The key of the profile's own language and voice in the fields that replace them.
-_MAIN_LANGUAGE = "main_language"
-_DEFAULT_LANGUAGE = "en"
-
-
-def main_language(profile: Mapping[str, Any]) -> SpokenLanguage:
-    """Return the profile's own language and voice, whatever the caller speaks."""
-    fields = profile.get(_MAIN_LANGUAGE) or profile
-    return SpokenLanguage(fields["language"] or _DEFAULT_LANGUAGE, fields["voice"])
-
-
-def current_language(profile: Mapping[str, Any]) -> SpokenLanguage:
-    """Return the language and voice that the call uses now."""
-    return SpokenLanguage(profile["language"] or _DEFAULT_LANGUAGE, profile["voice"])
-
-
-def allowed_languages(profile: Mapping[str, Any]) -> tuple[SpokenLanguage, ...]:
-    """Return the languages that the call may change to, or none if it has only one.
-
-    The profile's own language comes first.
-    """
-    main = main_language(profile)
-    others = [SpokenLanguage(**item) for item in (profile.get("turn") or {}).get("languages", ())]
-    others = [item for item in others if item.language.lower() != main.language.lower()]
-    return (main, *others) if others else ()
-
-
-def turn_settings(profile: Mapping[str, Any]) -> TurnSettings:
-    """Return the turn settings of a stored profile. Profiles from before have none."""
-    stored = profile.get("turn") or {}
-    values = {name: value for name, value in stored.items() if name in TURN_FIELDS}
-    return TurnSettings(**{**values, "languages": allowed_languages(profile)})
 
 
 def match_language(
@@ -72,16 +40,11 @@ def change_language(ref: CallRef, language: SpokenLanguage) -> None:
     """Store the language that the rest of the call uses. Raises NotFound."""
     with tenant_session(ref.tenant) as session:
         call_context = record.lock_call_context(session, ref.call_id)
-        main = main_language(call_context.profile)
-        fields = {**asdict(language), _MAIN_LANGUAGE: asdict(main)}
+        main = call_context.agent.main_language
+        fields = {**asdict(language), MAIN_LANGUAGE_KEY: asdict(main)}
         record.update_call(
             session, ref.call_id, spoken_language=None if language == main else fields
         )
-
-
-def in_main_language(profile: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the profile as its tenant wrote it, for texts that the tenant reads."""
-    return {**profile, **(profile.get(_MAIN_LANGUAGE) or {})}
 
 
 def _primary(tag: str) -> str:

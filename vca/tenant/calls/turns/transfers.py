@@ -1,28 +1,25 @@
 """Transfer callers to a named target, and back to the agent if nobody answers there."""
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Literal
 
 from sqlalchemy.orm import Session
 
 from vca.conversation import localised_phrases
 from vca.kit import failpoints
 from vca.kit.errors import Conflict
-from vca.telephony.types import CallEvent, HangUp, LegOutcome, Say
+from vca.telephony.types import CallEvent, HangUp, LegOutcome
 from vca.tenant.calls.core import call_events, metering, outbound_legs, record, turn_records
+from vca.tenant.calls.core.call_context import CallContext
+from vca.tenant.calls.core.call_transfer import CallTransfer, OnFailure
 from vca.tenant.calls.core.call_types import (
-    CallContext,
     CallRef,
     FlowAction,
     ForwardOrder,
     TransferOrder,
     TurnResult,
 )
-from vca.tenant.calls.turns import greeting
 from vca.tenant.settings.dialling import DiallingRefused
 
-OnFailure = Literal["return", "message", "fallback"]
 TIMEOUT_S = 25
 
 
@@ -50,27 +47,19 @@ def start_transfer(
     Raises UnknownTarget, and DiallingRefused by the tenant's policy. A simulated call changes its
     status too, but records no leg.
     """
-    targets: Mapping[str, Any] = call_context.profile["transfer_targets"]
-    if target not in targets:
+    number = call_context.agent.target_numbers.get(target)
+    if number is None:
         raise UnknownTarget
-    number = str(targets[target]["number"])
     outbound_legs.authorise_leg(
         session,
         number,
         kind="transfer",
         call_id=ref.call_id,
-        from_number=tenant_number(call_context),
+        from_number=call_context.tenant_number,
         simulated=call_context.simulated,
     )
-    transfer = {
-        "target": target,
-        "number": number,
-        "timeout_seconds": timeout_s,
-        "on_failure": on_failure,
-        "status": "dialling",
-        "started_at": now.isoformat(),
-    }
-    record.update_call(session, ref.call_id, status="transferring", transfer=transfer)
+    transfer = CallTransfer(target, number, timeout_s, on_failure, "dialling", now)
+    record.update_call(session, ref.call_id, status="transferring", transfer=transfer.as_dict())
     failpoints.kill_if_armed("calls.transfer.started")
     return TransferOrder(number, timeout_s)
 
@@ -80,7 +69,7 @@ def pending_transfer(call_context: CallContext) -> TransferOrder | None:
     transfer = call_context.transfer
     if call_context.status != "transferring" or transfer is None:
         return None
-    return TransferOrder(transfer["number"], transfer["timeout_seconds"])
+    return TransferOrder(transfer.number, transfer.timeout_s)
 
 
 def apply_leg_outcome(
@@ -109,20 +98,19 @@ def apply_leg_outcome(
 def _resume_agent(
     session: Session, ref: CallRef, call_context: CallContext, after: int | None
 ) -> TurnResult:
-    profile = call_context.profile
+    profile = call_context.agent
     turns = turn_records.list_turns(session, ref.call_id)
     later_turns = turns[after:] if after is not None else ()
-    repeated = [Say(turn.text, profile["language"], profile["voice"]) for turn in later_turns[:1]]
+    repeated = [profile.say(turn.text) for turn in later_turns[:1]]
     agent_says = repeated if later_turns and later_turns[0].speaker == "agent" else []
-    return TurnResult(ref, (*agent_says, greeting.listen_action(profile)), len(turns))
+    return TurnResult(ref, (*agent_says, profile.listen()), len(turns))
 
 
 def _return_caller(
     session: Session, ref: CallRef, call_context: CallContext, *, status: str, now: datetime
 ) -> TurnResult:
     """Return the caller to the agent, to leaving a message, or to the number's fallback."""
-    _set_transfer_status(session, ref, call_context, status)
-    on_failure: OnFailure = call_context.transfer["on_failure"]
+    on_failure = _set_transfer_status(session, ref, call_context, status).on_failure
     if on_failure == "fallback":
         actions = _forward_to_fallback(session, ref, call_context, now=now)
         if actions:
@@ -141,11 +129,12 @@ def apply_late_leg_outcome(
     A leg that was answered lasted until the end of the call.
     """
     transfer = call_context.transfer
-    if leg_outcome == "answered" and transfer is not None and transfer["status"] == "dialling":
-        record.update_call(session, ref.call_id, transfer={**transfer, "status": "completed"})
+    if leg_outcome == "answered" and transfer is not None and transfer.status == "dialling":
+        completed = transfer.with_status("completed")
+        record.update_call(session, ref.call_id, transfer=completed.as_dict())
         metering.meter_late_transfer(session, record.lock_stored_call(session, ref.call_id))
         call_events.emit_transfer_result(
-            session, ref, call_context, target=transfer["target"], result="completed"
+            session, ref, call_context, target=transfer.target, result="completed"
         )
 
 
@@ -161,24 +150,17 @@ def revert_transfer(
         _set_transfer_status(session, ref, call_context, status)
 
 
-def tenant_number(call_context: CallContext) -> str:
-    """Return the tenant's number in the call: the called number, or the one that we call from."""
-    number = (
-        call_context.called_number
-        if call_context.direction == "inbound"
-        else call_context.caller_number
-    )
-    return str(number)
-
-
 def _set_transfer_status(
     session: Session, ref: CallRef, call_context: CallContext, status: str
-) -> None:
-    transfer = {**call_context.transfer, "status": status}
-    record.update_call(session, ref.call_id, status="in_progress", transfer=transfer)
+) -> CallTransfer:
+    """Store the result of the latest transfer and return the transfer."""
+    assert call_context.transfer is not None
+    transfer = call_context.transfer.with_status(status)
+    record.update_call(session, ref.call_id, status="in_progress", transfer=transfer.as_dict())
     call_events.emit_transfer_result(
-        session, ref, call_context, target=transfer["target"], result=status
+        session, ref, call_context, target=transfer.target, result=status
     )
+    return transfer
 
 
 def _forward_to_fallback(
@@ -193,7 +175,7 @@ def _forward_to_fallback(
             number,
             kind="forward",
             call_id=ref.call_id,
-            from_number=tenant_number(call_context),
+            from_number=call_context.tenant_number,
             simulated=call_context.simulated,
         )
     except DiallingRefused:
@@ -211,13 +193,10 @@ def _say_sentence(
     *,
     now: datetime,
 ) -> TurnResult:
-    profile = call_context.profile
-    language = profile["language"] or "en"
-    overrides = localised_phrases.select_overrides(call_context.phrases, language)
-    text = localised_phrases.phrase(sentence, language, overrides)
+    profile = call_context.agent
+    text = call_context.texts.phrase(sentence, profile.language)
     sequence = len(turn_records.list_turns(session, ref.call_id)) + 1
     turn_records.insert_turn(
         session, ref.call_id, sequence=sequence, speaker="agent", text=text, started_at=now
     )
-    say = Say(text, profile["language"], profile["voice"])
-    return TurnResult(ref, (say, greeting.listen_action(profile)), sequence)
+    return TurnResult(ref, (profile.say(text), profile.listen()), sequence)

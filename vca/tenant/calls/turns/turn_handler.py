@@ -1,49 +1,44 @@
 """Handle one turn: store the caller's utterance, answer it, and apply the agent's actions."""
 
 from collections.abc import Generator, Sequence
-from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from time import monotonic
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy.orm import Session
 
 from vca.audit import context
-from vca.conversation import (
-    engine,
-    redaction,
-    speech_text,
-    transcript,
-)
+from vca.conversation import engine, speech_text
 from vca.conversation import types as agent_actions
 from vca.conversation.llm import ModelError, cancellation
 from vca.conversation.llm.models import Models
-from vca.conversation.redaction import Redaction
+from vca.conversation.redaction import NO_REDACTION
 from vca.conversation.types import Reply
 from vca.kit import clock, failpoints
+from vca.kit.outcome_stream import PendingOutcome
 from vca.observability import log, metrics
-from vca.telephony.types import CallEvent, HangUp, Say
+from vca.telephony.types import CallEvent, HangUp
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core import (
     latency,
     outbound_legs,
     record,
-    state_machine,
     turn_records,
 )
+from vca.tenant.calls.core.call_context import CallContext
+from vca.tenant.calls.core.call_profile import CallProfile
 from vca.tenant.calls.core.call_types import (
-    CallContext,
     CallRef,
     ConnectionReplaced,
     ForwardOrder,
     SpokenChunk,
     TurnResult,
     TurnStream,
+    Utterance,
 )
 from vca.tenant.calls.core.models import TurnRecord
-from vca.tenant.calls.turns import conversation_inputs, greeting, reply_actions, transfers
+from vca.tenant.calls.turns import conversation_inputs, reply_actions, transfers
 from vca.tenant.calls.turns.reply_actions import AppliedActions
 
 
@@ -59,60 +54,74 @@ class _PendingTurn:
     answers: int | None  # the sequence of the caller's turn; None: the caller said nothing
 
     @property
-    def redaction(self) -> Redaction:
-        return redaction.from_profile(self.call_context.profile.get("redaction"))
+    def profile(self) -> CallProfile:
+        return self.call_context.agent
 
     def to_chunk(self, text: str) -> SpokenChunk:
-        profile = self.call_context.profile
-        return SpokenChunk(text, profile["language"], profile["voice"], self.redaction)
-
-    def to_say_actions(self, text: str) -> tuple[Say, ...]:
-        profile = self.call_context.profile
-        return (Say(text, profile["language"], profile["voice"]),) if text else ()
+        profile = self.profile
+        return SpokenChunk(text, profile.language, profile.voice, profile.redaction)
 
 
-def handle_keys(ref: CallRef, *, keys: str, models: Models, after: int | None = None) -> TurnStream:
-    """Answer keys that the caller pressed, as an utterance that names them."""
-    return handle_utterance(ref, utterance=transcript.dtmf_text(keys), models=models, after=after)
+@dataclass(frozen=True)
+class _AnsweredTurn:
+    """A reply that was stored earlier. The carrier lost it, or polls for the rest of it.
+
+    The reply to an utterance after the end of a call has no text.
+    """
+
+    chunks: tuple[SpokenChunk, ...]
+    result: TurnResult
 
 
-def handle_utterance(
-    ref: CallRef,
-    *,
-    utterance: str,
-    models: Models,
-    after: int | None = None,
-    connection: UUID | None = None,
-) -> TurnStream:
-    """Yield the agent's reply to an utterance chunk by chunk; return the actions that follow.
+def handle_utterance(ref: CallRef, utterance: Utterance, *, models: Models) -> TurnStream:
+    """Return the agent's reply to an utterance as a stream that ends with the next actions.
 
-    `after` is the number of stored turns when the carrier began to listen. If the carrier repeats
-    an utterance because our reply got lost, it gets the same reply. A turn that another process
-    stored but did not answer is answered now. To stop early, close the generator: the text that it
-    has yielded is stored. An exception thrown into it stores nothing. If the models fail, the call
+    If the carrier repeats an utterance because our reply got lost, it gets the same reply. A turn
+    that another process stored but did not answer is answered now. If the models fail, the call
     ends with the tenant's sentence.
 
-    `connection` is the slot of the utterance's voice WebSocket. Raises NotFound, and
-    ConnectionReplaced if the call uses another one by now; then nothing is stored.
+    To stop early, close the stream: the text that was read from it is stored. An exception thrown
+    into it stores nothing. Reading it raises NotFound, and ConnectionReplaced if the call uses
+    another connection by now; then nothing is stored.
     """
+    result = PendingOutcome[TurnResult]()
+    return TurnStream(_answer_utterance(ref, utterance, models, result), result)
+
+
+def _answer_utterance(
+    ref: CallRef, utterance: Utterance, models: Models, result: PendingOutcome[TurnResult]
+) -> Generator[SpokenChunk, None, None]:
     started_s = monotonic()
     with tenant_session(ref.tenant) as session:
-        pending = _store_caller_turn(session, ref, utterance, after, connection)
+        turn = _store_caller_turn(session, ref, utterance)
     database_s = monotonic() - started_s
     failpoints.kill_if_armed("calls.turn.heard")
-    if isinstance(pending, TurnResult):
-        return pending
-    if isinstance(pending, _AnsweredTurn):
-        yield from pending.chunks
-        return pending.result
+    if isinstance(turn, _PendingTurn):
+        yield from _answer_turn(turn, models, database_s, result)
+    else:
+        yield from turn.chunks
+        result.set(turn.result)
+
+
+def _answer_turn(
+    pending: _PendingTurn, models: Models, database_s: float, result: PendingOutcome[TurnResult]
+) -> Generator[SpokenChunk, None, None]:
+    """Yield the reply of the models, store it and set the result."""
     texts: list[str] = []
     try:
-        with closing(engine.stream_reply(**_engine_inputs(pending), models=models)) as reply_stream:
-            reply = yield from _stream_reply(pending, reply_stream, texts)
+        with engine.stream_reply(**_engine_inputs(pending), models=models) as reply_stream:
+            for text in reply_stream:
+                texts.append(text)
+                yield pending.to_chunk(text)
+            reply = reply_stream.outcome
     except cancellation.Cancelled as cancelled:  # the call has ended
-        return _store_reply(pending, Reply("", tokens=cancelled.tokens))
+        result.set(_store_reply(pending, Reply("", tokens=cancelled.tokens)))
+        return
     except ModelError as error:
-        return (yield from _reply_with_fallback(pending, error, texts))
+        sentence = _fallback_sentence(pending, error)
+        yield pending.to_chunk(sentence)
+        result.set(_store_fallback(pending, error, [*texts, sentence]))
+        return
     except GeneratorExit:
         if texts:
             _store_reply(pending, _interrupted_reply(pending, speech_text.join_chunks(texts)))
@@ -120,40 +129,30 @@ def handle_utterance(
     latency_ms = latency.measure_turn(
         reply.latency_ms, database_s=database_s, total=clock.now() - pending.started_at
     )
-    reply = replace(reply, latency_ms=latency_ms)
-    return _store_reply(pending, reply)
+    result.set(_store_reply(pending, replace(reply, latency_ms=latency_ms)))
 
 
-def store_utterance(ref: CallRef, *, utterance: str, connection: UUID) -> None:
+def store_utterance(ref: CallRef, utterance: Utterance) -> None:
     """Store an utterance that another process will answer. Raises as `handle_utterance` does."""
     with tenant_session(ref.tenant) as session:
-        _store_caller_turn(session, ref, utterance, None, connection)
-
-
-@dataclass(frozen=True)
-class _AnsweredTurn:
-    """A reply that was stored earlier. The carrier lost it, or polls for the rest of it."""
-
-    chunks: tuple[SpokenChunk, ...]
-    result: TurnResult
+        _store_caller_turn(session, ref, utterance)
 
 
 def _store_caller_turn(
-    session: Session, ref: CallRef, utterance: str, after: int | None, connection: UUID | None
-) -> "_PendingTurn | _AnsweredTurn | TurnResult":
+    session: Session, ref: CallRef, utterance: Utterance
+) -> _PendingTurn | _AnsweredTurn:
     """Store the caller's turn unless it is stored already; return the pending or answered turn."""
     started_at = clock.now()
     call_context, turns = record.lock_call_and_turns(session, ref.call_id)
-    if connection not in (None, call_context.websocket_slot):
+    if utterance.connection not in (None, call_context.websocket.current):
         raise ConnectionReplaced
-    redacted_utterance = redaction.from_profile(
-        (call_context.profile or {}).get("redaction")
-    ).redact_text(utterance)
-    known_turns = _turns_since(turns, redacted_utterance, after)
+    redaction = call_context.profile.redaction if call_context.profile else NO_REDACTION
+    redacted_utterance = redaction.redact_text(utterance.text)
+    known_turns = _turns_since(turns, redacted_utterance, utterance.after)
     if (answer := _find_reply(known_turns)) is not None:
         return _replay_reply(session, ref, call_context, answer, len(turns))
-    if call_context.status in state_machine.TERMINAL or call_context.profile is None:
-        return TurnResult(ref, (HangUp(),))
+    if call_context.has_ended or call_context.profile is None:
+        return _AnsweredTurn((), TurnResult(ref, (HangUp(),)))
     if known_turns:  # another process stored the turn and ended before it could answer
         previous_turns = turns[: known_turns[0].sequence - 1]
         return _PendingTurn(
@@ -164,8 +163,8 @@ def _store_caller_turn(
             started_at,
             known_turns[0].sequence,
         )
-    if not utterance.strip():
-        return _PendingTurn(ref, call_context, turns, utterance, started_at, None)
+    if not utterance.text.strip():
+        return _PendingTurn(ref, call_context, turns, utterance.text, started_at, None)
     sequence = len(turns) + 1
     turn_records.insert_turn(
         session,
@@ -175,7 +174,7 @@ def _store_caller_turn(
         text=redacted_utterance,
         started_at=started_at,
     )
-    return _PendingTurn(ref, call_context, turns, utterance, started_at, sequence)
+    return _PendingTurn(ref, call_context, turns, utterance.text, started_at, sequence)
 
 
 def _turns_since(
@@ -212,11 +211,7 @@ def find_reply(ref: CallRef, *, after: int) -> "tuple[tuple[SpokenChunk, ...], T
         call_context, later_turns = record.lock_call_and_turns(session, ref.call_id, after=after)
         answer = _find_reply(later_turns)
         if answer is None:
-            return (
-                ((), ended_call_result(session, ref))
-                if call_context.status in state_machine.TERMINAL
-                else None
-            )
+            return ((), ended_call_result(session, ref)) if call_context.has_ended else None
         answered = _replay_reply(session, ref, call_context, answer, after + len(later_turns))
     return answered.chunks, answered.result
 
@@ -224,11 +219,11 @@ def find_reply(ref: CallRef, *, after: int) -> "tuple[tuple[SpokenChunk, ...], T
 def _replay_reply(
     session: Session, ref: CallRef, call_context: CallContext, answer: TurnRecord, turns: int
 ) -> _AnsweredTurn:
-    profile = call_context.profile
-    chunk = SpokenChunk(answer.text, profile["language"], profile["voice"])
-    if call_context.status in state_machine.TERMINAL:
+    profile = call_context.agent
+    chunk = SpokenChunk(answer.text, profile.language, profile.voice)
+    if call_context.has_ended:
         return _AnsweredTurn((chunk,), ended_call_result(session, ref))
-    next_action = transfers.pending_transfer(call_context) or greeting.listen_action(profile)
+    next_action = transfers.pending_transfer(call_context) or profile.listen()
     return _AnsweredTurn((chunk,), TurnResult(ref, (next_action,), turns))
 
 
@@ -257,32 +252,19 @@ def _engine_inputs(pending: _PendingTurn) -> dict[str, Any]:
     )
 
 
-def _stream_reply(
-    pending: _PendingTurn, reply_stream: Generator[str, None, Reply], texts: list[str]
-) -> Generator[SpokenChunk, None, Reply]:
-    """Yield each chunk and append its text to `texts`."""
-    while True:
-        try:
-            text = next(reply_stream)
-        except StopIteration as end:
-            reply: Reply = end.value
-            return reply
-        texts.append(text)
-        yield pending.to_chunk(text)
-
-
-def _reply_with_fallback(pending: _PendingTurn, error: ModelError, texts: list[str]) -> TurnStream:
-    """Say the tenant's sentence and forward to the fallback number, because no model answered."""
+def _fallback_sentence(pending: _PendingTurn, error: ModelError) -> str:
+    """Report that no model answered, and return the tenant's sentence."""
     metrics.MODEL_FAILURES_TOTAL.inc(failure=error.failure)
     log.get_logger().error(
         "call.model_failed", call_id=str(pending.ref.call_id), **error.log_fields
     )
-    sentence = record.sentence_or_default(
-        pending.call_context, "fallback", language=pending.call_context.profile["language"]
-    )
-    yield pending.to_chunk(sentence)
+    return pending.call_context.texts.sentence("fallback", pending.profile.language)
+
+
+def _store_fallback(pending: _PendingTurn, error: ModelError, texts: Sequence[str]) -> TurnResult:
+    """Store what was said, end the call and forward the caller to the number's fallback."""
     reply = Reply(
-        speech_text.join_chunks([*texts, sentence]),
+        speech_text.join_chunks(texts),
         (agent_actions.HangUp("model_error", error.end_detail),),
         tokens=error.tokens,
     )
@@ -313,14 +295,14 @@ def _store_plain_reply(pending: _PendingTurn, reply: Reply) -> TurnResult | None
     ref = pending.ref
     sequence = turn_records.store_reply(
         ref,
-        text=pending.redaction.redact_text(reply.text),
+        text=pending.profile.redaction.redact_text(reply.text),
         started_at=clock.now(),
         **_turn_details(pending, reply),
     )
     if sequence is None:
         return None
     reply_actions.report_refused_tools(ref, reply)
-    return TurnResult(ref, (greeting.listen_action(pending.call_context.profile),), sequence)
+    return TurnResult(ref, (pending.profile.listen(),), sequence)
 
 
 def _store_and_apply(pending: _PendingTurn, reply: Reply, *, to_fallback: bool) -> TurnResult:
@@ -338,14 +320,14 @@ def _store_and_apply(pending: _PendingTurn, reply: Reply, *, to_fallback: bool) 
         ]
         if existing_replies:
             return _replay_reply(session, ref, call_context, existing_replies[0], turns).result
-        if call_context.status in state_machine.TERMINAL:
+        if call_context.has_ended:
             return TurnResult(ref, (HangUp(),))
         applied = reply_actions.apply_actions(
             session,
             ref,
             call_context,
             reply.actions,
-            redaction=pending.redaction,
+            redaction=pending.profile.redaction,
             now=now,
             to_fallback=to_fallback,
         )
@@ -356,14 +338,15 @@ def _store_and_apply(pending: _PendingTurn, reply: Reply, *, to_fallback: bool) 
             ref.call_id,
             sequence=turns + 1,
             speaker="agent",
-            text=pending.redaction.redact_text(text),
+            text=pending.profile.redaction.redact_text(text),
             started_at=now,
             **_turn_details(pending, reply),
         )
         if applied.end_reason is not None:
             _end_call(session, ref, applied, now=now)
     reply_actions.report_refused_tools(ref, reply)
-    carrier_actions = (*pending.to_say_actions(phrases), *applied.carrier_actions)
+    say_actions = (pending.profile.say(phrases),) if phrases else ()
+    carrier_actions = (*say_actions, *applied.carrier_actions)
     return TurnResult(ref, carrier_actions, turns + 1)
 
 
@@ -374,7 +357,7 @@ def _turn_details(pending: _PendingTurn, reply: Reply) -> dict[str, Any]:
         "actions": [_action_record(pending, action) for action in reply.actions],
         "tokens": reply.tokens,
         "refused_tools": [
-            pending.redaction.redact_value(asdict(refused_tool))
+            pending.profile.redaction.redact_value(asdict(refused_tool))
             for refused_tool in reply.refused_tools
         ],
     }
@@ -384,7 +367,7 @@ def _action_record(pending: _PendingTurn, action: agent_actions.Action) -> Any:
     """Return the action as a turn has it; why a model failed is a detail of the call's end."""
     fields = asdict(action)
     fields.pop("end_detail", None)
-    return pending.redaction.redact_value(fields)
+    return pending.profile.redaction.redact_value(fields)
 
 
 def _end_call(session: Session, ref: CallRef, applied: AppliedActions, *, now: datetime) -> None:
