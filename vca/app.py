@@ -1,7 +1,7 @@
 """The composition root: connects all packages and contains no logic of its own."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -23,12 +23,10 @@ from vca.api import (
     requests,
     streams,
 )
-from vca.audit import redaction
 from vca.conversation.llm.models import Models, create_models
 from vca.conversation.types import Limits
-from vca.jobs import queue
-from vca.kit import db, encryption, failpoints, http, mail, phone, storage
-from vca.kit.db import Database
+from vca.kit import db, failpoints, phone, storage
+from vca.kit.encryption import Keyring
 from vca.kit.http import OutgoingClient, UrlPolicy
 from vca.kit.mail import Mailer
 from vca.kit.storage import Store
@@ -40,48 +38,38 @@ from vca.registry.api_keys import routes as api_keys
 from vca.registry.audit import recorder
 from vca.registry.audit import routes as platform_audit
 from vca.registry.number_registry import routes as dids
-from vca.registry.tenants import lifecycle_hooks
 from vca.registry.tenants import routes as tenants
-from vca.registry.tenants import service as tenant_service
 from vca.registry.usage import routes as all_usage
 from vca.registry.webhooks import routes as operator_webhooks
+from vca.services import EXTENSION, FeatureCallbacks, Services
 from vca.settings import ROOT, Settings, SettingsError, settings_or_exit
-from vca.telephony import providers
 from vca.telephony.providers import ADAPTERS, Carriers
-from vca.tenancy import citus
+from vca.tenancy.database import TenantDatabase
+from vca.tenancy.lifecycle_hooks import TenantLifecycleHooks
 from vca.tenant import encrypted_columns
-from vca.tenant.ai_profiles import extract_schema, profile_check
+from vca.tenant.ai_profiles import extract_schema
 from vca.tenant.ai_profiles import routes as ai_profiles
-from vca.tenant.ai_profiles import service as ai_profile_service
-from vca.tenant.ai_profiles import versions as profile_versions
 from vca.tenant.audit import routes as audit
 from vca.tenant.calls import routes as calls
 from vca.tenant.calls.core import (
     account_usage,
     analysis_state,
-    call_services,
     live_usage,
     named_versions,
     outbound_legs,
-    watchdog,
 )
-from vca.tenant.calls.core.call_services import CallServices
 from vca.tenant.calls.simulation import silent_callee
 from vca.tenant.messages import imported_mail
 from vca.tenant.messages import routes as messages
 from vca.tenant.models import metadata as tenant_tables
-from vca.tenant.phone_numbers import number_samples, ownership, provider_compatibility, webrtc
+from vca.tenant.phone_numbers import number_samples, ownership, provider_compatibility
 from vca.tenant.phone_numbers import routes as phone_numbers
-from vca.tenant.privacy import erasure_ledger
 from vca.tenant.privacy import routes as privacy
 from vca.tenant.recordings import retention
 from vca.tenant.recordings import routes as recordings
-from vca.tenant.settings import limits as limits_of_tenants
 from vca.tenant.settings import routes as settings
-from vca.tenant.settings import service as settings_service
 from vca.tenant.telephony_accounts import routes as telephony_accounts
-from vca.tenant.telephony_accounts import service as accounts
-from vca.tenant.usage import cap, rebuild
+from vca.tenant.usage import rebuild
 from vca.tenant.usage import routes as usage
 from vca.tenant.webhooks import imported_copy
 from vca.tenant.webhooks import routes as webhooks
@@ -109,6 +97,26 @@ FEATURES = (
     all_usage.blp,
     privacy.blp,
     carrier_webhooks.blp,
+)
+LIFECYCLE_HOOKS = TenantLifecycleHooks(
+    deactivate_unowned_numbers=ownership.deactivate_unowned_numbers,
+    find_orphaned_numbers=ownership.find_orphaned_numbers,
+    delete_files=retention.delete_files,
+    re_encrypt=encrypted_columns.re_encrypt_tenant,
+    mute_webhooks=imported_copy.mute_webhooks,
+    remove_unusable_schemas=extract_schema.remove_unusable_schemas,
+    resume_mail=imported_mail.resume_mail,
+    rebuild_usage=rebuild.rebuild_usage,
+    resume_analyses=analysis_state.resume_analyses,
+)
+CALLBACKS = FeatureCallbacks(
+    list_number_samples=number_samples.list_all,
+    list_answered_numbers=number_samples.list_answered,
+    find_named_versions=named_versions.is_named,
+    check_profile=provider_compatibility.check_numbers_of_profile,
+    check_browser_calls=outbound_legs.check_browser_calls,
+    count_live_calls=live_usage.count_live_calls,
+    find_account_use=account_usage.describe_account_usage,
 )
 # Modules whose import registers job tasks.
 TASKS = (
@@ -162,22 +170,25 @@ def create_app(explicit_settings: Settings | None = None) -> Flask:
     log.configure(config.log_level, development=config.debug)
     app = Vca("vca", static_folder=None)
     app.json = OrjsonProvider(app)
-    _set_flask_config(app, config)
+    services = app.extensions[EXTENSION] = create_services(config)
+    _set_flask_config(app, services)
     db.observe_pool_wait(POOL_WAIT_SECONDS.observe)
     db.observe_failures(
         observe_busy=lambda sqlstate: DATABASE_TIMEOUTS.inc(sqlstate=sqlstate),
         observe_outage=lambda reason: DATABASE_OUTAGES.inc(reason=reason),
     )
-    _configure_services(app, config)
+    failpoints.set_failpoint_folder(config.crash_folder)
+    recorder.install_listeners()
+    phone.set_diallable_ranges(config.diallable_prefixes)
     _register_routes(app)
     for path in TASKS:
         import_module(path)
-    queue.set_admission_check(tenant_service.require_supported_schema)
     app.cli = cli.Commands(COMMANDS)
     return app
 
 
-def _set_flask_config(app: Flask, config: Settings) -> None:
+def _set_flask_config(app: Flask, services: Services) -> None:
+    config = services.settings
     app.config.update(
         APP_NAME=config.app_name,
         SECRET_KEY=config.secret_key,
@@ -186,31 +197,44 @@ def _set_flask_config(app: Flask, config: Settings) -> None:
         PUBLIC_BASE_URL=config.public_base_url,
         CLAIMS_ARE_OPEN=config.claims_are_open,
         MODELS=config.models,
-        MODEL_SUPPORTS_TOOLS=_model_supports_tools,
+        MODEL_SUPPORTS_TOOLS=services.models.supports_tools,
+        USES_EMBEDDED_DATABASE=config.embedded_folder is not None,
         PROVIDE_AUTOMATIC_OPTIONS=False,
         PROPAGATE_EXCEPTIONS=False,
         API_TITLE=f"{config.app_name} API",
         API_VERSION="1",
         OPENAPI_VERSION=openapi.VERSION,
     )
-    app.extensions["settings"] = config
 
 
-def _configure_services(app: Flask, config: Settings) -> None:
-    """Give the process its database, carriers, models, storage and mail. Nothing connects yet."""
-    db.set_current_database(
-        Database(
+def create_services(config: Settings) -> Services:
+    """Build the services of a deployment; nothing connects yet. Raises SettingsError."""
+    services = Services(
+        settings=config,
+        database=TenantDatabase(
             config.database_dsn,
+            roles=deployment.from_settings(config).roles,
+            on_citus=config.on_citus,
             pool_size=config.database_pool_size,
             tenants_per_connection=config.tenants_per_connection,
             tenant_tables=tenant_tables.tables,
-        )
+        ),
+        keyring=Keyring(config.keys_at_rest),
+        store=recording_store(config),
+        mailer=mailer(config),
+        http_client=outgoing_client(config),
+        carriers=_create_carriers(config),
+        models=_create_models(config),
+        limits=Limits(config.call_token_limit or None),
+        lifecycle_hooks=LIFECYCLE_HOOKS,
+        callbacks=CALLBACKS,
     )
-    failpoints.set_failpoint_folder(config.crash_folder)
-    deployment.set_roles_from_settings(config)
-    citus.set_enabled(config.on_citus)
-    carriers = providers.set_current_carriers(Carriers(config))
-    carriers.simulator.callee = silent_callee.answer_call
+    services.carriers.simulator.callee = partial(silent_callee.answer_call, services=services)
+    return services
+
+
+def _create_carriers(config: Settings) -> Carriers:
+    carriers = Carriers(config)
     if carriers.default and carriers.adapter(carriers.default) is None:
         carrier_names = ", ".join(ADAPTERS)
         raise SettingsError(
@@ -219,57 +243,7 @@ def _configure_services(app: Flask, config: Settings) -> None:
                 f"but no such carrier is configured (known: {carrier_names})"
             ]
         )
-    encryption.set_current_keyring(encryption.Keyring(config.keys_at_rest))
-    redaction.set_hash_key(config.peppers[0])
-    recorder.install_listeners()
-    erasure_ledger.set_peppers(config.peppers)
-    http.set_current_client(outgoing_client(config))
-    storage.set_current_store(recording_store(config))
-    mail.set_current_mailer(mailer(config))
-    call_services.set_current_services(
-        CallServices(
-            config.secret_key,
-            _create_models(config),
-            config.public_base_url,
-            Limits(config.call_token_limit or None),
-            config.production,
-            config.relay_slots,
-            fallback_folder=config.carrier_fallback_folder,
-        )
-    )
-    _connect_features(config)
-
-
-def _connect_features(config: Settings) -> None:
-    """Register functions of higher packages with lower ones, and set up single features."""
-    lifecycle_hooks.set_current_hooks(
-        lifecycle_hooks.TenantLifecycleHooks(
-            deactivate_unowned_numbers=ownership.deactivate_unowned_numbers,
-            find_orphaned_numbers=ownership.find_orphaned_numbers,
-            delete_files=retention.delete_files,
-            re_encrypt=encrypted_columns.re_encrypt_tenant,
-            mute_webhooks=imported_copy.mute_webhooks,
-            remove_unusable_schemas=extract_schema.remove_unusable_schemas,
-            resume_mail=imported_mail.resume_mail,
-            rebuild_usage=rebuild.rebuild_usage,
-            resume_analyses=analysis_state.resume_analyses,
-        )
-    )
-    phone.set_diallable_ranges(config.diallable_prefixes)
-    settings_service.set_number_lister(number_samples.list_all)
-    ai_profile_service.set_answered_number_lister(number_samples.list_answered)
-    cap.set_live_call_counter(live_usage.live_usage)
-    profile_versions.set_named_version_finder(named_versions.is_named)
-    webrtc.set_permission_check(outbound_legs.check_browser_calls)
-    profile_check.set_current_check(provider_compatibility.check_numbers_of_profile)
-    accounts.set_account_use_finder(account_usage.describe_account_usage)
-    watchdog.set_silence_limit(timedelta(seconds=config.call_silence_s))
-    limits_of_tenants.set_simulated_tokens_per_day(config.simulated_tokens_per_day)
-    watchdog.set_simulation_idle_limit(timedelta(seconds=config.simulation_idle_s))
-
-
-def _model_supports_tools(model: str | None) -> bool:
-    return call_services.current_services().models.supports_tools(model)
+    return carriers
 
 
 def _create_models(config: Settings) -> Models:
@@ -309,23 +283,23 @@ def mailer(config: Settings) -> Mailer | None:
 
 
 def _register_routes(app: Flask) -> None:
-    base_url: str = app.extensions["settings"].public_base_url
+    base_url: str = app.extensions[EXTENSION].settings.public_base_url
     requests.install(app, uses_https=base_url.startswith("https://"))
     idempotency.install(app)
     streams.install(app)
     api = openapi.Api(app)
     errors.install(app)
-    admission.install(app, app.extensions["settings"])
-    limits.install(app, limits.RateLimitConfig.from_settings(app.extensions["settings"]))
+    admission.install(app, app.extensions[EXTENSION].settings)
+    limits.install(app, limits.RateLimitConfig.from_settings(app.extensions[EXTENSION].settings))
     for blueprint in FEATURES:
         api.register_blueprint(blueprint)
-    if app.extensions["settings"].serves_relay:
+    if app.extensions[EXTENSION].settings.serves_relay:
         relay = import_module("vca.servers.relay")  # other processes do not need what it imports
         relay.install(
             app,
             count_refusal=limits.record_client_failure,
             reject_signature=carrier_webhooks.reject_invalid_signature,
-            threads=app.extensions["settings"].relay_threads,
+            threads=app.extensions[EXTENSION].settings.relay_threads,
         )
     app.extensions["openapi"] = docs.render_openapi(openapi.build_document(app, api))
-    guards.install(app, model_timeout_s=app.extensions["settings"].llm_timeout_s)
+    guards.install(app, model_timeout_s=app.extensions[EXTENSION].settings.llm_timeout_s)

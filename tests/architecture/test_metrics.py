@@ -7,6 +7,7 @@ from typing import Any, get_args
 from flask import Flask
 
 from tests.support.ast_index import source_modules
+from tests.support.services import app_services
 from vca.conversation.llm import ModelFailure
 from vca.jobs import worker_loop
 from vca.observability import metrics, prometheus
@@ -80,7 +81,9 @@ def test_label_values_equal_the_enumerations_of_the_product() -> None:
 
 
 def test_the_metric_of_jobs_counts_every_job_of_the_worker(bare_app: Flask) -> None:
-    worker_app = worker_loop.create_worker_app(str(bare_app.extensions["settings"].database_dsn))
+    worker_app = worker_loop.create_worker_app(
+        str(bare_app.extensions["vca"].settings.database_dsn)
+    )
     job_names = {name for name in worker_app.tasks if "procrastinate." not in name}
 
     assert job_names == set(metrics.TASKS) - {OTHER}

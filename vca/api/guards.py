@@ -15,13 +15,14 @@ from sqlalchemy import Connection
 from structlog.contextvars import bind_contextvars
 
 from vca.api import admission, audit, idempotency, limits
-from vca.kit import db, deadline, failpoints
+from vca.kit import deadline, failpoints
 from vca.kit.errors import DomainError, NotFound
 from vca.kit.web import Blueprint, request_body
 from vca.kit.web.access import Access, PlatformKeyNeeded, ScopeMissing, declared_access
 from vca.kit.web.parser import ArgumentSchema, declared_arguments
 from vca.registry.api_keys import service as api_keys
 from vca.registry.api_keys.service import AuthenticatedKey
+from vca.services import current_services
 from vca.tenancy import schema
 from vca.tenancy import session as tenancy
 from vca.tenancy.schema import TenantRef
@@ -92,7 +93,7 @@ def _with_guard(view: View, access: Access, long_budget_s: float = CALLING_OUT_B
     def guarded(**path: Any) -> Any:
         tenant_id: UUID | None = path.get("tenant_id")
         preferred_schema = schema.schema_name(tenant_id) if tenant_id is not None else None
-        database, token = db.current_database(), _bearer_token()
+        database, token = current_services().database, _bearer_token()
         check = _admit
         limits.check_key(token)
         if reads_body and request_body.has_body(request):
@@ -170,7 +171,7 @@ def _in_transaction(connection: Connection, access: Access, view: View, path: An
     This is the API layer's one commit. It happens after the response was created.
     """
     session_scope = (
-        tenancy.open_tenant(connection, g.tenant)
+        tenancy.open_tenant(connection, g.tenant, database=current_services().database)
         if access.transaction == "tenant"
         else tenancy.open_public(connection)
     )

@@ -23,13 +23,14 @@ from sqlalchemy import Connection
 
 from vca.api import client_ip
 from vca.api.errors import problem
-from vca.kit import crypto, db
+from vca.kit import crypto
 from vca.kit.addresses import Network
 from vca.kit.db import DatabaseFailure
 from vca.observability import log, metrics
 from vca.registry.api_keys.service import AuthenticatedKey
 from vca.registry.rate_limits.buckets import Limit
 from vca.registry.rate_limits.token_cache import LimitStatus, RateLimited, TokenCache
+from vca.services import current_services
 from vca.settings import Settings
 
 POLICY_HEADER, STATUS_HEADER = "RateLimit-Policy", "RateLimit"
@@ -193,7 +194,7 @@ def record_client_failure() -> None:
     client_key = limiter.client_key()
     limiter.check_client(client_key)
     try:
-        with db.current_database().connection() as connection:
+        with current_services().database.connection() as connection:
             limiter.record_failure(connection, client_key)
     except DatabaseFailure as error:
         log.get_logger().warning("limits.not_counted", exc_info=error)

@@ -15,7 +15,6 @@ from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from typing import Any
-from uuid import UUID
 
 import psycopg
 from procrastinate import App, PsycopgConnector, RetryStrategy, signals
@@ -27,8 +26,8 @@ from typing_extensions import override
 
 from vca.jobs import lanes, queue
 from vca.jobs.lanes import Lane
-from vca.kit import db, deadline
-from vca.kit.db import Database, DatabaseUnavailable
+from vca.kit import deadline
+from vca.kit.db import DatabaseUnavailable
 from vca.observability import log, metrics
 from vca.settings import JOB_LANES
 
@@ -51,6 +50,15 @@ _TAKE = (
 )
 _ADOPT = "SELECT jobs.adopt(%(lanes)s, %(limit)s) AS adopted"
 _ADOPTED_AT_ONCE = 500
+
+
+# Calls the function of a task with the arguments of a job.
+TaskRunner = Callable[[Callable[..., None], Mapping[str, Any]], None]
+
+
+def call_task(function: Callable[..., None], args: Mapping[str, Any]) -> None:
+    """Call a task that needs nothing but the arguments of its job."""
+    function(**args)
 
 
 class LaneJobManager(JobManager):
@@ -156,13 +164,13 @@ def create_worker_app(
     dsn: str,
     lane: Lane = DEFAULT_LANES[0],
     *,
-    database: Database | None = None,
+    run_task: TaskRunner = call_task,
     drains: bool = False,
     adopted_tasks: Mapping[str, str] | None = None,
 ) -> App:
     """Create the procrastinate app of a lane, with every registered task.
 
-    Jobs use connections of `database`, or of the process's database if there is none.
+    `run_task` calls the function of a task with the arguments of a job.
     """
     connector = PsycopgConnector(
         conninfo=dsn,
@@ -180,7 +188,7 @@ def create_worker_app(
     app.job_manager = LaneJobManager(connector, lane, drains=drains, adopted_tasks=adopted_tasks)
     retry = RetryStrategy(max_attempts=8, exponential_wait=4)
     for name, function in queue.TASKS.items():
-        run_job = _with_budget(name, function, database=database)
+        run_job = _with_budget(name, function, run_task)
         app.task(name=name, queue=lane.name, retry=retry)(run_job)
     # Each lane rescues its own jobs. The lock keeps rescues from piling up while the lane is full.
     lock = f"{RESCUE_JOB}:{lane.name}"
@@ -195,13 +203,12 @@ def run_worker(
     dsn: str,
     *,
     worker_lanes: Sequence[Lane] = DEFAULT_LANES,
-    databases: Mapping[str, Database] | None = None,
+    run_task: Callable[[Lane], TaskRunner],
     wait: bool = True,
 ) -> None:
     """Execute jobs until SIGTERM or Ctrl-C; with `wait=False`, until none is due.
 
-    The jobs of a lane use connections of its database in `databases`, if it has one there. With
-    `wait`, the worker survives a database outage: it reconnects until the database is back. Without
+    `run_task` returns what calls the tasks of a lane. With `wait`, the worker survives a database outage: it reconnects until the database is back. Without
     `wait`, it raises DatabaseUnavailable.
     """
     logging.getLogger("procrastinate").setLevel(logging.WARNING)
@@ -213,7 +220,7 @@ def run_worker(
                 dsn,
                 lane,
                 wait=wait,
-                database=(databases or {}).get(lane.name),
+                run_task=run_task(lane),
                 adopted_tasks=_adopted_tasks(names) if lane.name == lanes.BATCH else None,
             )
             for lane in worker_lanes
@@ -263,7 +270,7 @@ class LaneWorker:
         lane: Lane,
         *,
         wait: bool,
-        database: Database | None = None,
+        run_task: TaskRunner,
         adopted_tasks: Mapping[str, str] | None = None,
     ) -> None:
         self.work_count = 0
@@ -273,7 +280,7 @@ class LaneWorker:
             create_worker_app,
             dsn,
             lane,
-            database=database,
+            run_task=run_task,
             drains=not wait,
             adopted_tasks=adopted_tasks,
         )
@@ -345,14 +352,12 @@ class LaneWorker:
 
 
 def _with_budget(
-    name: str, function: Callable[..., None], *, database: Database | None = None
+    name: str, function: Callable[..., None], run_task: TaskRunner
 ) -> Callable[..., None]:
     def run_job(**args: Any) -> None:
         try:
-            with deadline.within(JOB_BUDGET_S), db.database_scope(database):
-                if "tenant_id" in args:
-                    queue.check_admission(UUID(args["tenant_id"]))
-                function(**args)
+            with deadline.within(JOB_BUDGET_S):
+                run_task(function, args)
         except Exception as error:
             metrics.JOBS.inc(task=name, outcome="failed")
             log.get_logger().warning(

@@ -9,8 +9,8 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from vca.kit import encryption
 from vca.kit.encryption import DecryptionError, EncryptionContext
+from vca.services import Services
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.tables import quote_name
 
@@ -26,7 +26,9 @@ TENANT_COLUMNS = (
 PLATFORM_COLUMNS = (("webhooks", "secret"), ("webhooks", "previous_secret"))
 
 
-def re_encrypt_tenant(session: Session, tenant: TenantRef, archived_tenant_id: UUID) -> list[str]:
+def re_encrypt_tenant(
+    session: Session, tenant: TenantRef, archived_tenant_id: UUID, *, services: Services
+) -> list[str]:
     """Bind the encrypted values of an imported tenant to its present id.
 
     `archived_tenant_id` is the id under which the values were encrypted. Values that none of our
@@ -36,15 +38,23 @@ def re_encrypt_tenant(session: Session, tenant: TenantRef, archived_tenant_id: U
     return [
         f"{table}.{column}"
         for table, column in TENANT_COLUMNS
-        if not _re_encrypt_column(session, tenant, archived_tenant_id, table, column)
+        if not _re_encrypt_column(
+            session, tenant, archived_tenant_id, table, column, services=services
+        )
     ]
 
 
 def _re_encrypt_column(
-    session: Session, tenant: TenantRef, archived_tenant_id: UUID, table: str, column: str
+    session: Session,
+    tenant: TenantRef,
+    archived_tenant_id: UUID,
+    table: str,
+    column: str,
+    *,
+    services: Services,
 ) -> bool:
     """Re-encrypt every readable value of a column; return whether all values were readable."""
-    keys, complete = encryption.current_keyring(), True
+    keys, complete = services.keyring, True
     table_name, column_name = quote_name(tenant.schema, table), quote_name(column)
     update = text(f"UPDATE {table_name} SET {column_name} = :value WHERE id = :id")
     for id, value in session.execute(

@@ -12,8 +12,9 @@ from tests.integration.calls.conftest import CallRecord, use_model
 from tests.integration.tenancy.session_state import wait_for
 from tests.support.carrier_client import CarrierClient, action_types, spoken_text
 from tests.support.factories import Tenant
+from tests.support.services import app_services
 from vca.tenant.calls.carrier_webhooks import polled_turn
-from vca.tenant.calls.core.call_services import current_services
+from vca.tenant.calls.core import call_services
 
 StartTurn = Callable[[str, str], dict[str, Any]]
 CARD_SENTENCE = "Your card is 4111 1111 1111 1111."
@@ -49,9 +50,9 @@ def start_turn(
 
 def as_older_version(state: str, *, spoken_chars: int) -> str:
     """Return the token that a version without checksums made of a state."""
-    call_state = current_services().verify_state(state)
-    return current_services().sign_full_state(
-        replace(call_state, spoken_chars=spoken_chars, spoken_checksum=None)
+    call_state = call_services.verify_state(app_services(), state)
+    return call_services.sign_full_state(
+        app_services(), replace(call_state, spoken_chars=spoken_chars, spoken_checksum=None)
     )
 
 

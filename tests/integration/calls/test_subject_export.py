@@ -12,7 +12,8 @@ from tests.support.carrier_client import CarrierClient
 from tests.support.erasure_fixture import ErasureSubject
 from tests.support.factories import Factory, Tenant
 from tests.support.recordings import stored_files
-from vca.kit import json, storage
+from tests.support.services import app_services
+from vca.kit import json
 from vca.kit.storage import StorageError
 
 
@@ -192,7 +193,7 @@ def test_an_export_file_that_is_missing_in_the_store_returns_404(
 ) -> None:
     export_url = _request_export(tenant_with_subject_data, erasure_subject)
     world.run_jobs(tenant_with_subject_data)
-    storage.current_store().delete_all(f"{tenant_with_subject_data.ref.id.hex}/exports")
+    app_services().store.delete_all(f"{tenant_with_subject_data.ref.id.hex}/exports")
 
     response = tenant_with_subject_data.api.get(f"{export_url}/file")
 
@@ -211,7 +212,7 @@ def test_an_unreachable_store_delays_an_export(
         raise StorageError("away", permanent=False)
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(storage.current_store()), "put", fail_to_put)
+        patch.setattr(type(app_services().store), "put", fail_to_put)
         world.run_jobs(tenant_with_subject_data)
     assert tenant_with_subject_data.api.get(export_url).json["status"] == "pending"
 

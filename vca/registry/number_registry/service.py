@@ -282,8 +282,9 @@ def _record_number_change(
     session: Session, number: str, tenant_id: UUID | None, **changes: Any
 ) -> None:
     """Record a change of a number; a keyed hash serves as its id, because numbers have none."""
-    number_hash = redaction.hash_text(number)
-    context.record_change(session, "did", number_hash, tenant_id=tenant_id, changes=changes)
+    if (audit_context := context.current_context()) is not None:
+        number_hash = redaction.hash_text(number, audit_context.hash_key)
+        context.record_change(session, "did", number_hash, tenant_id=tenant_id, changes=changes)
 
 
 def _enqueue_carrier_job(session: Session, task: str, *, did: Any) -> None:

@@ -12,8 +12,9 @@ from vca.jobs import queue
 from vca.kit.db.copy_driver import BulkDatabase
 from vca.registry.number_registry.models import Did
 from vca.registry.number_registry.service import QUARANTINE
-from vca.registry.tenants import lifecycle_hooks, purge, roles
+from vca.registry.tenants import purge, roles
 from vca.registry.tenants.models import PURGING, Tenant
+from vca.services import Services
 from vca.tenancy import drop, replaced_schemas, schema, schema_comparison, tables
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public_session
@@ -64,6 +65,7 @@ class CheckContext:
     database: BulkDatabase
     now: datetime
     role_prefix: str | None
+    services: Services
     drop_empty: bool = False
 
 
@@ -92,7 +94,7 @@ def find_inconsistencies(context: CheckContext) -> list[Inconsistency]:
             findings.append(finding)
         if finding is None or finding.kind == "drift":
             readable_tenants.append(tenant.ref)
-    return findings + list(_orphaned_numbers(context.database, readable_tenants))
+    return findings + list(_orphaned_numbers(context, readable_tenants))
 
 
 def repair(context: CheckContext, findings: Iterable[Inconsistency]) -> None:
@@ -167,12 +169,12 @@ def _missing_roles(
 
 
 def _orphaned_numbers(
-    database: BulkDatabase, readable_tenants: list[TenantRef]
+    context: CheckContext, readable_tenants: list[TenantRef]
 ) -> Iterator[Inconsistency]:
     for start in range(0, len(readable_tenants), _TENANTS_PER_QUERY):
-        with public_session(database=database) as session:
+        with public_session(database=context.database) as session:
             batch = readable_tenants[start : start + _TENANTS_PER_QUERY]
-            for orphaned in lifecycle_hooks.current_hooks().find_orphaned_numbers(session, batch):
+            for orphaned in context.services.lifecycle_hooks.find_orphaned_numbers(session, batch):
                 detail = f"claimed for a phone number that {orphaned.tenant_id} does not have"
                 yield Inconsistency("did_without_phone_number", orphaned.did_number, detail)
 
@@ -183,7 +185,13 @@ def _drop_expired_schemas(context: CheckContext, _: Inconsistency) -> None:
 
 def _finish_purge(context: CheckContext, finding: Inconsistency) -> None:
     tenant_id, prefix = UUID(finding.subject), context.role_prefix
-    purge.purge_tenant(context.database, tenant_id=tenant_id, role_prefix=prefix, now=context.now)
+    purge.purge_tenant(
+        context.database,
+        tenant_id=tenant_id,
+        role_prefix=prefix,
+        now=context.now,
+        services=context.services,
+    )
 
 
 def _create_role(context: CheckContext, finding: Inconsistency) -> None:

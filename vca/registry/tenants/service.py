@@ -16,6 +16,7 @@ from vca.kit.paging import Listing, Page, PageRequest
 from vca.registry.number_registry import service as number_registry
 from vca.registry.tenants.models import PURGING, Tenant
 from vca.registry.webhooks import platform_scope
+from vca.services import Services
 from vca.tenancy import citus, schema
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public_connection
@@ -137,7 +138,7 @@ def _record_changes(session: Session, tenant: Tenant, **previous_values: str) ->
     context.record_change(session, "tenant", tenant.id, tenant_id=tenant.id, changes=changes)
 
 
-def require_supported_schema(tenant_id: UUID) -> None:
+def require_supported_schema(tenant_id: UUID, *, services: Services) -> None:
     """Raise TenantUpgrading if the tenant's schema is older than this code supports.
 
     It is one autocommitted read, for requests that have neither an API key nor a called number. The
@@ -147,7 +148,7 @@ def require_supported_schema(tenant_id: UUID) -> None:
     now_s = monotonic()
     if _supported_until_s.get(tenant_id, 0.0) > now_s:
         return
-    with public_connection() as connection:
+    with public_connection(database=services.database) as connection:
         row = db.fetch_one(connection, _REVISION, {"id": tenant_id.hex})
     if row is not None:
         schema.require_supported_revision(row[0])

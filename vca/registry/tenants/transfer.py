@@ -13,10 +13,11 @@ from vca.audit import context
 from vca.jobs import queue
 from vca.kit.db.copy_driver import BulkDatabase
 from vca.kit.errors import Conflict
-from vca.registry.tenants import lifecycle_hooks, registry_import, roles, service
+from vca.registry.tenants import registry_import, roles, service
 from vca.registry.tenants.models import PURGING, Tenant
 from vca.registry.tenants.registry_import import REAPPLY_JOB
 from vca.registry.webhooks import retention
+from vca.services import Services
 from vca.tenancy import archive_import, archive_reader, archive_writer, drop, schema
 from vca.tenancy.archive_reader import Archive, ArchiveRefused
 from vca.tenancy.archive_writer import ArchiveContents, Manifest
@@ -115,6 +116,7 @@ def export_tenant(
 def import_tenant(
     database: BulkDatabase,
     *,
+    services: Services,
     source: Path,
     replace: bool,
     role_prefix: str | None,
@@ -139,7 +141,13 @@ def import_tenant(
         try:
             with public_session(database=database) as session:
                 imported = _import_archive(
-                    session, source_archive, tenant, role_prefix, now, on_progress
+                    session,
+                    source_archive,
+                    tenant,
+                    role_prefix,
+                    now,
+                    on_progress,
+                    services=services,
                 )
         except (IntegrityError, KeyError, TypeError, ValueError) as error:
             raise ArchiveRefused(
@@ -155,6 +163,8 @@ def _import_archive(
     role_prefix: str | None,
     now: datetime,
     on_progress: ProgressCallback,
+    *,
+    services: Services,
 ) -> ImportResult:
     archived_row, revision = (
         registry_import.parse_tenant_row(source_archive.manifest.tenant),
@@ -201,7 +211,9 @@ def _import_archive(
     row.schema_revision = revision
     if "audit_entries" in shared:
         registry_import.import_audit_entries(session, tenant)
-    _import_registry_rows(session, row, imported, archived_row["external_id"], role_prefix, now)
+    _import_registry_rows(
+        session, row, imported, archived_row["external_id"], role_prefix, now, services=services
+    )
     return imported
 
 
@@ -212,9 +224,11 @@ def _import_registry_rows(
     external_id: str | None,
     role_prefix: str | None,
     now: datetime,
+    *,
+    services: Services,
 ) -> None:
     """Import the tenant's rows of `public`, and revoke the replaced schema from its role."""
-    tenant, hooks = TenantRef(row.id), lifecycle_hooks.current_hooks()
+    tenant, hooks = TenantRef(row.id), services.lifecycle_hooks
     if role_prefix is not None and imported.kept_schema is not None:
         roles.revoke_schema(
             session, tenant_id=row.id, prefix=role_prefix, schema=imported.kept_schema

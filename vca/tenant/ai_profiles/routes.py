@@ -8,6 +8,7 @@ from flask import Response, after_this_request, current_app
 from vca.kit.paging import Page
 from vca.kit.web import Blueprint, PageQuery, access, created_response, pagination
 from vca.kit.web.context import request_session
+from vca.services import current_services
 from vca.tenant.ai_profiles import service
 from vca.tenant.ai_profiles.models import AiProfile
 from vca.tenant.ai_profiles.schemas import (
@@ -101,7 +102,7 @@ def _warn_about_tools(profile: AiProfile) -> None:
 @access("tenant", "write", transaction="tenant")
 def delete_profile(tenant_id: UUID, ai_profile_id: UUID) -> None:
     """Delete an AI profile"""
-    service.delete(request_session(), ai_profile_id=ai_profile_id)
+    service.delete(request_session(), ai_profile_id=ai_profile_id, services=current_services())
 
 
 @blp.route(f"{PROFILE_URL}/versions", methods=["GET"])

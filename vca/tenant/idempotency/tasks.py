@@ -9,6 +9,7 @@ from vca.kit import clock
 from vca.registry.idempotency import service
 from vca.registry.idempotency.models import IdempotencyKey as PlatformIdempotencyKey
 from vca.registry.idempotency.service import CLEANUP_JOB
+from vca.services import Services
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public_session, tenant_session
 from vca.tenant.idempotency.models import IdempotencyKey
@@ -18,11 +19,11 @@ TENANT_TABLE: Table = IdempotencyKey.__table__  # type: ignore[assignment]
 
 
 @queue.task(CLEANUP_JOB, lane=lanes.BATCH)
-def sweep(tenant_id: str | None = None) -> None:
+def sweep(tenant_id: str | None = None, *, services: Services) -> None:
     """Delete the expired keys of a tenant, or of the platform if `tenant_id` is None."""
     if tenant_id is None:
-        with public_session() as session:
+        with public_session(database=services.database) as session:
             service.delete_expired(session, table=PLATFORM_TABLE, now=clock.now())
     else:
-        with tenant_session(TenantRef(UUID(tenant_id))) as session:
+        with tenant_session(TenantRef(UUID(tenant_id)), database=services.database) as session:
             service.delete_expired(session, table=TENANT_TABLE, now=clock.now())

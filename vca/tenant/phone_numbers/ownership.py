@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from vca.registry.tenants.lifecycle_hooks import OrphanedNumber
+from vca.tenancy.lifecycle_hooks import OrphanedNumber
 from vca.tenancy.schema import TenantRef
 
 # The numbers of a deleted tenant are in quarantine for it; it gets them back when it is restored.

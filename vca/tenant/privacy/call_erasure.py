@@ -7,7 +7,8 @@ from uuid import UUID
 from sqlalchemy import delete, select, text, update
 from sqlalchemy.orm import Session
 
-from vca.kit import clock, json, storage
+from vca.kit import clock, json
+from vca.services import Services
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core.analysis_state import FORGOTTEN_COLUMNS
@@ -35,20 +36,20 @@ _ERASED_FIELDS: dict[str, Any] = {
 _DELETE_PLATFORM_EVENTS = text("SELECT public.forget_told(CAST(:events AS uuid[]))")
 
 
-def erase_audio(tenant: TenantRef, call_ids: Sequence[UUID]) -> int:
+def erase_audio(tenant: TenantRef, call_ids: Sequence[UUID], *, services: Services) -> int:
     """Delete the audio of calls here and at their carriers; return the number of recordings.
 
     A recording that is being fetched at this moment is deleted by its own job. Raise StorageError;
     a repeated call continues where this one stopped.
     """
     of_calls = any_id(Recording.call_id, call_ids)
-    with tenant_session(tenant) as session:
+    with tenant_session(tenant, database=services.database) as session:
         rows = session.scalars(select(Recording).where(of_calls).with_for_update()).all()
         newly_deleted = sum(_mark_audio_deleted(session, row) for row in rows)
     for row in rows:
         for key in _possible_keys(tenant, row):
-            storage.current_store().delete(key)
-    with tenant_session(tenant) as session:
+            services.store.delete(key)
+    with tenant_session(tenant, database=services.database) as session:
         session.execute(update(Recording).where(of_calls).values(storage_key=None, sha256=None))
     return newly_deleted
 

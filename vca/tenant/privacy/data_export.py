@@ -18,10 +18,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from vca.jobs import queue
-from vca.kit import clock, json, storage
+from vca.kit import clock, json
 from vca.kit.storage import ObjectNotFound, StorageError
 from vca.kit.storage.store import CHUNK_BYTES
 from vca.observability import log
+from vca.services import Services
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core.models import Call, Event, OutboundLeg, Turn
@@ -42,51 +43,53 @@ CONTENT_TYPE = "application/zip"
 _INTERNAL_COLUMNS = ("tenant_id", "storage_key")
 
 
-def run_export(tenant: TenantRef, *, request_id: UUID) -> None:
+def run_export(tenant: TenantRef, *, services: Services, request_id: UUID) -> None:
     """Write an export's file, store it for a day, and retry after a storage failure."""
-    with tenant_session(tenant) as session:
-        job = requests.load_job(session, tenant, request_id=request_id)
+    with tenant_session(tenant, database=services.database) as session:
+        job = requests.load_job(session, tenant, request_id=request_id, services=services)
     if job is None:
         return
     key = storage_key(tenant, request_id)
     try:
         with TemporaryFile() as file:
-            counts = _write_archive(tenant, job, file)
+            counts = _write_archive(tenant, job, file, services=services)
             file.seek(0)
             chunks = iter(partial(file.read, CHUNK_BYTES), b"")
-            stored = storage.current_store().put(key, chunks, content_type=CONTENT_TYPE)
-        with tenant_session(tenant) as session:
+            stored = services.store.put(key, chunks, content_type=CONTENT_TYPE)
+        with tenant_session(tenant, database=services.database) as session:
             still_requested = _finish(session, request_id, counts, size_bytes=stored.size_bytes)
         if not still_requested:  # erased in the meantime
-            storage.current_store().delete(key)
+            services.store.delete(key)
     except StorageError as error:
-        _schedule_retry(tenant, request_id, error)
+        _schedule_retry(tenant, request_id, error, services=services)
 
 
-def delete_expired(tenant: TenantRef, *, request_id: UUID) -> None:
+def delete_expired(tenant: TenantRef, *, services: Services, request_id: UUID) -> None:
     """Delete an export's file, and retry after a storage failure."""
     try:
-        storage.current_store().delete(storage_key(tenant, request_id))
+        services.store.delete(storage_key(tenant, request_id))
     except StorageError as error:
         log.get_logger().warning("privacy.export_kept", request_id=str(request_id), exc_info=error)
-        with tenant_session(tenant) as session:
+        with tenant_session(tenant, database=services.database) as session:
             _schedule_expiry(session, request_id, run_at=clock.now() + RETRY_DELAY)
         return
-    with tenant_session(tenant) as session:
+    with tenant_session(tenant, database=services.database) as session:
         row = session.get(PrivacyRequest, request_id, with_for_update=True)
         if row is not None:
             row.status, row.sealed_number = "expired", None
 
 
-def delete_subject_exports(tenant: TenantRef, *, hashes: Collection[str]) -> None:
+def delete_subject_exports(
+    tenant: TenantRef, *, services: Services, hashes: Collection[str]
+) -> None:
     """Delete the export files of a person who is erased. Raise StorageError."""
     conditions = PrivacyRequest.kind == "export", PrivacyRequest.number_hash.in_(hashes)
-    with tenant_session(tenant) as session:
+    with tenant_session(tenant, database=services.database) as session:
         rows = session.scalars(select(PrivacyRequest).where(*conditions).with_for_update()).all()
         for row in rows:
             row.status, row.sealed_number = "expired", None
     for row in rows:
-        storage.current_store().delete(storage_key(tenant, row.id))
+        services.store.delete(storage_key(tenant, row.id))
 
 
 def storage_key(tenant: TenantRef, request_id: UUID) -> str:
@@ -112,29 +115,37 @@ def _schedule_expiry(session: Session, request_id: UUID, *, run_at: datetime) ->
     )
 
 
-def _schedule_retry(tenant: TenantRef, request_id: UUID, error: StorageError) -> None:
+def _schedule_retry(
+    tenant: TenantRef, request_id: UUID, error: StorageError, *, services: Services
+) -> None:
     log.get_logger().warning("privacy.export_delayed", request_id=str(request_id), exc_info=error)
-    with tenant_session(tenant) as session:
+    with tenant_session(tenant, database=services.database) as session:
         row = session.get_one(PrivacyRequest, request_id)
         requests.schedule(session, row, run_at=clock.now() + RETRY_DELAY)
 
 
-def _write_archive(tenant: TenantRef, job: PrivacyJob, file: BinaryIO) -> dict[str, int]:
+def _write_archive(
+    tenant: TenantRef, job: PrivacyJob, file: BinaryIO, *, services: Services
+) -> dict[str, int]:
     """Write the zip; return the number of items of each kind."""
     counts = dict.fromkeys(("calls", "recordings", "messages", "mentions"), 0)
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        with tenant_session(tenant) as session:
+        with tenant_session(tenant, database=services.database) as session:
             calls = subject_records.find_calls(session, job.subject, until=job.until)
         for batch in subject_records.batches(calls):
-            with tenant_session(tenant) as session:
+            with tenant_session(tenant, database=services.database) as session:
                 payloads_by_call = _load_payloads(session, batch)
             for call in batch:
                 counts["calls"] += 1
-                counts["recordings"] += _add_call(tenant, archive, call, payloads_by_call)
-        counts["messages"] = _add_messages(tenant, archive, job)
+                counts["recordings"] += _add_call(
+                    tenant, archive, call, payloads_by_call, services=services
+                )
+        counts["messages"] = _add_messages(tenant, archive, job, services=services)
         mention_dicts = [
             _mention_to_dict(mention)
-            for mention in text_search.find_mentions(tenant, job.subject, until=job.until)
+            for mention in text_search.find_mentions(
+                tenant, job.subject, until=job.until, services=services
+            )
         ]
         counts["mentions"] = len(mention_dicts)
         archive.writestr("mentions.json", json.dumps(mention_dicts))
@@ -148,9 +159,11 @@ def _add_call(
     archive: zipfile.ZipFile,
     call: SubjectCall,
     payloads_by_call: Mapping[str, list[Any]],
+    *,
+    services: Services,
 ) -> int:
     """Add a call's document and its audio; return the number of audio files."""
-    with tenant_session(tenant) as session:
+    with tenant_session(tenant, database=services.database) as session:
         recordings = session.scalars(select(Recording).filter_by(call_id=call.call_id)).all()
         document = {
             **_row_to_dict(session.get_one(Call, call.call_id)),
@@ -163,10 +176,12 @@ def _add_call(
             "told": payloads_by_call.get(str(call.call_id), []),
         }
     archive.writestr(f"calls/{call.call_id}.json", json.dumps(document))
-    return sum(_add_audio(tenant, archive, row) for row in recordings)
+    return sum(_add_audio(tenant, archive, row, services=services) for row in recordings)
 
 
-def _add_audio(tenant: TenantRef, archive: zipfile.ZipFile, row: Recording) -> bool:
+def _add_audio(
+    tenant: TenantRef, archive: zipfile.ZipFile, row: Recording, *, services: Services
+) -> bool:
     key = row.storage_key
     if row.status != "stored" or key is None or not media.belongs_to_tenant(tenant, key):
         return False
@@ -174,7 +189,7 @@ def _add_audio(tenant: TenantRef, archive: zipfile.ZipFile, row: Recording) -> b
     name = f"audio/{row.call_id}-{row.kind}.{extension}"
     try:
         with (
-            closing(storage.current_store().open(key)) as chunks,
+            closing(services.store.open(key)) as chunks,
             archive.open(name, "w") as member,
         ):
             for chunk in chunks:
@@ -184,8 +199,10 @@ def _add_audio(tenant: TenantRef, archive: zipfile.ZipFile, row: Recording) -> b
     return True
 
 
-def _add_messages(tenant: TenantRef, archive: zipfile.ZipFile, job: PrivacyJob) -> int:
-    with tenant_session(tenant) as session:
+def _add_messages(
+    tenant: TenantRef, archive: zipfile.ZipFile, job: PrivacyJob, *, services: Services
+) -> int:
+    with tenant_session(tenant, database=services.database) as session:
         message_ids = subject_records.find_messages(session, job.subject, until=job.until)
         query = select(Message).where(subject_records.any_id(Message.id, message_ids))
         rows = session.scalars(query.order_by(Message.created_at, Message.id)).all()

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from vca.kit import clock, json
 from vca.kit.storage import StorageError
 from vca.observability import log
+from vca.services import Services
 from vca.tenancy import replaced_schemas
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
@@ -40,60 +41,63 @@ _FIND_JOBS = text("SELECT id, args, doing FROM jobs.naming(:pattern)")
 _REWRITE_JOB_ARGS = text("SELECT jobs.reword(:id, CAST(:args AS jsonb))")
 
 
-def run_erasure(tenant: TenantRef, *, request_id: UUID) -> None:
+def run_erasure(tenant: TenantRef, *, services: Services, request_id: UUID) -> None:
     """Execute an erasure request as far as possible now, and schedule the rest."""
-    with tenant_session(tenant) as session:
-        job = requests.load_job(session, tenant, request_id=request_id)
+    with tenant_session(tenant, database=services.database) as session:
+        job = requests.load_job(session, tenant, request_id=request_id, services=services)
     if job is None:
         return
     try:
-        _write_ledger_entry(tenant, job)
-        complete = _erase_once(tenant, job)
-        _finish_or_retry(tenant, job, complete=complete)
+        _write_ledger_entry(tenant, job, services=services)
+        complete = _erase_once(tenant, job, services=services)
+        _finish_or_retry(tenant, job, complete=complete, services=services)
     except StorageError as error:
         log.get_logger().warning(
             "privacy.erasure_delayed", request_id=str(request_id), exc_info=error
         )
-        with tenant_session(tenant) as session:
+        with tenant_session(tenant, database=services.database) as session:
             row = session.get_one(PrivacyRequest, request_id)
             requests.schedule(session, row, run_at=clock.now() + STORAGE_RETRY_DELAY)
 
 
-def _erase_once(tenant: TenantRef, job: PrivacyJob) -> bool:
+def _erase_once(tenant: TenantRef, job: PrivacyJob, *, services: Services) -> bool:
     """Erase what can be erased now; return whether nothing is left."""
-    with tenant_session(tenant) as session:
+    with tenant_session(tenant, database=services.database) as session:
         calls = subject_records.find_calls(session, job.subject, until=job.until)
     ended = [call for call in calls if not call.live]
     for batch in subject_records.batches(ended):
-        _erase_calls(tenant, job, batch)
-    with tenant_session(tenant) as session:
+        _erase_calls(tenant, job, batch, services=services)
+    with tenant_session(tenant, database=services.database) as session:
         _erase_messages(session, job)
     data_export.delete_subject_exports(
         tenant,
         hashes=[
             number_hash
             for number in job.subject.numbers
-            for number_hash in erasure_ledger.number_hashes(tenant.id, number)
+            for number_hash in erasure_ledger.number_hashes(tenant.id, number, services=services)
         ],
+        services=services,
     )
-    with tenant_session(tenant) as session:
+    with tenant_session(tenant, database=services.database) as session:
         live = subject_records.live_call_ids(session)
-    complete = _erase_mentions(tenant, job, live)
-    with tenant_session(tenant) as session:
+    complete = _erase_mentions(tenant, job, live, services=services)
+    with tenant_session(tenant, database=services.database) as session:
         jobs_idle = _erase_jobs(session, job)
     return complete and jobs_idle and len(ended) == len(calls)
 
 
-def _erase_calls(tenant: TenantRef, job: PrivacyJob, calls: Sequence[SubjectCall]) -> None:
+def _erase_calls(
+    tenant: TenantRef, job: PrivacyJob, calls: Sequence[SubjectCall], *, services: Services
+) -> None:
     """Erase events, stored responses and audio of the calls, then their content and numbers."""
     call_ids = [call.call_id for call in calls]
-    with tenant_session(tenant) as session:
+    with tenant_session(tenant, database=services.database) as session:
         requests.add_removed(session, job.request_id, call_erasure.erase_events(session, call_ids))
         requests.add_removed(
             session, job.request_id, call_erasure.erase_stored_responses(session, call_ids)
         )
-    recording_count = call_erasure.erase_audio(tenant, call_ids)
-    with tenant_session(tenant) as session:
+    recording_count = call_erasure.erase_audio(tenant, call_ids, services=services)
+    with tenant_session(tenant, database=services.database) as session:
         counts = call_erasure.erase_calls(session, call_ids)
         requests.add_removed(session, job.request_id, {**counts, "recordings": recording_count})
         _record_carrier_calls(session, job, calls)
@@ -117,11 +121,13 @@ def _erase_messages(session: Session, job: PrivacyJob) -> None:
     requests.add_removed(session, job.request_id, call_erasure.erase_messages(session, message_ids))
 
 
-def _erase_mentions(tenant: TenantRef, job: PrivacyJob, live: Collection[UUID]) -> bool:
+def _erase_mentions(
+    tenant: TenantRef, job: PrivacyJob, live: Collection[UUID], *, services: Services
+) -> bool:
     row_count, complete = text_search.erase_mentions(
-        tenant, job.subject, until=job.until, live=live
+        tenant, job.subject, until=job.until, live=live, services=services
     )
-    with tenant_session(tenant) as session:
+    with tenant_session(tenant, database=services.database) as session:
         requests.add_removed(session, job.request_id, {"mentions": row_count})
         config_fields = text_search.find_in_configuration(session, job.subject)
         copies = [
@@ -164,15 +170,17 @@ def _scrubbed_args(subject: DataSubject, args: object) -> str:
     return json.dumps(subject.scrub(args)).decode()
 
 
-def _write_ledger_entry(tenant: TenantRef, job: PrivacyJob) -> None:
+def _write_ledger_entry(tenant: TenantRef, job: PrivacyJob, *, services: Services) -> None:
     """Record the erasure in the ledger before anything is erased."""
     entry = ErasureEntry(job.request_id, tenant.id, job.number_hash, job.until, None, {})
-    erasure_ledger.write_entry(entry)
+    erasure_ledger.write_entry(entry, services=services)
 
 
-def _finish_or_retry(tenant: TenantRef, job: PrivacyJob, *, complete: bool) -> None:
+def _finish_or_retry(
+    tenant: TenantRef, job: PrivacyJob, *, services: Services, complete: bool
+) -> None:
     now = clock.now()
-    with tenant_session(tenant) as session:
+    with tenant_session(tenant, database=services.database) as session:
         if not complete:
             row = session.get_one(PrivacyRequest, job.request_id, with_for_update=True)
             row.status = "waiting"
@@ -181,5 +189,6 @@ def _finish_or_retry(tenant: TenantRef, job: PrivacyJob, *, complete: bool) -> N
         row = requests.finish(session, job.request_id, now=now)
         removed = row.result.get("removed", {})
     erasure_ledger.write_entry(
-        ErasureEntry(job.request_id, tenant.id, job.number_hash, job.until, now, removed)
+        ErasureEntry(job.request_id, tenant.id, job.number_hash, job.until, now, removed),
+        services=services,
     )

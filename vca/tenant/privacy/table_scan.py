@@ -24,6 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
+from vca.services import Services
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
 from vca.tenant.ai_profiles.models import AiProfile, AiProfileVersion
@@ -113,6 +114,7 @@ def scan_windows(
     searchable: SearchableTable,
     pattern: str,
     *,
+    services: Services,
     until: datetime | None = None,
 ) -> Iterator[tuple[Session, Sequence[Row[Any]]]]:
     """Yield the matching rows that existed at `until`, each window in its own transaction.
@@ -121,7 +123,7 @@ def scan_windows(
     """
     after: tuple[Any, ...] | None = None
     while True:
-        with tenant_session(tenant) as session:
+        with tenant_session(tenant, database=services.database) as session:
             last = session.execute(_last_key(searchable, after)).one_or_none()
             key_range = KeyRange(after, tuple(last) if last is not None else None)
             rows = session.execute(_matching_rows(searchable, pattern, until, key_range)).all()

@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from vca.kit import json, language_tags, spoken_digits
 from vca.kit.language_tags import LanguageTag
 from vca.kit.spoken_digits import LANGUAGE_CODES
+from vca.services import Services
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
 from vca.tenant.ai_profiles.models import AiProfileVersion
@@ -82,12 +83,12 @@ def _parse_language(tag: str) -> LanguageTag:
     return language_tags.parse_tag(tag) or LanguageTag(tag.lower().partition("-")[0])
 
 
-def list_numbers(tenant: TenantRef) -> set[str]:
+def list_numbers(tenant: TenantRef, *, services: Services) -> set[str]:
     """Return every E.164 number in any table except the configuration."""
     e164_pattern = re.compile(_E164)
     numbers: set[str] = set()
     for searchable in table_scan.searchable_tables():
-        for _, rows in table_scan.scan_windows(tenant, searchable, _E164):
+        for _, rows in table_scan.scan_windows(tenant, searchable, _E164, services=services):
             for row in rows:
                 texts = (
                     value if isinstance(value, str) else json.dumps(value).decode() for value in row
@@ -96,10 +97,14 @@ def list_numbers(tenant: TenantRef) -> set[str]:
     return numbers
 
 
-def find_mentions(tenant: TenantRef, subject: DataSubject, *, until: datetime) -> Iterator[Mention]:
+def find_mentions(
+    tenant: TenantRef, subject: DataSubject, *, services: Services, until: datetime
+) -> Iterator[Mention]:
     """Yield every row outside the configuration that contains the number."""
     for searchable in table_scan.searchable_tables():
-        for _, rows in table_scan.scan_windows(tenant, searchable, _HAS_DIGITS, until=until):
+        for _, rows in table_scan.scan_windows(
+            tenant, searchable, _HAS_DIGITS, until=until, services=services
+        ):
             for row in rows:
                 columns = tuple(_scrubbed_columns(subject, row))
                 if columns:
@@ -107,7 +112,12 @@ def find_mentions(tenant: TenantRef, subject: DataSubject, *, until: datetime) -
 
 
 def erase_mentions(
-    tenant: TenantRef, subject: DataSubject, *, until: datetime, live: Collection[UUID]
+    tenant: TenantRef,
+    subject: DataSubject,
+    *,
+    services: Services,
+    until: datetime,
+    live: Collection[UUID],
 ) -> tuple[int, bool]:
     """Erase the number in all rows that `find_mentions` finds; return (row count, complete).
 
@@ -115,11 +125,13 @@ def erase_mentions(
     update is deleted, and a row that it may not delete either is left unchanged.
     """
     row_count, complete = 0, True
-    with tenant_session(tenant) as session:
+    with tenant_session(tenant, database=services.database) as session:
         privileges_by_table = _table_privileges(session)
     for searchable in table_scan.searchable_tables():
         privileges = privileges_by_table[searchable.table.name]
-        windows = table_scan.scan_windows(tenant, searchable, _HAS_DIGITS, until=until)
+        windows = table_scan.scan_windows(
+            tenant, searchable, _HAS_DIGITS, until=until, services=services
+        )
         for session, rows in windows:
             naming = [row for row in rows if _scrubbed_columns(subject, row)]
             ended = [row for row in naming if _row_call_id(searchable, row) not in live]

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from vca.services import Services
 from vca.telephony.types import (
     Action,
     CallReply,
@@ -13,7 +14,8 @@ from vca.telephony.types import (
     Say,
 )
 from vca.tenant.calls.carrier_webhooks import polled_turn
-from vca.tenant.calls.core.call_services import CallServices, CallState
+from vca.tenant.calls.core import call_services
+from vca.tenant.calls.core.call_services import CallState
 from vca.tenant.calls.core.call_types import SpokenChunk, TurnResult, join_chunks
 from vca.tenant.calls.turns import dial_orders
 
@@ -27,17 +29,18 @@ def build_reply(
     result: TurnResult,
     account: ProviderAccountRef | None,
     carrier_event: CarrierEvent,
-    services: CallServices,
+    services: Services,
 ) -> CallReply:
     """Return the reply to a turn. Its orders to dial are permitted now, or replaced.
 
     The state token is valid for the call of the event.
     """
-    permitted = dial_orders.permit_orders(result)
+    permitted = dial_orders.permit_orders(result, services=services)
     continues = not isinstance(permitted.actions[-1], HangUp | Reject)
     state_token = None
     if permitted.ref is not None and continues:
-        state_token = services.sign_state(
+        state_token = call_services.sign_state(
+            services,
             permitted.ref,
             account,
             provider_call_id=carrier_event.provider_call_id,
@@ -48,10 +51,12 @@ def build_reply(
 
 
 def poll_reply(
-    say_actions: tuple[Say, ...], call_state: CallState, services: CallServices
+    say_actions: tuple[Say, ...], call_state: CallState, services: Services
 ) -> CallReply:
     """Return the reply that lets the carrier ask for the rest."""
-    return CallReply((*say_actions, polled_turn.POLL), services.sign_full_state(call_state))
+    return CallReply(
+        (*say_actions, polled_turn.POLL), call_services.sign_full_state(services, call_state)
+    )
 
 
 def _spoken_language(actions: tuple[Action, ...]) -> str | None:

@@ -15,6 +15,7 @@ from vca.kit import clock
 from vca.kit.db import DatabaseFailure
 from vca.observability import log
 from vca.registry.tenants import service as tenants
+from vca.services import Services
 from vca.telephony.adapter import InvalidCarrierRequest, InvalidCarrierSignature, TelephonyAdapter
 from vca.telephony.types import (
     CallMetadata,
@@ -36,7 +37,8 @@ from vca.tenant.calls.carrier_webhooks import (
     voicemail,
 )
 from vca.tenant.calls.carrier_webhooks.authentication import AuthenticatedRequest
-from vca.tenant.calls.core.call_services import CallServices, CallState
+from vca.tenant.calls.core import call_services
+from vca.tenant.calls.core.call_services import CallState
 from vca.tenant.calls.core.call_types import InboundCall, SpokenChunk, TurnResult, join_chunks
 from vca.tenant.calls.core.simulations import Simulation
 from vca.tenant.calls.turns import call_flow, call_start, turn_handler
@@ -58,7 +60,7 @@ _KINDS_WITH_REPLY: tuple[CarrierEventKind, ...] = (
 def handle_request(
     parser: TelephonyAdapter,
     request: CarrierRequest,
-    services: CallServices,
+    services: Services,
     *,
     simulation: Simulation | None = None,
 ) -> CarrierResponse:
@@ -86,12 +88,12 @@ def handle_request(
             services,
         )
     else:
-        reply = _record_event(authenticated, carrier_event)
+        reply = _record_event(authenticated, carrier_event, services=services)
     return authenticated.adapter.handle(carrier_event, reply, callback_url=callback_url)
 
 
 def stream_simulated_turn(
-    simulator: TelephonyAdapter, request: CarrierRequest, services: CallServices
+    simulator: TelephonyAdapter, request: CarrierRequest, services: Services
 ) -> Generator[SpokenChunk, None, CarrierResponse]:
     """Handle an utterance from the simulated phone; yield the agent's text chunk by chunk.
 
@@ -103,7 +105,10 @@ def stream_simulated_turn(
         simulator, request, carrier_event, services
     )
     result = yield from _start_turn(
-        carrier_event, _require_call_state(authenticated, carrier_event), services.models
+        carrier_event,
+        _require_call_state(authenticated, carrier_event),
+        services.models,
+        services=services,
     )
     callback_url = services.callback_url(simulator.name)
     return simulator.handle(
@@ -117,7 +122,7 @@ def _fallback_without_database(
     parser: TelephonyAdapter,
     request: CarrierRequest,
     carrier_event: CarrierEvent,
-    services: CallServices,
+    services: Services,
     error: DatabaseFailure,
 ) -> CallReply:
     """Reply with a sentence although the database that knows the account is away.
@@ -135,19 +140,19 @@ def _fallback_without_database(
     return _apologise(carrier_event, services)
 
 
-def _apologise(carrier_event: CarrierEvent, services: CallServices) -> CallReply:
+def _apologise(carrier_event: CarrierEvent, services: Services) -> CallReply:
     """Return an apology in the language of the call, which its state token contains."""
     language = None
     if carrier_event.state is not None:
         with suppress(InvalidCarrierRequest):
-            language = services.verify_state(carrier_event.state).language
+            language = call_services.verify_state(services, carrier_event.state).language
     return CallReply(fallback.apology_actions(language))
 
 
 def _reply_to_caller(
     authenticated: AuthenticatedRequest,
     carrier_event: CarrierEvent,
-    services: CallServices,
+    services: Services,
     simulation: Simulation | None,
 ) -> CallReply:
     """Return the reply for the caller. If the database cannot serve the call, it is a sentence.
@@ -161,7 +166,7 @@ def _reply_to_caller(
             return _handle_inbound_call(authenticated, carrier_event, services, simulation)
         call_state = _require_call_state(authenticated, carrier_event)
         if not polled_turn.runs_here(call_state.ref, after=call_state.turns):
-            tenants.require_supported_schema(call_state.ref.tenant.id)
+            tenants.require_supported_schema(call_state.ref.tenant.id, services=services)
         return _HANDLERS[carrier_event.kind](carrier_event, call_state, services)
     except TenantUpgrading:
         log.get_logger().warning("call.tenant_upgrading")
@@ -176,15 +181,18 @@ def _reply_to_caller(
 def _handle_inbound_call(
     authenticated: AuthenticatedRequest,
     carrier_event: CarrierEvent,
-    services: CallServices,
+    services: Services,
     simulation: Simulation | None,
 ) -> CallReply:
     owner = authenticated.owner
     if owner is None:
-        return fallback.reject_unrouted(carrier_event.called_number)
+        return fallback.reject_unrouted(carrier_event.called_number, services=services)
     if not schema.is_supported_revision(owner.schema_revision):
         return fallback.reply_during_upgrade(
-            owner, carrier_event.called_number, unanswered=carrier_event.unanswered
+            owner,
+            carrier_event.called_number,
+            unanswered=carrier_event.unanswered,
+            services=services,
         )
     metadata = CallMetadata(
         tenant_id=owner.tenant.id,
@@ -207,7 +215,7 @@ def _handle_inbound_call(
     )
     model_available = services.can_answer(simulated=carrier_event.simulated)
     return replies.build_reply(
-        call_start.start_inbound_call(call, model_available=model_available),
+        call_start.start_inbound_call(call, model_available=model_available, services=services),
         authenticated.account,
         carrier_event,
         services,
@@ -215,21 +223,23 @@ def _handle_inbound_call(
 
 
 def _handle_answered(
-    carrier_event: CarrierEvent, call_state: CallState, services: CallServices
+    carrier_event: CarrierEvent, call_state: CallState, services: Services
 ) -> CallReply:
     result = call_start.start_outbound_call(
-        call_state.ref, provider_call_id=carrier_event.provider_call_id
+        call_state.ref, provider_call_id=carrier_event.provider_call_id, services=services
     )
     return replies.build_reply(result, call_state.account, carrier_event, services)
 
 
 def _handle_utterance(
-    carrier_event: CarrierEvent, call_state: CallState, services: CallServices
+    carrier_event: CarrierEvent, call_state: CallState, services: Services
 ) -> CallReply:
     """Reply with the text that is ready in time; the carrier polls for the rest."""
     partial_turn = polled_turn.start_turn(
         call_state.ref,
-        _start_turn(carrier_event, call_state, polled_turn.for_polling(services.models)),
+        _start_turn(
+            carrier_event, call_state, polled_turn.for_polling(services.models), services=services
+        ),
         after=call_state.turns,
     )
     if partial_turn.result is not None:
@@ -240,19 +250,27 @@ def _handle_utterance(
 
 
 def _start_turn(
-    carrier_event: CarrierEvent, call_state: CallState, models: Models
+    carrier_event: CarrierEvent, call_state: CallState, models: Models, *, services: Services
 ) -> Generator[SpokenChunk, None, TurnResult]:
     if carrier_event.kind == "keys":
         return turn_handler.handle_keys(
-            call_state.ref, keys=carrier_event.keys, models=models, after=call_state.turns
+            call_state.ref,
+            keys=carrier_event.keys,
+            models=models,
+            after=call_state.turns,
+            services=services,
         )
     return turn_handler.handle_utterance(
-        call_state.ref, utterance=carrier_event.speech, models=models, after=call_state.turns
+        call_state.ref,
+        utterance=carrier_event.speech,
+        models=models,
+        after=call_state.turns,
+        services=services,
     )
 
 
 def _handle_poll(
-    carrier_event: CarrierEvent, call_state: CallState, services: CallServices
+    carrier_event: CarrierEvent, call_state: CallState, services: Services
 ) -> CallReply:
     """Reply with the rest of a turn's text.
 
@@ -260,8 +278,10 @@ def _handle_poll(
     """
     if call_state.turns is None:
         raise InvalidCarrierRequest("a poll request without a turn")
-    reply = polled_turn.wait_for_rest(call_state, after=call_state.turns)
-    if reply is None and polled_turn.is_turn_lost(call_state.polling_since, now=clock.now()):
+    reply = polled_turn.wait_for_rest(call_state, after=call_state.turns, services=services)
+    if reply is None and polled_turn.is_turn_lost(
+        call_state.polling_since, now=clock.now(), services=services
+    ):
         return _handle_utterance(carrier_event, call_state, services)
     if reply is None:
         return replies.poll_reply((), call_state, services)
@@ -271,18 +291,18 @@ def _handle_poll(
 
 
 def _handle_leg_ended(
-    carrier_event: CarrierEvent, call_state: CallState, services: CallServices
+    carrier_event: CarrierEvent, call_state: CallState, services: Services
 ) -> CallReply:
     if carrier_event.leg is None:
         raise InvalidCarrierRequest("a leg event without an outcome")
     result = call_flow.finish_transfer(
-        call_state.ref, leg_outcome=carrier_event.leg, after=call_state.turns
+        call_state.ref, leg_outcome=carrier_event.leg, after=call_state.turns, services=services
     )
     return replies.build_reply(result, call_state.account, carrier_event, services)
 
 
 def _handle_websocket_ended(
-    carrier_event: CarrierEvent, call_state: CallState, services: CallServices
+    carrier_event: CarrierEvent, call_state: CallState, services: Services
 ) -> CallReply:
     """Continue without the WebSocket.
 
@@ -294,7 +314,7 @@ def _handle_websocket_ended(
 
 
 def _handle_due_dial(
-    carrier_event: CarrierEvent, call_state: CallState, services: CallServices
+    carrier_event: CarrierEvent, call_state: CallState, services: Services
 ) -> CallReply:
     """Dial what the call's record orders: the permission of the deferred command has expired."""
     return _resume_call(carrier_event, call_state, services, repeat_last=False)
@@ -303,20 +323,18 @@ def _handle_due_dial(
 def _resume_call(
     carrier_event: CarrierEvent,
     call_state: CallState,
-    services: CallServices,
+    services: Services,
     *,
     repeat_last: bool,
 ) -> CallReply:
-    resumption = call_flow.resume_call(call_state.ref, repeat_last=repeat_last)
+    resumption = call_flow.resume_call(call_state.ref, repeat_last=repeat_last, services=services)
     if isinstance(resumption, TurnResult):
         return replies.build_reply(resumption, call_state.account, carrier_event, services)
     utterance_event = replace(carrier_event, kind="speech", speech=resumption.utterance)
     return _handle_utterance(utterance_event, replace(call_state, turns=resumption.after), services)
 
 
-_HANDLERS: Mapping[
-    CarrierEventKind, Callable[[CarrierEvent, CallState, CallServices], CallReply]
-] = {
+_HANDLERS: Mapping[CarrierEventKind, Callable[[CarrierEvent, CallState, Services], CallReply]] = {
     "answered": _handle_answered,
     "speech": _handle_utterance,
     "keys": _handle_utterance,
@@ -327,7 +345,9 @@ _HANDLERS: Mapping[
 }
 
 
-def _record_event(authenticated: AuthenticatedRequest, carrier_event: CarrierEvent) -> CallReply:
+def _record_event(
+    authenticated: AuthenticatedRequest, carrier_event: CarrierEvent, *, services: Services
+) -> CallReply:
     """Store an event. If the tenant's schema is too old, fail, so that the carrier repeats it."""
     if carrier_event.kind == "progress":
         return CallReply(())
@@ -335,22 +355,27 @@ def _record_event(authenticated: AuthenticatedRequest, carrier_event: CarrierEve
     if ref is None:
         return CallReply(())
     if authenticated.call_state is not None:
-        tenants.require_supported_schema(ref.tenant.id)
+        tenants.require_supported_schema(ref.tenant.id, services=services)
     if carrier_event.kind == "interrupted":
-        call_flow.record_interruption(ref, heard_text=carrier_event.speech)
+        call_flow.record_interruption(ref, heard_text=carrier_event.speech, services=services)
     elif carrier_event.kind == "voicemail":
         voicemail.store_voicemail(
-            ref, recording_id=carrier_event.recording_id, text=carrier_event.speech
+            ref,
+            recording_id=carrier_event.recording_id,
+            text=carrier_event.speech,
+            services=services,
         )
         return CallReply((HangUp(),))
     elif carrier_event.kind == "recording":
-        voicemail.schedule_recording_fetch(ref, recording_id=carrier_event.recording_id)
+        voicemail.schedule_recording_fetch(
+            ref, recording_id=carrier_event.recording_id, services=services
+        )
     elif carrier_event.event is not None:
         event = carrier_event.event
         if authenticated.account.account_id is not None:
             # The tenant has the account's secret and can sign any time, so our clock counts.
             event = replace(event, timestamp=clock.now())
-        state = call_flow.apply_call_event(ref, event=event)
+        state = call_flow.apply_call_event(ref, event=event, services=services)
         polled_turn.cancel_turns_after_end(ref, state)
     return CallReply(())
 

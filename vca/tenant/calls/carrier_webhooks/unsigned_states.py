@@ -8,11 +8,12 @@ another call or dial a number that the call had no permission to dial.
 from dataclasses import dataclass
 
 from vca.registry import unsigned_states
+from vca.services import Services
 from vca.telephony.adapter import InvalidCarrierRequest
 from vca.telephony.types import CarrierEvent
 from vca.tenancy.session import tenant_session
-from vca.tenant.calls.core import outbound_legs, record
-from vca.tenant.calls.core.call_services import KINDS_OF_PLACED_CALL, CallServices, CallState
+from vca.tenant.calls.core import call_services, outbound_legs, record
+from vca.tenant.calls.core.call_services import KINDS_OF_PLACED_CALL, CallState
 from vca.tenant.calls.core.call_types import CallRef
 
 
@@ -24,7 +25,7 @@ class AcceptedState:
     call_state: CallState | None = None
 
 
-def find_accepted(carrier_event: CarrierEvent, services: CallServices) -> AcceptedState | None:
+def find_accepted(carrier_event: CarrierEvent, services: Services) -> AcceptedState | None:
     """Return the event with its unsigned state, or None if it has none that is accepted.
 
     Raises DatabaseFailure.
@@ -35,18 +36,20 @@ def find_accepted(carrier_event: CarrierEvent, services: CallServices) -> Accept
         return None
     if call_state is None:
         needs_no_call = event.kind == "call" or _hangs_up_own_call(event, carrier_event)
-        is_accepted = needs_no_call and unsigned_states.are_accepted()
+        is_accepted = needs_no_call and unsigned_states.are_accepted(services=services)
         return AcceptedState(event) if is_accepted else None
-    is_accepted = unsigned_states.are_accepted() and _belongs_to_call(event, call_state.ref)
+    is_accepted = unsigned_states.are_accepted(services=services) and _belongs_to_call(
+        event, call_state.ref, services=services
+    )
     return AcceptedState(event, call_state) if is_accepted else None
 
 
-def _read_token(event: CarrierEvent, services: CallServices) -> CallState | None:
+def _read_token(event: CarrierEvent, services: Services) -> CallState | None:
     """Return the state in the event's token, unless we bound it to another call."""
     if event.state is None:
         return None
     try:
-        call_state = services.verify_state(event.state)
+        call_state = call_services.verify_state(services, event.state)
     except InvalidCarrierRequest:
         return None
     return call_state if call_state.kind is None or call_state.belongs_to(event) else None
@@ -58,9 +61,9 @@ def _hangs_up_own_call(event: CarrierEvent, carrier_event: CarrierEvent) -> bool
     return event.state is None and is_own_call and event.deferred_actions == ("hangup",)
 
 
-def _belongs_to_call(event: CarrierEvent, ref: CallRef) -> bool:
+def _belongs_to_call(event: CarrierEvent, ref: CallRef, *, services: Services) -> bool:
     """Return whether the event is one of this call, and dials only what the call has dialled."""
-    with tenant_session(ref.tenant) as session:
+    with tenant_session(ref.tenant, database=services.database) as session:
         provider_call_id = record.find_provider_call_id(session, ref.call_id)
         if provider_call_id is None and event.kind not in KINDS_OF_PLACED_CALL:
             return False

@@ -5,10 +5,8 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from vca.conversation.engine import NO_LIMITS
-from vca.conversation.llm.models import Models
-from vca.conversation.types import Limits
 from vca.kit import crypto
+from vca.services import Services
 from vca.telephony.adapter import InvalidCarrierRequest
 from vca.telephony.types import CarrierEvent, CarrierEventKind, ProviderAccountRef
 from vca.tenancy.schema import TenantRef
@@ -75,140 +73,118 @@ class WebSocketClaims:
     expires_at: datetime
 
 
-@dataclass(frozen=True)
-class CallServices:
-    """Objects and settings that all calls of a process share.
+def sign_state(
+    services: Services,
+    ref: CallRef,
+    account: ProviderAccountRef | None = None,
+    *,
+    provider_call_id: str | None,
+    turns: int | None = None,
+    language: str | None = None,
+) -> str:
+    """Return a token that identifies the call to us. Carriers can read it but not forge it.
 
-    `limits` apply to every call. With `production`, scripted models do not answer real callers.
-    `relay_slots` is how many calls may use voice WebSockets at once, over all processes. VCA writes
-    static fallback documents to `fallback_folder` whenever they change; empty means never.
+    With `account`, the token itself says which account must sign the requests that return it.
+    Only requests about the call with this carrier's id may return it. None: the call is about
+    to be placed.
     """
-
-    secret: str
-    models: Models
-    public_base_url: str = ""
-    limits: Limits = NO_LIMITS
-    production: bool = False
-    relay_slots: int = 0
-    fallback_folder: str = ""
-
-    def callback_url(self, carrier_name: str) -> str:
-        """Return the base URL of a carrier's requests; the action follows it."""
-        return f"{self.public_base_url}/telephony/{carrier_name}/"
-
-    def can_answer(self, *, simulated: bool) -> bool:
-        """Return whether a model may answer.
-
-        In production, scripted models only answer simulations.
-        """
-        production_call = self.production and not simulated
-        return self.models.primary.for_real_callers or not production_call
-
-    def sign_state(
-        self,
-        ref: CallRef,
-        account: ProviderAccountRef | None = None,
-        *,
-        provider_call_id: str | None,
-        turns: int | None = None,
-        language: str | None = None,
-    ) -> str:
-        """Return a token that identifies the call to us. Carriers can read it but not forge it.
-
-        With `account`, the token itself says which account must sign the requests that return it.
-        Only requests about the call with this carrier's id may return it. None: the call is about
-        to be placed.
-        """
-        return self.sign_full_state(
-            CallState(
-                ref,
-                turns,
-                account=account,
-                language=language,
-                provider_call_id=provider_call_id,
-            )
-        )
-
-    def sign_full_state(self, state: CallState) -> str:
-        """Return a token with all fields of a call state."""
-        account, polling_since = state.account, state.polling_since
-        values = (
-            state.turns,
-            state.spoken_chars,
-            account.provider_type if account else None,
-            _hex(account.account_id) if account else None,
-            round(polling_since.timestamp(), 1) if polling_since else None,
-            state.language,
-            state.spoken_checksum,
-            state.kind,
-            state.provider_call_id,
-        )
-        return self._sign(state.ref, *values)
-
-    def verify_state(self, token: str) -> CallState:
-        """Return the state in a token; raise InvalidCarrierRequest if the token is not valid.
-
-        The caller must check that it belongs to the call of the request: see `belongs_to`.
-        """
-        ref, turns, spoken_chars, *optional_values = self._verify(token)
-        (
-            provider_type,
-            account_id,
-            polling_since,
-            language,
-            spoken_checksum,
-            kind,
-            provider_call_id,
-        ) = optional_values
-        if kind not in (None, "call"):
-            raise InvalidCarrierRequest("the token is not a state token")
-        return CallState(
+    return sign_full_state(
+        services,
+        CallState(
             ref,
             turns,
-            spoken_chars,
-            _parse_account(provider_type, account_id),
-            _parse_timestamp(polling_since),
-            language,
-            spoken_checksum,
-            kind,
-            provider_call_id,
-        )
+            account=account,
+            language=language,
+            provider_call_id=provider_call_id,
+        ),
+    )
 
-    def sign_websocket(self, claims: WebSocketClaims) -> str:
-        """Return the token for the URL of a voice WebSocket."""
-        account, expires_at = claims.account, round(claims.expires_at.timestamp())
-        account_values = (account.provider_type, _hex(account.account_id))
-        kind: TokenKind = "socket"
-        values = (None, 0, *account_values, expires_at, None, None, kind, claims.slot.hex)
-        return self._sign(claims.ref, *values)
 
-    def verify_websocket(self, token: str) -> WebSocketClaims:
-        """Return the content of a URL's token, which may have expired.
+def sign_full_state(services: Services, state: CallState) -> str:
+    """Return a token with all fields of a call state."""
+    account, polling_since = state.account, state.polling_since
+    values = (
+        state.turns,
+        state.spoken_chars,
+        account.provider_type if account else None,
+        _hex(account.account_id) if account else None,
+        round(polling_since.timestamp(), 1) if polling_since else None,
+        state.language,
+        state.spoken_checksum,
+        state.kind,
+        state.provider_call_id,
+    )
+    return _sign(services, state.ref, *values)
 
-        Raises InvalidCarrierRequest.
-        """
-        ref, _, _, provider_type, account_id, expires_at, _, _, kind, slot = self._verify(token)
-        account = _parse_account(provider_type, account_id)
-        if kind != "socket" or account is None:
-            raise InvalidCarrierRequest("the token is not that of a voice WebSocket")
-        return WebSocketClaims(ref, account, UUID(slot), datetime.fromtimestamp(expires_at, UTC))
 
-    def _sign(self, ref: CallRef, *optional_values: Any) -> str:
-        values: list[Any] = [ref.tenant.id.hex, ref.call_id.hex, *optional_values]
-        while values[-1] is None and len(values) > _REQUIRED_VALUES:  # the token is part of URLs
-            values.pop()
-        return crypto.sign(self.secret, values, purpose=_PURPOSE)
+def verify_state(services: Services, token: str) -> CallState:
+    """Return the state in a token; raise InvalidCarrierRequest if the token is not valid.
 
-    def _verify(self, token: str) -> tuple[Any, ...]:
-        """Return the call and the other values of a token, with None for those that it lacks."""
-        try:
-            values = crypto.unsign(self.secret, token, purpose=_PURPOSE)
-            tenant_id, call_id, *other_values = values
-        except (crypto.BadSignature, ValueError):
-            raise InvalidCarrierRequest("the state token is not valid") from None
-        padding = [None] * (_VALUES - len(values))
-        ref = CallRef(TenantRef(UUID(tenant_id)), UUID(call_id))
-        return ref, *[*other_values, *padding][: _VALUES - 2]
+    The caller must check that it belongs to the call of the request: see `belongs_to`.
+    """
+    ref, turns, spoken_chars, *optional_values = _verify(services, token)
+    (
+        provider_type,
+        account_id,
+        polling_since,
+        language,
+        spoken_checksum,
+        kind,
+        provider_call_id,
+    ) = optional_values
+    if kind not in (None, "call"):
+        raise InvalidCarrierRequest("the token is not a state token")
+    return CallState(
+        ref,
+        turns,
+        spoken_chars,
+        _parse_account(provider_type, account_id),
+        _parse_timestamp(polling_since),
+        language,
+        spoken_checksum,
+        kind,
+        provider_call_id,
+    )
+
+
+def sign_websocket(services: Services, claims: WebSocketClaims) -> str:
+    """Return the token for the URL of a voice WebSocket."""
+    account, expires_at = claims.account, round(claims.expires_at.timestamp())
+    account_values = (account.provider_type, _hex(account.account_id))
+    kind: TokenKind = "socket"
+    values = (None, 0, *account_values, expires_at, None, None, kind, claims.slot.hex)
+    return _sign(services, claims.ref, *values)
+
+
+def verify_websocket(services: Services, token: str) -> WebSocketClaims:
+    """Return the content of a URL's token, which may have expired.
+
+    Raises InvalidCarrierRequest.
+    """
+    ref, _, _, provider_type, account_id, expires_at, _, _, kind, slot = _verify(services, token)
+    account = _parse_account(provider_type, account_id)
+    if kind != "socket" or account is None:
+        raise InvalidCarrierRequest("the token is not that of a voice WebSocket")
+    return WebSocketClaims(ref, account, UUID(slot), datetime.fromtimestamp(expires_at, UTC))
+
+
+def _sign(services: Services, ref: CallRef, *optional_values: Any) -> str:
+    values: list[Any] = [ref.tenant.id.hex, ref.call_id.hex, *optional_values]
+    while values[-1] is None and len(values) > _REQUIRED_VALUES:  # the token is part of URLs
+        values.pop()
+    return crypto.sign(services.settings.secret_key, values, purpose=_PURPOSE)
+
+
+def _verify(services: Services, token: str) -> tuple[Any, ...]:
+    """Return the call and the other values of a token, with None for those that it lacks."""
+    try:
+        values = crypto.unsign(services.settings.secret_key, token, purpose=_PURPOSE)
+        tenant_id, call_id, *other_values = values
+    except (crypto.BadSignature, ValueError):
+        raise InvalidCarrierRequest("the state token is not valid") from None
+    padding = [None] * (_VALUES - len(values))
+    ref = CallRef(TenantRef(UUID(tenant_id)), UUID(call_id))
+    return ref, *[*other_values, *padding][: _VALUES - 2]
 
 
 def _hex(account_id: UUID | None) -> str | None:
@@ -223,20 +199,3 @@ def _parse_account(provider_type: str | None, account_id: str | None) -> Provide
 
 def _parse_timestamp(unix_seconds: float | None) -> datetime | None:
     return datetime.fromtimestamp(unix_seconds, UTC) if unix_seconds is not None else None
-
-
-_current: CallServices | None = None
-
-
-def set_current_services(services: CallServices) -> CallServices:
-    """Set the services of this process and return them."""
-    global _current
-    _current = services
-    return services
-
-
-def current_services() -> CallServices:
-    """Return the services of this process; raise RuntimeError if none are set."""
-    if _current is None:
-        raise RuntimeError("no call services are configured in this process")
-    return _current

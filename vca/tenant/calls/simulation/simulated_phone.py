@@ -10,10 +10,11 @@ from typing import Any
 
 from vca.conversation import speech_text
 from vca.kit import json
+from vca.services import Services
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.telephony.types import CarrierRequest, CarrierResponse, LegOutcome
 from vca.tenant.calls.carrier_webhooks import request_handler
-from vca.tenant.calls.core.call_services import CallServices
+from vca.tenant.calls.core import call_services
 from vca.tenant.calls.core.call_types import CallRef
 from vca.tenant.calls.core.simulations import Simulation
 
@@ -37,7 +38,7 @@ OutputStream = Generator[str, None, CallOutput]
 class SimulatedPhone:
     """A phone without state between its method calls."""
 
-    def __init__(self, adapter: FakeTelephonyAdapter, services: CallServices) -> None:
+    def __init__(self, adapter: FakeTelephonyAdapter, services: Services) -> None:
         self._adapter = adapter
         self._services = services
 
@@ -76,7 +77,7 @@ class SimulatedPhone:
 
     def _call_fields(self, ref: CallRef) -> dict[str, str]:
         call_id = ref.call_id.hex
-        state = self._services.sign_state(ref, provider_call_id=call_id)
+        state = call_services.sign_state(self._services, ref, provider_call_id=call_id)
         return {"call_id": call_id, "state": state}
 
     def _build_request(self, action: str, **fields: Any) -> CarrierRequest:

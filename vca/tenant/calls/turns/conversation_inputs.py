@@ -16,7 +16,8 @@ from vca.conversation.types import (
     Schedule,
 )
 from vca.kit import json
-from vca.tenant.calls.core import call_services, simulations
+from vca.services import Services
+from vca.tenant.calls.core import simulations
 from vca.tenant.calls.core.call_types import CallContext
 from vca.tenant.calls.core.models import TurnRecord
 from vca.tenant.settings import hours
@@ -120,6 +121,7 @@ def to_engine_inputs(
     previous_turns: Sequence[TurnRecord],
     utterance: str,
     *,
+    services: Services,
     started_at: datetime,
 ) -> dict[str, Any]:
     """Return the arguments with which the engine replies to an utterance, except the models."""
@@ -130,5 +132,5 @@ def to_engine_inputs(
         "utterance": utterance,
         "facts": to_call_facts(call_context, now=now),
         "now": now.astimezone(ZoneInfo(call_context.time_zone)),
-        "limits": call_services.current_services().limits,
+        "limits": services.limits,
     }

@@ -13,6 +13,7 @@ from vca.conversation.action_phrases import ActionResult
 from vca.conversation.redaction import Redaction
 from vca.conversation.types import Reply
 from vca.observability import log, metrics
+from vca.services import Services
 from vca.telephony.types import HangUp
 from vca.tenant.calls.core import outbound_legs, simulations
 from vca.tenant.calls.core.call_types import CallContext, CallRef, FlowAction, ForwardOrder
@@ -41,6 +42,7 @@ def apply_actions(
     call_context: CallContext,
     actions: Sequence[agent_actions.Action],
     *,
+    services: Services,
     redaction: Redaction,
     now: datetime,
     to_fallback: bool,
@@ -57,18 +59,28 @@ def apply_actions(
                 # The caller of a replay left the message in the original call.
                 if not simulations.is_replay(call_context):
                     _store_message(
-                        session, ref, call_context, redaction.redact_value(asdict(action))
+                        session,
+                        ref,
+                        call_context,
+                        redaction.redact_value(asdict(action)),
+                        services=services,
                     )
                 results.append(ActionResult(action))
             case agent_actions.Transfer():
-                return _start_transfer(session, ref, call_context, action, results, now=now)
+                return _start_transfer(
+                    session, ref, call_context, action, results, now=now, services=services
+                )
             case agent_actions.TransferToFallback():
-                number = _authorise_fallback(session, ref, call_context)
+                number = _authorise_fallback(session, ref, call_context, services=services)
                 results.append(ActionResult(action, number is not None))
                 end_reason = "agent_hangup" if number is None else "transferred"
                 return AppliedActions(results, (_end_action(number),), end_reason)
             case agent_actions.HangUp():
-                number = _authorise_fallback(session, ref, call_context) if to_fallback else None
+                number = (
+                    _authorise_fallback(session, ref, call_context, services=services)
+                    if to_fallback
+                    else None
+                )
                 results.append(ActionResult(action))
                 end = (action.end_reason, action.end_detail)
                 return AppliedActions(results, (_end_action(number),), *end)
@@ -98,7 +110,12 @@ def report_refused_tools(ref: CallRef, reply: Reply) -> None:
 
 
 def _store_message(
-    session: Session, ref: CallRef, call_context: CallContext, message: dict[str, Any]
+    session: Session,
+    ref: CallRef,
+    call_context: CallContext,
+    message: dict[str, Any],
+    *,
+    services: Services,
 ) -> None:
     messages.create(
         session,
@@ -109,6 +126,7 @@ def _store_message(
         name=message["name"],
         reason=message["reason"],
         simulated=call_context.simulated,
+        services=services,
     )
 
 
@@ -119,12 +137,13 @@ def _start_transfer(
     action: agent_actions.Transfer,
     results: Sequence[ActionResult],
     *,
+    services: Services,
     now: datetime,
 ) -> AppliedActions:
     """Start the transfer; if the target may not be dialled, the agent says so and listens."""
     try:
         carrier_action: FlowAction = transfers.start_transfer(
-            session, ref, call_context, target=action.target, now=now
+            session, ref, call_context, target=action.target, now=now, services=services
         )
     except DiallingRefused:
         listen_action = greeting.listen_action(call_context.profile)
@@ -132,7 +151,9 @@ def _start_transfer(
     return AppliedActions([*results, ActionResult(action)], (carrier_action,))
 
 
-def _authorise_fallback(session: Session, ref: CallRef, call_context: CallContext) -> str | None:
+def _authorise_fallback(
+    session: Session, ref: CallRef, call_context: CallContext, *, services: Services
+) -> str | None:
     """Return the number's fallback if there is one and it may be dialled."""
     number: str | None = call_context.fallback_number
     if number is None:
@@ -145,6 +166,7 @@ def _authorise_fallback(session: Session, ref: CallRef, call_context: CallContex
             call_id=ref.call_id,
             from_number=transfers.tenant_number(call_context),
             simulated=call_context.simulated,
+            services=services,
         )
     except DiallingRefused:
         return None

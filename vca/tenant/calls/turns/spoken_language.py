@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from vca.services import Services
 from vca.telephony.turn_settings import TURN_FIELDS, SpokenLanguage, TurnSettings
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core import record
@@ -68,9 +69,9 @@ def match_language(
     return next(iter([*exact, *same_primary]), None)
 
 
-def change_language(ref: CallRef, language: SpokenLanguage) -> None:
+def change_language(ref: CallRef, language: SpokenLanguage, *, services: Services) -> None:
     """Store the language that the rest of the call uses. Raises NotFound."""
-    with tenant_session(ref.tenant) as session:
+    with tenant_session(ref.tenant, database=services.database) as session:
         call_context = record.lock_call_context(session, ref.call_id)
         main = main_language(call_context.profile)
         fields = {**asdict(language), _MAIN_LANGUAGE: asdict(main)}

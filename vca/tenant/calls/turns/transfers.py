@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from vca.conversation import localised_phrases
 from vca.kit import failpoints
 from vca.kit.errors import Conflict
+from vca.services import Services
 from vca.telephony.types import CallEvent, HangUp, LegOutcome, Say
 from vca.tenant.calls.core import call_events, metering, outbound_legs, record, turn_records
 from vca.tenant.calls.core.call_types import (
@@ -40,6 +41,7 @@ def start_transfer(
     ref: CallRef,
     call_context: CallContext,
     *,
+    services: Services,
     target: str,
     now: datetime,
     timeout_s: int = TIMEOUT_S,
@@ -61,6 +63,7 @@ def start_transfer(
         call_id=ref.call_id,
         from_number=tenant_number(call_context),
         simulated=call_context.simulated,
+        services=services,
     )
     transfer = {
         "target": target,
@@ -88,6 +91,7 @@ def apply_leg_outcome(
     ref: CallRef,
     call_context: CallContext,
     *,
+    services: Services,
     leg_outcome: LegOutcome,
     after: int | None,
     now: datetime,
@@ -101,9 +105,11 @@ def apply_leg_outcome(
     if leg_outcome == "answered":
         _set_transfer_status(session, ref, call_context, "completed")
         event = CallEvent("ENDED", ref.call_id.hex, now, "transfer", end_reason="transferred")
-        record.apply_event(session, ref.call_id, event)
+        record.apply_event(session, ref.call_id, event, services=services)
         return TurnResult(ref, (HangUp(),))
-    return _return_caller(session, ref, call_context, status=leg_outcome, now=now)
+    return _return_caller(
+        session, ref, call_context, status=leg_outcome, now=now, services=services
+    )
 
 
 def _resume_agent(
@@ -118,13 +124,19 @@ def _resume_agent(
 
 
 def _return_caller(
-    session: Session, ref: CallRef, call_context: CallContext, *, status: str, now: datetime
+    session: Session,
+    ref: CallRef,
+    call_context: CallContext,
+    *,
+    services: Services,
+    status: str,
+    now: datetime,
 ) -> TurnResult:
     """Return the caller to the agent, to leaving a message, or to the number's fallback."""
     _set_transfer_status(session, ref, call_context, status)
     on_failure: OnFailure = call_context.transfer["on_failure"]
     if on_failure == "fallback":
-        actions = _forward_to_fallback(session, ref, call_context, now=now)
+        actions = _forward_to_fallback(session, ref, call_context, now=now, services=services)
         if actions:
             return TurnResult(ref, actions)
     sentence: localised_phrases.PhraseKey = (
@@ -182,7 +194,7 @@ def _set_transfer_status(
 
 
 def _forward_to_fallback(
-    session: Session, ref: CallRef, call_context: CallContext, *, now: datetime
+    session: Session, ref: CallRef, call_context: CallContext, *, services: Services, now: datetime
 ) -> tuple[FlowAction, ...]:
     number = call_context.fallback_number
     if number is None:
@@ -195,11 +207,12 @@ def _forward_to_fallback(
             call_id=ref.call_id,
             from_number=tenant_number(call_context),
             simulated=call_context.simulated,
+            services=services,
         )
     except DiallingRefused:
         return ()
     event = CallEvent("ENDED", ref.call_id.hex, now, "fallback", end_reason="transferred")
-    record.apply_event(session, ref.call_id, event)
+    record.apply_event(session, ref.call_id, event, services=services)
     return (ForwardOrder(number),)
 
 

@@ -24,6 +24,7 @@ from vca.conversation.redaction import Redaction
 from vca.conversation.types import Reply
 from vca.kit import clock, failpoints
 from vca.observability import log, metrics
+from vca.services import Services
 from vca.telephony.types import CallEvent, HangUp, Say
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core import (
@@ -71,14 +72,19 @@ class _PendingTurn:
         return (Say(text, profile["language"], profile["voice"]),) if text else ()
 
 
-def handle_keys(ref: CallRef, *, keys: str, models: Models, after: int | None = None) -> TurnStream:
+def handle_keys(
+    ref: CallRef, *, services: Services, keys: str, models: Models, after: int | None = None
+) -> TurnStream:
     """Answer keys that the caller pressed, as an utterance that names them."""
-    return handle_utterance(ref, utterance=transcript.dtmf_text(keys), models=models, after=after)
+    return handle_utterance(
+        ref, utterance=transcript.dtmf_text(keys), models=models, after=after, services=services
+    )
 
 
 def handle_utterance(
     ref: CallRef,
     *,
+    services: Services,
     utterance: str,
     models: Models,
     after: int | None = None,
@@ -96,7 +102,7 @@ def handle_utterance(
     ConnectionReplaced if the call uses another one by now; then nothing is stored.
     """
     started_s = monotonic()
-    with tenant_session(ref.tenant) as session:
+    with tenant_session(ref.tenant, database=services.database) as session:
         pending = _store_caller_turn(session, ref, utterance, after, connection)
     database_s = monotonic() - started_s
     failpoints.kill_if_armed("calls.turn.heard")
@@ -107,26 +113,32 @@ def handle_utterance(
         return pending.result
     texts: list[str] = []
     try:
-        with closing(engine.stream_reply(**_engine_inputs(pending), models=models)) as reply_stream:
+        with closing(
+            engine.stream_reply(**_engine_inputs(pending, services=services), models=models)
+        ) as reply_stream:
             reply = yield from _stream_reply(pending, reply_stream, texts)
     except cancellation.Cancelled as cancelled:  # the call has ended
-        return _store_reply(pending, Reply("", tokens=cancelled.tokens))
+        return _store_reply(pending, Reply("", tokens=cancelled.tokens), services=services)
     except ModelError as error:
-        return (yield from _reply_with_fallback(pending, error, texts))
+        return (yield from _reply_with_fallback(pending, error, texts, services=services))
     except GeneratorExit:
         if texts:
-            _store_reply(pending, _interrupted_reply(pending, speech_text.join_chunks(texts)))
+            _store_reply(
+                pending,
+                _interrupted_reply(pending, speech_text.join_chunks(texts), services=services),
+                services=services,
+            )
         raise
     latency_ms = latency.measure_turn(
         reply.latency_ms, database_s=database_s, total=clock.now() - pending.started_at
     )
     reply = replace(reply, latency_ms=latency_ms)
-    return _store_reply(pending, reply)
+    return _store_reply(pending, reply, services=services)
 
 
-def store_utterance(ref: CallRef, *, utterance: str, connection: UUID) -> None:
+def store_utterance(ref: CallRef, *, services: Services, utterance: str, connection: UUID) -> None:
     """Store an utterance that another process will answer. Raises as `handle_utterance` does."""
-    with tenant_session(ref.tenant) as session:
+    with tenant_session(ref.tenant, database=services.database) as session:
         _store_caller_turn(session, ref, utterance, None, connection)
 
 
@@ -202,13 +214,15 @@ def _find_reply(later_turns: Sequence[TurnRecord]) -> TurnRecord | None:
     return next((turn for turn in later_turns if turn.answers == later_turns[0].sequence), None)
 
 
-def find_reply(ref: CallRef, *, after: int) -> "tuple[tuple[SpokenChunk, ...], TurnResult] | None":
+def find_reply(
+    ref: CallRef, *, services: Services, after: int
+) -> "tuple[tuple[SpokenChunk, ...], TurnResult] | None":
     """Return the stored reply to the turn that began after `after` turns, or None until then.
 
     If the call ended before the turn was answered, there will be no reply: return the actions of an
     ended call. Raises NotFound.
     """
-    with tenant_session(ref.tenant) as session:
+    with tenant_session(ref.tenant, database=services.database) as session:
         call_context, later_turns = record.lock_call_and_turns(session, ref.call_id, after=after)
         answer = _find_reply(later_turns)
         if answer is None:
@@ -238,22 +252,25 @@ def ended_call_result(session: Session, ref: CallRef) -> TurnResult:
     return TurnResult(ref, (HangUp() if number is None else ForwardOrder(number),))
 
 
-def _interrupted_reply(pending: _PendingTurn, text: str) -> Reply:
+def _interrupted_reply(pending: _PendingTurn, text: str, *, services: Services) -> Reply:
     """Return the text so far as the reply, with its estimated tokens if the call is simulated.
 
     A client could otherwise avoid the quota of simulated tokens by closing each stream early.
     """
     if not pending.call_context.simulated:
         return Reply(text)
-    return Reply(text, tokens=engine.estimate_tokens(text, **_engine_inputs(pending)))
+    return Reply(
+        text, tokens=engine.estimate_tokens(text, **_engine_inputs(pending, services=services))
+    )
 
 
-def _engine_inputs(pending: _PendingTurn) -> dict[str, Any]:
+def _engine_inputs(pending: _PendingTurn, *, services: Services) -> dict[str, Any]:
     return conversation_inputs.to_engine_inputs(
         pending.call_context,
         pending.previous_turns,
         pending.utterance,
         started_at=pending.started_at,
+        services=services,
     )
 
 
@@ -271,7 +288,9 @@ def _stream_reply(
         yield pending.to_chunk(text)
 
 
-def _reply_with_fallback(pending: _PendingTurn, error: ModelError, texts: list[str]) -> TurnStream:
+def _reply_with_fallback(
+    pending: _PendingTurn, error: ModelError, texts: list[str], *, services: Services
+) -> TurnStream:
     """Say the tenant's sentence and forward to the fallback number, because no model answered."""
     metrics.MODEL_FAILURES_TOTAL.inc(failure=error.failure)
     log.get_logger().error(
@@ -286,10 +305,12 @@ def _reply_with_fallback(pending: _PendingTurn, error: ModelError, texts: list[s
         (agent_actions.HangUp("model_error", error.end_detail),),
         tokens=error.tokens,
     )
-    return _store_reply(pending, reply, to_fallback=True)
+    return _store_reply(pending, reply, to_fallback=True, services=services)
 
 
-def _store_reply(pending: _PendingTurn, reply: Reply, *, to_fallback: bool = False) -> TurnResult:
+def _store_reply(
+    pending: _PendingTurn, reply: Reply, *, services: Services, to_fallback: bool = False
+) -> TurnResult:
     """Store the agent's turn and apply its actions, unless another process answered meanwhile."""
     failpoints.kill_if_armed("calls.turn.answered")
     # An actor's operation, such as a simulation, needs an audit entry.
@@ -299,7 +320,7 @@ def _store_reply(pending: _PendingTurn, reply: Reply, *, to_fallback: bool = Fal
         and not pending.call_context.simulated  # whose tokens are recorded at once
     )
     result = (_store_plain_reply(pending, reply) if is_plain else None) or _store_and_apply(
-        pending, reply, to_fallback=to_fallback
+        pending, reply, to_fallback=to_fallback, services=services
     )
     failpoints.kill_if_armed("calls.turn.committed")
     return result
@@ -323,9 +344,11 @@ def _store_plain_reply(pending: _PendingTurn, reply: Reply) -> TurnResult | None
     return TurnResult(ref, (greeting.listen_action(pending.call_context.profile),), sequence)
 
 
-def _store_and_apply(pending: _PendingTurn, reply: Reply, *, to_fallback: bool) -> TurnResult:
+def _store_and_apply(
+    pending: _PendingTurn, reply: Reply, *, services: Services, to_fallback: bool
+) -> TurnResult:
     ref, now = pending.ref, clock.now()
-    with tenant_session(ref.tenant) as session:
+    with tenant_session(ref.tenant, database=services.database) as session:
         call_context, later_turns = record.lock_call_and_turns(
             session, ref.call_id, after=len(pending.previous_turns)
         )
@@ -348,6 +371,7 @@ def _store_and_apply(pending: _PendingTurn, reply: Reply, *, to_fallback: bool) 
             redaction=pending.redaction,
             now=now,
             to_fallback=to_fallback,
+            services=services,
         )
         phrases = reply_actions.phrases_after_actions(pending.call_context, reply, applied)
         text = speech_text.join_chunks(filter(None, (reply.text, phrases)))
@@ -361,7 +385,7 @@ def _store_and_apply(pending: _PendingTurn, reply: Reply, *, to_fallback: bool) 
             **_turn_details(pending, reply),
         )
         if applied.end_reason is not None:
-            _end_call(session, ref, applied, now=now)
+            _end_call(session, ref, applied, now=now, services=services)
     reply_actions.report_refused_tools(ref, reply)
     carrier_actions = (*pending.to_say_actions(phrases), *applied.carrier_actions)
     return TurnResult(ref, carrier_actions, turns + 1)
@@ -387,7 +411,9 @@ def _action_record(pending: _PendingTurn, action: agent_actions.Action) -> Any:
     return pending.redaction.redact_value(fields)
 
 
-def _end_call(session: Session, ref: CallRef, applied: AppliedActions, *, now: datetime) -> None:
+def _end_call(
+    session: Session, ref: CallRef, applied: AppliedActions, *, services: Services, now: datetime
+) -> None:
     event = CallEvent(
         "ENDED",
         ref.call_id.hex,
@@ -396,4 +422,4 @@ def _end_call(session: Session, ref: CallRef, applied: AppliedActions, *, now: d
         end_reason=applied.end_reason,
         end_detail=applied.end_detail,
     )
-    record.apply_event(session, ref.call_id, event)
+    record.apply_event(session, ref.call_id, event, services=services)

@@ -47,26 +47,10 @@ class TenantLifecycleHooks:
 
     deactivate_unowned_numbers: Callable[[Session, TenantRef], int]
     find_orphaned_numbers: Callable[[Session, Sequence[TenantRef]], list[OrphanedNumber]]
-    delete_files: Callable[[TenantRef], int]
-    re_encrypt: Callable[[Session, TenantRef, UUID], list[str]]
+    delete_files: Callable[..., int]
+    re_encrypt: Callable[..., list[str]]
     mute_webhooks: Callable[[Session, TenantRef], int]
     remove_unusable_schemas: Callable[[Session, TenantRef], int]
     resume_mail: Callable[[Session, TenantRef, bool], None]
     rebuild_usage: Callable[[Session, TenantRef, datetime], None]
     resume_analyses: Callable[[Session, TenantRef], None]
-
-
-_current: TenantLifecycleHooks | None = None
-
-
-def set_current_hooks(hooks: TenantLifecycleHooks) -> None:
-    """Set the hooks of this process."""
-    global _current
-    _current = hooks
-
-
-def current_hooks() -> TenantLifecycleHooks:
-    """Return the hooks of this process; raise RuntimeError if none are set."""
-    if _current is None:
-        raise RuntimeError("no tenant lifecycle hooks are set")
-    return _current
