@@ -7,7 +7,6 @@ from typing import Any, get_args
 from flask import Flask
 
 from tests.support.ast_index import source_modules
-from tests.support.services import app_services
 from vca.conversation.llm import ModelFailure
 from vca.jobs import worker_loop
 from vca.observability import metrics, prometheus

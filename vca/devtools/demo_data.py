@@ -245,7 +245,7 @@ def _ensure_profile_and_number(
         with tenant_session(tenant, database=services.database) as session:
             if not ai_profiles.list_page(session, page=PageRequest(1)).items:
                 _change_settings(session, demo_tenant)
-                ai_profiles.create(session, **demo_tenant.profile)
+                ai_profiles.create(session, **demo_tenant.profile, services=services)
             numbers = phone_numbers.list_page(session, page=PageRequest(1)).items
             number = numbers[0] if numbers else _add_number(session, demo_tenant, services=services)
             return number.did_number

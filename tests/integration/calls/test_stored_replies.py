@@ -41,7 +41,9 @@ def ref(carrier_client: CarrierClient, acme: Tenant) -> CallRef:
 
 def store_reply(ref: CallRef, text: str = "At five.", **details: Any) -> int | None:
     details = {"answers": 2, "tokens": Tokens(7, 3), **details}
-    return turn_records.store_reply(ref, text=text, started_at=clock.now(), **details)
+    return turn_records.store_reply(
+        ref, text=text, started_at=clock.now(), **details, services=app_services()
+    )
 
 
 def read_turns(ref: CallRef) -> list[Turn]:

@@ -14,4 +14,4 @@ CALLER = "+14155550123"
 def create_message(tenant: Tenant, **fields: Any) -> UUID:
     message_fields = {"call_id": uuid4(), "kind": "message", "caller_number": CALLER, **fields}
     with tenant_session(tenant.ref, database=app_services().database) as session:
-        return service.create(session, **message_fields).id
+        return service.create(session, **message_fields, services=app_services()).id

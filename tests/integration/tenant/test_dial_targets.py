@@ -374,8 +374,10 @@ def _refusal_to_save(
                     services=app_services(),
                 )
             else:
-                changes: dict[str, Any] = {place: target, "services": app_services()}
-                phone_numbers.change(session, phone_number_id=number_id, **changes)
+                changes: dict[str, Any] = {place: target}
+                phone_numbers.change(
+                    session, phone_number_id=number_id, **changes, services=app_services()
+                )
     except HomeCountryNeeded:
         return "home_country_needed"
     except InvalidInput as error:

@@ -30,7 +30,9 @@ def _dial(tenant: Tenant, number: str = LONDON, **fields: Any) -> str | None:
     leg: dict[str, Any] = {"kind": "call", "call_id": None, "from_number": "+442079999999"}
     with tenant_session(tenant.ref, database=app_services().database) as session:
         try:
-            outbound_legs.authorise_leg(session, number, **{**leg, **fields})
+            outbound_legs.authorise_leg(
+                session, number, **{**leg, **fields}, services=app_services()
+            )
         except DiallingRefused as error:
             return error.reason
     return None

@@ -195,10 +195,9 @@ def test_after_a_change_the_previous_secret_is_accepted_for_one_day(acme: Tenant
     context: dict[str, Any] = {
         "tenant_id": acme.ref.id,
         "account_id": UUID(account.id),
-        "services": app_services(),
     }
     stored_credentials = credentials.decrypt_credentials(
-        _encrypted_credentials(acme, account.id), **context
+        _encrypted_credentials(acme, account.id), **context, services=app_services()
     )
     assert stored_credentials.account(now).fields == {"account_id": "acme", "secret": "n" * 20}
     assert stored_credentials.account(now).previous == account.fields
@@ -216,10 +215,9 @@ def test_a_second_change_within_a_day_removes_the_first_secret(acme: Tenant) -> 
     context: dict[str, Any] = {
         "tenant_id": acme.ref.id,
         "account_id": UUID(account.id),
-        "services": app_services(),
     }
     stored_account = credentials.decrypt_credentials(
-        _encrypted_credentials(acme, account.id), **context
+        _encrypted_credentials(acme, account.id), **context, services=app_services()
     ).account(clock.now())
     assert stored_account.fields["secret"] == "m" * 20
     assert stored_account.previous is not None

@@ -18,7 +18,9 @@ def create(scope: WebhookScope, body: dict[str, Any], *, base: str) -> Any:
     """Create a webhook under the path `base`, in a transaction begun after the DNS look-up."""
     endpoints.check_url(body["url"], client=current_services().http_client)
     with scope.open_session(current_services().database) as db_session:
-        document = _with_secret(*endpoints.create(db_session, scope, **body))
+        document = _with_secret(
+            *endpoints.create(db_session, scope, **body, services=current_services())
+        )
     return created_response(document, pagination.public_url(f"{base}/{document['id']}"))
 
 

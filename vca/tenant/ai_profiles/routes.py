@@ -39,7 +39,7 @@ def create_profile(body: dict[str, Any], tenant_id: UUID) -> Any:
     for a feature that the carrier of one of the profile's numbers does not support. The response
     has the header `X-Vca-Warning` if the profile has tools but its model does not support them.
     """
-    profile = service.create(request_session(), **body)
+    profile = service.create(request_session(), **body, services=current_services())
     _warn_about_tools(profile)
     path = f"/api/tenants/{tenant_id}/ai-profiles/{profile.id}"
     return created_response(profile, pagination.public_url(path))
@@ -79,7 +79,9 @@ def change_profile(body: dict[str, Any], tenant_id: UUID, ai_profile_id: UUID) -
     another language, is refused with `carrier-cannot`. The response has the header `X-Vca-Warning`
     if the profile has tools but its model does not support them.
     """
-    profile = service.change(request_session(), ai_profile_id=ai_profile_id, **body)
+    profile = service.change(
+        request_session(), ai_profile_id=ai_profile_id, **body, services=current_services()
+    )
     _warn_about_tools(profile)
     return profile
 

@@ -91,7 +91,7 @@ def place_call(body: dict[str, Any], tenant_id: UUID) -> Any:
     transfer target that the number may not dial. The response shows the `metadata` that you sent;
     later responses show it to keys with the scope `content` only.
     """
-    call = outbound_calls.place_call(request_session(), **body)
+    call = outbound_calls.place_call(request_session(), **body, services=current_services())
     return accepted_response(
         PlacedCall(call), pagination.public_url(f"/api/tenants/{tenant_id}/calls/{call.id}")
     )
@@ -268,8 +268,10 @@ def say_in_simulation(body: dict[str, Any], tenant_id: UUID, call_id: UUID) -> A
         "call_id": call_id,
     }
     if sse.prefers_event_stream(request):
-        return sse.stream_response(simulated_calls.stream_turn(g.tenant, **arguments, **body))
-    return simulated_calls.take_turn(g.tenant, **arguments, **body)
+        return sse.stream_response(
+            simulated_calls.stream_turn(g.tenant, **arguments, **body, services=current_services())
+        )
+    return simulated_calls.take_turn(g.tenant, **arguments, **body, services=current_services())
 
 
 @blp.route(f"{TENANT_PATH}/simulations/<uuid:call_id>/outcome", methods=["POST"])

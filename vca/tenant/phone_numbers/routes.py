@@ -63,7 +63,7 @@ def add_number(body: dict[str, Any], tenant_id: UUID) -> Any:
     policy = _claim_policy(body)
     try:
         with tenant_session(g.tenant, database=current_services().database) as tenant_tx:
-            number = service.add(tenant_tx, policy=policy, **body)
+            number = service.add(tenant_tx, policy=policy, **body, services=current_services())
     except NumberNotAssigned:
         if phone.is_valid(body["did_number"]):
             raise
@@ -105,7 +105,9 @@ def change_number(body: dict[str, Any], tenant_id: UUID, phone_number_id: UUID) 
     it is registered at the new carrier, and calls from the previous one are accepted for 30 more
     days (`previous_carrier`). Live calls are not affected.
     """
-    return service.change(request_session(), phone_number_id=phone_number_id, **body)
+    return service.change(
+        request_session(), phone_number_id=phone_number_id, **body, services=current_services()
+    )
 
 
 @blp.route(NUMBER_URL, methods=["DELETE"])
@@ -183,7 +185,9 @@ def set_decision_webhook(body: dict[str, Any], tenant_id: UUID, phone_number_id:
     endpoints.check_url(body["url"], client=current_services().http_client)
     with tenant_session(g.tenant, database=current_services().database) as tenant_tx:
         number_id, now = phone_number_id, clock.now()
-        secret = decision_webhook.enable(tenant_tx, phone_number_id=number_id, now=now, **body)
+        secret = decision_webhook.enable(
+            tenant_tx, phone_number_id=number_id, now=now, **body, services=current_services()
+        )
     return {**body, "secret": secret}
 
 

@@ -48,7 +48,9 @@ def export_person(body: dict[str, Any], tenant_id: UUID) -> Any:
     the number. The file is written in the background; `Location` is the URL of the export's status.
     The file is deleted after a day.
     """
-    export = service.request_export(request_session(), tenant=g.tenant, now=clock.now(), **body)
+    export = service.request_export(
+        request_session(), tenant=g.tenant, now=clock.now(), **body, services=current_services()
+    )
     path = f"/api/tenants/{tenant_id}/privacy/exports/{export['id']}"
     return accepted_response(export, pagination.public_url(path))
 
@@ -105,7 +107,9 @@ def erase_person(body: dict[str, Any], tenant_id: UUID) -> Any:
     removed and what remains elsewhere, including mentions of the number in the tenant's own
     configuration. The tenant's own numbers are rejected with `own-number`.
     """
-    erasure = service.request_erasure(request_session(), tenant=g.tenant, now=clock.now(), **body)
+    erasure = service.request_erasure(
+        request_session(), tenant=g.tenant, now=clock.now(), **body, services=current_services()
+    )
     path = f"/api/tenants/{tenant_id}/privacy/erasures/{erasure['id']}"
     return accepted_response(erasure, pagination.public_url(path))
 

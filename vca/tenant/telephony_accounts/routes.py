@@ -32,7 +32,9 @@ def add_telephony_account(body: dict[str, Any], tenant_id: UUID) -> Any:
     """
     now = clock.now()
     account = service.account_to_dict(
-        service.create(request_session(), now=now, **body), now=now, services=current_services()
+        service.create(request_session(), now=now, **body, services=current_services()),
+        now=now,
+        services=current_services(),
     )
     path = f"/api/tenants/{tenant_id}/telephony-accounts/{account['id']}"
     return created_response(account, pagination.public_url(path))
@@ -79,7 +81,11 @@ def change_telephony_account(
     """
     now = clock.now()
     row = service.change(
-        request_session(), telephony_account_id=telephony_account_id, now=now, **body
+        request_session(),
+        telephony_account_id=telephony_account_id,
+        now=now,
+        **body,
+        services=current_services(),
     )
     return service.account_to_dict(row, now=now, services=current_services())
 

@@ -122,14 +122,13 @@ def _advance_overlap(tenant: Tenant, account: OwnAccount, duration: timedelta) -
     context: dict[str, Any] = {
         "tenant_id": tenant.ref.id,
         "account_id": UUID(account.id),
-        "services": app_services(),
     }
     with tenant_session(tenant.ref, database=app_services().database) as session:
         row = session.get_one(TelephonyAccount, UUID(account.id))
-        stored = credentials.decrypt_credentials(row.sealed, **context)
+        stored = credentials.decrypt_credentials(row.sealed, **context, services=app_services())
         assert stored.previous_until is not None
         advanced = replace(stored, previous_until=stored.previous_until - duration)
-        row.sealed = credentials.encrypt_credentials(advanced, **context)
+        row.sealed = credentials.encrypt_credentials(advanced, **context, services=app_services())
 
 
 def test_the_previous_secret_of_an_account_is_accepted_for_one_day(

@@ -166,7 +166,10 @@ def test_an_unrecorded_leg_is_counted_when_it_is_dialled(
     }
     for _ in range(2):
         with tenant_session(acme.ref, database=app_services().database) as session:
-            assert outbound_legs.permit_leg(session, SALES, **leg).number == SALES
+            assert (
+                outbound_legs.permit_leg(session, SALES, **leg, services=app_services()).number
+                == SALES
+            )
 
     assert _count_legs(acme) == 1
 

@@ -319,14 +319,16 @@ def _store_reply(
         and context.current_context() is None
         and not pending.call_context.simulated  # whose tokens are recorded at once
     )
-    result = (_store_plain_reply(pending, reply) if is_plain else None) or _store_and_apply(
-        pending, reply, to_fallback=to_fallback, services=services
-    )
+    result = (
+        _store_plain_reply(pending, reply, services=services) if is_plain else None
+    ) or _store_and_apply(pending, reply, to_fallback=to_fallback, services=services)
     failpoints.kill_if_armed("calls.turn.committed")
     return result
 
 
-def _store_plain_reply(pending: _PendingTurn, reply: Reply) -> TurnResult | None:
+def _store_plain_reply(
+    pending: _PendingTurn, reply: Reply, *, services: Services
+) -> TurnResult | None:
     """Store a reply without actions in one round trip.
 
     Returns None and stores nothing if the call has ended or the turn was answered.
@@ -337,6 +339,7 @@ def _store_plain_reply(pending: _PendingTurn, reply: Reply) -> TurnResult | None
         text=pending.redaction.redact_text(reply.text),
         started_at=clock.now(),
         **_turn_details(pending, reply),
+        services=services,
     )
     if sequence is None:
         return None
