@@ -13,7 +13,7 @@ import click
 import marshmallow
 import psycopg2
 from flask import current_app
-from flask.cli import AppGroup
+from flask.cli import AppGroup, ScriptInfo
 from sqlalchemy.exc import DBAPIError
 from typing_extensions import override
 
@@ -91,7 +91,7 @@ class Group(AppGroup):
         audit_context = AuditContext(
             Actor("command_line"),
             str(self.name),
-            hash_key=current_app.config["PEPPERS"][0],
+            hash_key=ctx.ensure_object(ScriptInfo).load_app().config["PEPPERS"][0],
             entry_per_resource=True,
         )
         with (

@@ -264,7 +264,6 @@ def say_in_simulation(body: dict[str, Any], tenant_id: UUID, call_id: UUID) -> A
     """
     arguments: dict[str, Any] = {
         "carriers": current_services().carriers,
-        "services": current_services(),
         "call_id": call_id,
     }
     if sse.prefers_event_stream(request):
