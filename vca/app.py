@@ -197,7 +197,6 @@ def _set_flask_config(app: Flask, services: Services) -> None:
         PUBLIC_BASE_URL=config.public_base_url,
         CLAIMS_ARE_OPEN=config.claims_are_open,
         MODELS=config.models,
-        MODEL_SUPPORTS_TOOLS=services.models.supports_tools,
         USES_EMBEDDED_DATABASE=config.embedded_folder is not None,
         PROVIDE_AUTOMATIC_OPTIONS=False,
         PROPAGATE_EXCEPTIONS=False,

@@ -1,5 +1,6 @@
 """The services of the app under test, and replacing some of them until the end of a test."""
 
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -33,6 +34,13 @@ def use_services(**changes: Any) -> Services:
 def use_settings(**changes: Any) -> Settings:
     """Replace some settings, but no service that was built from them."""
     return use_services(settings=replace(app_services().settings, **changes)).settings
+
+
+def use_production_rules() -> None:
+    """Act as in production, with settings that could not start there."""
+    settings = copy(app_services().settings)
+    object.__setattr__(settings, "app_env", "production")
+    use_services(settings=settings)
 
 
 def use_database(database: TenantDatabase) -> TenantDatabase:

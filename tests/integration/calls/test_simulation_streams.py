@@ -170,7 +170,7 @@ def test_an_invalid_turn_returns_a_problem_document(
 def test_a_failure_after_the_first_event_is_the_last_event(
     acme: Tenant, call_id: str, model: ConnectionCountingModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def raise_unavailable(*_: Any) -> None:
+    def raise_unavailable(*_: Any, **__: Any) -> None:
         raise DatabaseUnavailable
 
     monkeypatch.setattr(simulated_calls, "build_reply", raise_unavailable)

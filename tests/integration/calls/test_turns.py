@@ -1,7 +1,6 @@
 """Turns of a call: keys, barge-in, silence, consent to a recording, and token limits."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 from flask import Flask
@@ -12,7 +11,7 @@ from tests.integration.calls.conftest import CallRecord, RealCallerCarrier
 from tests.support.api import Api
 from tests.support.carrier_client import CarrierClient, action_types, spoken_text
 from tests.support.factories import Factory, Platform, Tenant, fresh_number
-from tests.support.services import app_services, use_services
+from tests.support.services import app_services, use_production_rules, use_services
 from vca.conversation.llm.models import Models
 from vca.conversation.types import Limits, Tokens
 from vca.devtools.scripted_model.model import ScriptedModel
@@ -218,10 +217,8 @@ def test_above_the_daily_token_limit_callers_hear_a_sentence_and_are_forwarded(
 def test_in_production_the_scripted_model_does_not_answer_real_callers(
     app: Flask, carrier_client: CarrierClient, acme: Tenant, anonymous: Api, call_record: CallRecord
 ) -> None:
-    use_services(
-        models=Models(ScriptedModel()),
-        settings=replace(app_services().settings, app_env="production"),
-    )
+    use_services(models=Models(ScriptedModel()))
+    use_production_rules()
     acme.patch("/settings", {"sentences": {"fallback": "Please call again."}})
     acme.profile(greeting="Acme here.")
     fallback_number = fresh_number()
@@ -237,9 +234,7 @@ def test_in_production_the_scripted_model_does_not_answer_real_callers(
 def test_in_production_the_scripted_model_answers_simulations(
     app: Flask, acme: Tenant, carrier: FakeTelephonyAdapter, number: str
 ) -> None:
-    use_services(
-        models=Models(ScriptedModel()),
-        settings=replace(app_services().settings, app_env="production"),
-    )
+    use_services(models=Models(ScriptedModel()))
+    use_production_rules()
 
     assert acme.simulate(number)["reply"] == "Acme here."

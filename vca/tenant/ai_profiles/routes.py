@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from flask import Response, after_this_request, current_app
+from flask import Response, after_this_request
 
 from vca.kit.paging import Page
 from vca.kit.web import Blueprint, PageQuery, access, created_response, pagination
@@ -88,7 +88,7 @@ def change_profile(body: dict[str, Any], tenant_id: UUID, ai_profile_id: UUID) -
 
 def _warn_about_tools(profile: AiProfile) -> None:
     """Add a header to the response if the profile's model is known not to support its tools."""
-    if not profile.tools or current_app.config["MODEL_SUPPORTS_TOOLS"](profile.model):
+    if not profile.tools or current_services().models.supports_tools(profile.model):
         return
 
     @after_this_request

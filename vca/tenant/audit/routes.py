@@ -7,8 +7,8 @@ from flask import g
 
 from vca.kit.web import Blueprint, access, pagination
 from vca.registry.audit.schemas import EntryQuery, EntrySchema
-from vca.tenant.audit import service
 from vca.services import current_services
+from vca.tenant.audit import service
 
 blp = Blueprint(
     "audit",

@@ -7,6 +7,7 @@ reverted.
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -215,10 +216,9 @@ def list_live_calls(tenant: TenantRef, *, services: Services) -> Sequence[CallRe
 
 def hang_up_all(tenants: Sequence[TenantRef], *, services: Services) -> HangUpSummary:
     """End all live calls of these tenants, many at a time, and count the carriers' failures."""
+    list_calls = partial(list_live_calls, services=services)
     with ThreadPoolExecutor(_MAX_CONCURRENT_HANGUPS) as threads:
-        calls = [
-            ref for tenant_calls in threads.map(list_live_calls, tenants) for ref in tenant_calls
-        ]
+        calls = [ref for tenant_calls in threads.map(list_calls, tenants) for ref in tenant_calls]
         audit_context = context.current_context()  # new threads have none
         summaries = threads.map(
             lambda ref: _try_hang_up(ref, audit_context, services=services), calls
