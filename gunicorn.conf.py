@@ -121,14 +121,14 @@ def post_worker_init(worker: Any) -> None:
     from vca.observability import prometheus
     from vca.registry import unsigned_states
     from vca.registry.model_checks import background
+    from vca.services import EXTENSION, Services
     from vca.tenancy import schema
-    from vca.tenant.calls.core import call_services
 
     prometheus.configure_metrics(_settings.metrics_folder)
-    models = call_services.current_services().models
-    models.warm_up()
-    background.start(models)
-    unsigned_states.record_start()
+    services: Services = worker.wsgi.extensions[EXTENSION]
+    services.models.warm_up()
+    background.start(services=services)
+    unsigned_states.record_start(services=services)
     schema.head()
     # What a worker has loaded by now lives as long as the worker. The collector would look at all
     # of it again and again, and stop the worker's calls for some 50 ms each time.

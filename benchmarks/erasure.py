@@ -4,6 +4,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from uuid import UUID, uuid4
@@ -15,12 +16,13 @@ from sqlalchemy.orm import Session
 from benchmarks import postgres, request_cost, tenant_data
 from benchmarks.postgres import BenchmarkRunning
 from benchmarks.progress import print_progress
-from vca.kit import clock, db, encryption, storage
-from vca.kit.db import Database
+from vca.app import create_services
+from vca.kit import clock, storage
+from vca.services import Services
 from vca.settings import Settings, read_settings
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
-from vca.tenant.privacy import erasure, erasure_ledger, service
+from vca.tenant.privacy import erasure, service
 
 TARGET_S = 60.0
 _NUMBER = "+14155550123"
@@ -74,41 +76,43 @@ def _measure(stack: ExitStack, turn_count: int) -> tuple[float, float, int]:
     settings = read_settings({**request_cost.ENVIRON, **database.environ()})
     [benchmark_tenant] = tenant_data.create_tenants(settings, database, 1)
     tenant = TenantRef(UUID(benchmark_tenant.id))
-    _set_process_resources(
+    services = _create_services(
         stack, settings, Path(stack.enter_context(tempfile.TemporaryDirectory()))
     )
     print_progress(f"inserting {turn_count:,} turns")
-    _insert_turns(tenant, turn_count)
-    with tenant_session(tenant) as session:
-        request = service.request_erasure(session, tenant=tenant, number=_NUMBER, now=clock.now())
+    _insert_turns(tenant, turn_count, services=services)
+    with tenant_session(tenant, database=services.database) as session:
+        request = service.request_erasure(
+            session, tenant=tenant, number=_NUMBER, now=clock.now(), services=services
+        )
     print_progress("erasing")
     started_s, started_cpu_s = time.monotonic(), time.process_time()
-    erasure.run_erasure(tenant, request_id=request["id"])
+    erasure.run_erasure(tenant, request_id=request["id"], services=services)
     took_s, cpu_s = time.monotonic() - started_s, time.process_time() - started_cpu_s
-    with tenant_session(tenant) as session:
+    with tenant_session(tenant, database=services.database) as session:
         result = service.get_erasure(session, erasure_id=request["id"])
     if result["status"] != "done":
         raise click.ClickException(f"the erasure is {result['status']}")
     return took_s, cpu_s, result["removed"]["mentions"]
 
 
-def _set_process_resources(stack: ExitStack, settings: Settings, folder: Path) -> None:
-    """Set this process's database, keys and store, as the worker does."""
-    encryption.set_current_keyring(encryption.Keyring(settings.keys_at_rest))
-    erasure_ledger.set_peppers(settings.peppers)
-    storage.set_current_store(storage.open_store(f"folder:{folder}", root=folder))
-    database = db.set_current_database(Database(settings.database_dsn, pool_size=2))
-    stack.callback(database.close)
+def _create_services(stack: ExitStack, settings: Settings, folder: Path) -> Services:
+    """Return the services of a worker with this database and a store in this folder."""
+    services = replace(
+        create_services(settings), store=storage.open_store(f"folder:{folder}", root=folder)
+    )
+    stack.callback(services.database.close)
+    return services
 
 
-def _insert_turns(tenant: TenantRef, count: int) -> None:
+def _insert_turns(tenant: TenantRef, count: int, *, services: Services) -> None:
     call_id = uuid4()
     turns = _generate_turns(count)
-    with tenant_session(tenant) as session:
+    with tenant_session(tenant, database=services.database) as session:
         session.execute(_INSERT_CALL, {"id": call_id, "tenant": tenant.id})
     for first in range(0, count, _BATCH_SIZE):
         batch = [next(turns) for _ in range(min(_BATCH_SIZE, count - first))]
-        with tenant_session(tenant) as session:
+        with tenant_session(tenant, database=services.database) as session:
             _insert_batch(session, tenant, call_id, first, batch)
 
 

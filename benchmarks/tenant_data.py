@@ -1,15 +1,15 @@
 """The tenants of a run: each with ten numbers, a profile, and a key for each of the two apps."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
 from benchmarks.postgres import BenchmarkDatabase
-from vca.app import create_app
+from vca.app import create_services
 from vca.kit import db
-from vca.kit.db import Database
 from vca.registry.api_keys import service as api_keys
 from vca.registry.tenants import service as tenants
+from vca.services import Services
 from vca.settings import Settings
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public_session, tenant_session
@@ -52,11 +52,14 @@ def create_tenants(
     **tenant_settings: Any,
 ) -> list[BenchmarkTenant]:
     """Create `count` tenants with these settings through the product's own services."""
-    create_app(settings)  # connects the packages whose services are used here
-    database = db.set_current_database(Database(postgres.web_dsn, pool_size=1))
+    services = create_services(settings)
+    services = replace(services, database=services.database.with_dsn(postgres.web_dsn, pool_size=1))
     with db.statement_timeout_scope(60):
-        new_tenants = [_create_tenant(settings, index, tenant_settings) for index in range(count)]
-    database.close()
+        new_tenants = [
+            _create_tenant(settings, index, tenant_settings, services=services)
+            for index in range(count)
+        ]
+    services.database.close()
     postgres.execute(_DISABLE_AUTOVACUUM)
     postgres.execute("ANALYZE")
     return new_tenants
@@ -72,16 +75,16 @@ def mark_keys_used(postgres: BenchmarkDatabase) -> None:
 
 
 def _create_tenant(
-    settings: Settings, index: int, tenant_settings: dict[str, Any]
+    settings: Settings, index: int, tenant_settings: dict[str, Any], *, services: Services
 ) -> BenchmarkTenant:
-    with public_session() as session:
+    with public_session(database=services.database) as session:
         tenant_id = tenants.create(session, name=f"Tenant {index}").id
         keys = {app: _create_key(settings, session, tenant_id) for app in ("vca", "by_hand")}
     first_number = _FIRST_NUMBER + index * NUMBERS_PER_TENANT
-    with tenant_session(TenantRef(tenant_id)) as session:
+    with tenant_session(TenantRef(tenant_id), database=services.database) as session:
         # The benchmark never hangs up its calls.
         settings_of_tenant.change(
-            session, limits={"concurrent_calls": 1_000_000}, **tenant_settings
+            session, limits={"concurrent_calls": 1_000_000}, **tenant_settings, services=services
         )
         ai_profiles.create(
             session,
@@ -90,11 +93,16 @@ def _create_tenant(
             system_prompt="You answer the telephone of a small firm. Be brief and kind.",
             greeting=f"Hello, you have reached tenant {index}. How can I help you?",
             language="en-GB",
+            services=services,
         )
         for index_in_tenant in range(NUMBERS_PER_TENANT):
             number = f"+{first_number + index_in_tenant}"
             phone_numbers.add(
-                session, policy="open", did_number=number, label=f"Line {index_in_tenant}"
+                session,
+                policy="open",
+                did_number=number,
+                label=f"Line {index_in_tenant}",
+                services=services,
             )
     return BenchmarkTenant(str(tenant_id), f"+{first_number}", keys)
 

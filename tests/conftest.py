@@ -138,43 +138,35 @@ def leaked_log_lines() -> Iterator[Callable[[], list[str]]]:
 
 @pytest.fixture(scope="session")
 def _app(settings: Settings, leaked_log_lines: Callable[[], list[str]]) -> Iterator[Flask]:
-    from tests.support import admin_db, pii_sentinel
+    from tests.support import admin_db, pii_sentinel, services
     from tests.support.api import CookielessClient
     from vca.app import create_app
-    from vca.kit import db
 
     app = create_app(settings)
     app.test_client_class = CookielessClient
+    services.set_app(app)
     gc.freeze()
     yield app
     pii_sentinel.check_metrics()
     admin_db.close_pools()
-    db.current_database().close()
+    services.app_services().database.close()
 
 
 @pytest.fixture
 def app(
     _app: Flask, settings: Settings, leaked_log_lines: Callable[[], list[str]]
 ) -> Iterator[Flask]:
-    """Return the app; restore its database, carriers, services and settings at the end."""
-    from vca.kit import db, http
+    """Return the app; restore its services and its configuration at the end."""
     from vca.observability import log
-    from vca.telephony import providers
-    from vca.tenant.calls.core import call_services
 
-    database, carriers = db.current_database(), providers.current_carriers()
-    carrier_fields = {**vars(carriers), "_adapters": dict(carriers._adapters)}
-    services, client = call_services.current_services(), http.current_client()
-    limiter, config = _app.extensions["limiter"], dict(_app.config)
+    extensions, config = dict(_app.extensions), dict(_app.config)
+    services = extensions["vca"]
+    carrier_fields = {**vars(services.carriers), "_adapters": dict(services.carriers._adapters)}
     log.configure(settings.log_level)  # a command may have raised the level
     yield _app
-    _app.extensions.update(settings=settings, limiter=limiter)
-    db.set_current_database(database)
-    database.breaker.succeeded()  # all databases of the server share it
-    providers.set_current_carriers(carriers)
-    vars(carriers).update(carrier_fields)  # a test may have registered an adapter
-    call_services.set_current_services(services)
-    http.set_current_client(client)
+    _app.extensions.update(extensions)
+    services.database.breaker.succeeded()  # all databases of the server share it
+    vars(services.carriers).update(carrier_fields)  # a test may have registered an adapter
     _app.config.clear()
     _app.config.update(config)
     assert leaked_log_lines() == []
@@ -249,9 +241,10 @@ def anonymous(app: Flask) -> Api:
 @pytest.fixture
 def carrier(app: Flask, settings: Settings) -> FakeTelephonyAdapter:
     """Install and return a fake carrier that has received no request."""
-    from vca.telephony import providers
+    from tests.support.services import use_carriers
+    from vca.telephony.providers import Carriers
     from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 
     adapter = FakeTelephonyAdapter(f"fake-carrier|{settings.secret_key}")
-    providers.set_current_carriers(providers.Carriers(settings)).register(adapter)
+    use_carriers(Carriers(settings)).register(adapter)
     return adapter

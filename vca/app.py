@@ -1,7 +1,6 @@
 """The composition root: connects all packages and contains no logic of its own."""
 
 from collections.abc import Callable
-from datetime import timedelta
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -24,46 +23,33 @@ from vca.api import (
     requests,
     streams,
 )
-from vca.audit import redaction
 from vca.conversation.llm.models import Models, create_models
 from vca.conversation.types import Limits
 from vca.jobs import queue
-from vca.kit import db, encryption, failpoints, http, mail, phone, storage
-from vca.kit.db import Database
+from vca.kit import db, failpoints, phone, storage
+from vca.kit.encryption import Keyring
 from vca.kit.http import OutgoingClient, UrlPolicy
 from vca.kit.mail import Mailer
 from vca.kit.storage import Store
 from vca.kit.web.json_provider import OrjsonProvider
 from vca.observability import log
 from vca.observability.metrics import DATABASE_OUTAGES, DATABASE_TIMEOUTS, JOBS, POOL_WAIT_SECONDS
-from vca.registry import deployment, lifecycle_hooks
+from vca.registry import deployment
 from vca.registry.audit import recorder
-from vca.registry.lifecycle_hooks import FeatureHooks
-from vca.registry.tenants import service as tenant_service
+from vca.services import EXTENSION, FeatureCallbacks, Services
+from vca.services.lifecycle_hooks import FeatureHooks
 from vca.settings import ROOT, Settings, SettingsError, settings_or_exit
-from vca.telephony import providers
 from vca.telephony.providers import ADAPTERS, Carriers
-from vca.tenancy import citus
-from vca.tenant.ai_profiles import profile_check
-from vca.tenant.ai_profiles import service as ai_profile_service
-from vca.tenant.ai_profiles import versions as profile_versions
+from vca.tenancy.database import TenantDatabase
 from vca.tenant.calls.core import (
     account_usage,
-    call_services,
     live_usage,
     named_versions,
     outbound_legs,
-    watchdog,
 )
-from vca.tenant.calls.core.call_services import CallServices
 from vca.tenant.calls.simulation import silent_callee
 from vca.tenant.models import metadata as tenant_tables
-from vca.tenant.phone_numbers import number_samples, provider_compatibility, webrtc
-from vca.tenant.privacy import erasure_ledger
-from vca.tenant.settings import limits as limits_of_tenants
-from vca.tenant.settings import service as settings_service
-from vca.tenant.telephony_accounts import service as accounts
-from vca.tenant.usage import cap
+from vca.tenant.phone_numbers import number_samples, provider_compatibility
 
 # Every feature, in the order of the API's documentation: a package with `routes.blp`, `tasks` or
 # `lifecycle.HOOKS`, or a module with `blp`. Each view declares its own access. Calls come before
@@ -92,6 +78,15 @@ FEATURES = (
     "vca.registry.idempotency",
     "vca.tenant.privacy",
     "vca.api.carrier_webhooks",
+)
+CALLBACKS = FeatureCallbacks(
+    list_number_samples=number_samples.list_all,
+    list_answered_numbers=number_samples.list_answered,
+    find_named_versions=named_versions.is_named,
+    check_profile=provider_compatibility.check_numbers_of_profile,
+    check_browser_calls=outbound_legs.check_browser_calls,
+    count_live_calls=live_usage.count_live_calls,
+    find_account_use=account_usage.describe_account_usage,
 )
 # `module:command` and the short help of each command.
 COMMANDS = {
@@ -178,14 +173,18 @@ def create_app(explicit_settings: Settings | None = None) -> Flask:
     app = Vca("vca", static_folder=None)
     app.json = OrjsonProvider(app)
     _set_flask_config(app, config)
+    app.extensions[EXTENSION] = create_services(config)
     db.observe_pool_wait(POOL_WAIT_SECONDS.observe)
     db.observe_failures(
         observe_busy=lambda sqlstate: DATABASE_TIMEOUTS.inc(sqlstate=sqlstate),
         observe_outage=lambda reason: DATABASE_OUTAGES.inc(reason=reason),
     )
-    _configure_services(app, config)
-    _register_routes(app)
-    queue.set_admission_check(tenant_service.require_supported_schema)
+    failpoints.set_failpoint_folder(config.crash_folder)
+    recorder.install_listeners()
+    phone.set_diallable_ranges(config.diallable_prefixes)
+    feature_modules("tasks")
+    JOBS.add_label_values("task", queue.TASKS)
+    _register_routes(app, config)
     app.cli = cli.Commands(COMMANDS)
     return app
 
@@ -199,31 +198,43 @@ def _set_flask_config(app: Flask, config: Settings) -> None:
         PUBLIC_BASE_URL=config.public_base_url,
         CLAIMS_ARE_OPEN=config.claims_are_open,
         MODELS=config.models,
-        MODEL_SUPPORTS_TOOLS=_model_supports_tools,
+        USES_EMBEDDED_DATABASE=config.embedded_folder is not None,
         PROVIDE_AUTOMATIC_OPTIONS=False,
         PROPAGATE_EXCEPTIONS=False,
         API_TITLE=f"{config.app_name} API",
         API_VERSION="1",
         OPENAPI_VERSION=openapi.VERSION,
     )
-    app.extensions["settings"] = config
 
 
-def _configure_services(app: Flask, config: Settings) -> None:
-    """Give the process its database, carriers, models, storage and mail. Nothing connects yet."""
-    db.set_current_database(
-        Database(
+def create_services(config: Settings) -> Services:
+    """Build the services of a deployment; nothing connects yet. Raises SettingsError."""
+    services = Services(
+        settings=config,
+        database=TenantDatabase(
             config.database_dsn,
+            roles=deployment.from_settings(config).roles,
+            on_citus=config.on_citus,
             pool_size=config.database_pool_size,
             tenants_per_connection=config.tenants_per_connection,
             tenant_tables=tenant_tables.tables,
-        )
+        ),
+        keyring=Keyring(config.keys_at_rest),
+        store=recording_store(config),
+        mailer=mailer(config),
+        http_client=outgoing_client(config),
+        carriers=_create_carriers(config),
+        models=_create_models(config),
+        limits=Limits(config.call_token_limit or None),
+        lifecycle_hooks=load_feature_hooks(),
+        callbacks=CALLBACKS,
     )
-    failpoints.set_failpoint_folder(config.crash_folder)
-    deployment.set_roles_from_settings(config)
-    citus.set_enabled(config.on_citus)
-    carriers = providers.set_current_carriers(Carriers(config))
-    carriers.simulator.callee = silent_callee.answer_call
+    services.carriers.simulator.callee = partial(silent_callee.answer_call, services=services)
+    return services
+
+
+def _create_carriers(config: Settings) -> Carriers:
+    carriers = Carriers(config)
     if carriers.default and carriers.adapter(carriers.default) is None:
         carrier_names = ", ".join(ADAPTERS)
         raise SettingsError(
@@ -232,47 +243,7 @@ def _configure_services(app: Flask, config: Settings) -> None:
                 f"but no such carrier is configured (known: {carrier_names})"
             ]
         )
-    encryption.set_current_keyring(encryption.Keyring(config.keys_at_rest))
-    redaction.set_hash_key(config.peppers[0])
-    recorder.install_listeners()
-    erasure_ledger.set_peppers(config.peppers)
-    http.set_current_client(outgoing_client(config))
-    storage.set_current_store(recording_store(config))
-    mail.set_current_mailer(mailer(config))
-    call_services.set_current_services(
-        CallServices(
-            config.secret_key,
-            _create_models(config),
-            config.public_base_url,
-            Limits(config.call_token_limit or None),
-            config.production,
-            config.relay_slots,
-            fallback_folder=config.carrier_fallback_folder,
-        )
-    )
-    _connect_features(config)
-
-
-def _connect_features(config: Settings) -> None:
-    """Register functions of higher packages with lower ones, and set up single features."""
-    feature_modules("tasks")
-    JOBS.add_label_values("task", queue.TASKS)
-    lifecycle_hooks.set_current_hooks(load_feature_hooks())
-    phone.set_diallable_ranges(config.diallable_prefixes)
-    settings_service.set_number_lister(number_samples.list_all)
-    ai_profile_service.set_answered_number_lister(number_samples.list_answered)
-    cap.set_live_call_counter(live_usage.live_usage)
-    profile_versions.set_named_version_finder(named_versions.is_named)
-    webrtc.set_permission_check(outbound_legs.check_browser_calls)
-    profile_check.set_current_check(provider_compatibility.check_numbers_of_profile)
-    accounts.set_account_use_finder(account_usage.describe_account_usage)
-    watchdog.set_silence_limit(timedelta(seconds=config.call_silence_s))
-    limits_of_tenants.set_simulated_tokens_per_day(config.simulated_tokens_per_day)
-    watchdog.set_simulation_idle_limit(timedelta(seconds=config.simulation_idle_s))
-
-
-def _model_supports_tools(model: str | None) -> bool:
-    return call_services.current_services().models.supports_tools(model)
+    return carriers
 
 
 def _create_models(config: Settings) -> Models:
@@ -311,24 +282,23 @@ def mailer(config: Settings) -> Mailer | None:
     return Mailer(config.smtp_url, config.mail_from) if config.smtp_url else None
 
 
-def _register_routes(app: Flask) -> None:
-    base_url: str = app.extensions["settings"].public_base_url
-    requests.install(app, uses_https=base_url.startswith("https://"))
+def _register_routes(app: Flask, config: Settings) -> None:
+    requests.install(app, uses_https=config.public_base_url.startswith("https://"))
     idempotency.install(app)
     streams.install(app)
     api = openapi.Api(app)
     errors.install(app)
-    admission.install(app, app.extensions["settings"])
-    limits.install(app, limits.RateLimitConfig.from_settings(app.extensions["settings"]))
+    admission.install(app, config)
+    limits.install(app, limits.RateLimitConfig.from_settings(config))
     for module in feature_modules("routes"):
         api.register_blueprint(module.blp)
-    if app.extensions["settings"].serves_relay:
+    if config.serves_relay:
         relay = import_module("vca.servers.relay")  # other processes do not need what it imports
         relay.install(
             app,
             count_refusal=limits.record_client_failure,
             reject_signature=carrier_webhooks.reject_invalid_signature,
-            threads=app.extensions["settings"].relay_threads,
+            threads=config.relay_threads,
         )
     app.extensions["openapi"] = docs.ServedDocument(partial(openapi.build_document, app, api))
-    guards.install(app, model_timeout_s=app.extensions["settings"].llm_timeout_s)
+    guards.install(app, model_timeout_s=config.llm_timeout_s)

@@ -12,7 +12,7 @@ import click
 import marshmallow
 import psycopg2
 from flask import current_app
-from flask.cli import AppGroup
+from flask.cli import AppGroup, ScriptInfo
 from sqlalchemy.exc import DBAPIError
 from typing_extensions import override
 
@@ -109,7 +109,12 @@ class Group(AppGroup):
     @override
     def invoke(self, ctx: click.Context) -> Any:
         log.configure("warning", stream=sys.stderr)
-        audit_context = AuditContext(Actor("command_line"), str(self.name), entry_per_resource=True)
+        audit_context = AuditContext(
+            Actor("command_line"),
+            str(self.name),
+            hash_key=ctx.ensure_object(ScriptInfo).load_app().config["PEPPERS"][0],
+            entry_per_resource=True,
+        )
         with (
             _fail_on_expected_error(),
             db.statement_timeout_scope(60),
@@ -125,6 +130,11 @@ class Group(AppGroup):
         if (audit_context := context.current_context()) is not None:
             audit_context.operation = f"{self.name} {resolved[0]}"
         return resolved
+
+
+def app_extension(name: str) -> Any:
+    """Return an extension of the current app, for commands of packages that do not know Flask."""
+    return current_app.extensions[name]
 
 
 def fail(message: str) -> NoReturn:
@@ -153,7 +163,7 @@ def format_error(error: DomainError) -> str:
 def _embedded_hint(error: DomainError) -> str:
     """Return how to start the embedded server, if it is the one that is not responding."""
     is_unavailable = isinstance(error, db.DatabaseUnavailable)
-    is_embedded = is_unavailable and current_app.extensions["settings"].embedded_folder is not None
+    is_embedded = is_unavailable and current_app.config["USES_EMBEDDED_DATABASE"]
     return "Start it with `make run` or `flask db start`." if is_embedded else ""
 
 

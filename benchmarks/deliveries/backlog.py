@@ -7,6 +7,7 @@ from benchmarks.deliveries.receivers import Receivers
 from benchmarks.postgres import BenchmarkDatabase
 from benchmarks.tenant_data import BenchmarkTenant
 from vca.registry.webhooks import endpoints
+from vca.services import Services
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
 from vca.tenant.webhooks import tenant_scope
@@ -43,14 +44,24 @@ class TenantEndpoints:
     unresponsive: UUID | None
 
 
-def create_endpoints(tenants: list[BenchmarkTenant], receivers: Receivers) -> list[TenantEndpoints]:
+def create_endpoints(
+    tenants: list[BenchmarkTenant], receivers: Receivers, *, services: Services
+) -> list[TenantEndpoints]:
     """Create a responsive webhook for each tenant, and an unresponsive one for the first."""
     endpoint_list = []
     for index, tenant in enumerate(tenants):
         ref = TenantRef(UUID(tenant.id))
-        unresponsive = _create_webhook(ref, receivers.unresponsive_port) if index == 0 else None
+        unresponsive = (
+            _create_webhook(ref, receivers.unresponsive_port, services=services)
+            if index == 0
+            else None
+        )
         endpoint_list.append(
-            TenantEndpoints(ref, _create_webhook(ref, receivers.responsive_port), unresponsive)
+            TenantEndpoints(
+                ref,
+                _create_webhook(ref, receivers.responsive_port, services=services),
+                unresponsive,
+            )
         )
     return endpoint_list
 
@@ -76,7 +87,11 @@ def fill_backlog(
 
 
 def reset_queue(
-    postgres: BenchmarkDatabase, first: TenantEndpoints, other: TenantEndpoints
+    postgres: BenchmarkDatabase,
+    first: TenantEndpoints,
+    other: TenantEndpoints,
+    *,
+    services: Services,
 ) -> None:
     """Reset the queue so that a delivery job for the unresponsive endpoint is the only work."""
     postgres.execute("DELETE FROM jobs.procrastinate_jobs")
@@ -84,14 +99,16 @@ def reset_queue(
     for tenant_endpoints in (first, other):
         postgres.execute(_RESET_ENDPOINTS.format(schema=tenant_endpoints.tenant.schema))
     assert first.unresponsive is not None
-    with tenant_session(first.tenant) as session:
+    with tenant_session(first.tenant, database=services.database) as session:
         endpoints.schedule_delivery(
             session, tenant_scope.for_tenant(first.tenant), webhook_id=first.unresponsive
         )
 
 
-def _create_webhook(tenant: TenantRef, port: int) -> UUID:
-    with tenant_session(tenant) as session:
+def _create_webhook(tenant: TenantRef, port: int, *, services: Services) -> UUID:
+    with tenant_session(tenant, database=services.database) as session:
         url = f"http://127.0.0.1:{port}/in"
-        row, _ = endpoints.create(session, tenant_scope.for_tenant(tenant), url=url)
+        row, _ = endpoints.create(
+            session, tenant_scope.for_tenant(tenant), url=url, services=services
+        )
         return row.id

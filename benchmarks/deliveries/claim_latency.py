@@ -13,6 +13,8 @@ from sqlalchemy.orm import Session
 from vca.kit.http import HttpResponse, OutgoingClient, Unreachable, UrlPolicy
 from vca.registry.webhooks import delivery_worker
 from vca.registry.webhooks.scope import WebhookScope
+from vca.services import Services
+from vca.tenancy.database import TenantDatabase
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
 from vca.tenant.webhooks import tenant_scope
@@ -37,22 +39,25 @@ class InstantClient(OutgoingClient):
 
 
 def measure_successful_deliveries(
-    tenant: TenantRef, webhook_id: UUID, *, times: int
+    tenant: TenantRef, webhook_id: UUID, *, services: Services, times: int
 ) -> list[float]:
     """Return the seconds of each transaction that records a success and claims the next one."""
     durations_s: list[float] = []
     while len(durations_s) < WARM_UP + times:
-        _reset_endpoint(tenant, webhook_id)
+        _reset_endpoint(tenant, webhook_id, services=services)
         client, job_durations_s = InstantClient(successes=times), list[float]()
         delivery_worker.deliver_due(
-            _timed_scope(tenant, job_durations_s), webhook_id=webhook_id, client=client
+            _timed_scope(tenant, job_durations_s),
+            webhook_id=webhook_id,
+            client=client,
+            services=services,
         )
         durations_s += job_durations_s[1:-1]
     return durations_s[WARM_UP : WARM_UP + times]
 
 
 def measure_failed_deliveries(
-    tenant: TenantRef, webhook_id: UUID, *, times: int
+    tenant: TenantRef, webhook_id: UUID, *, services: Services, times: int
 ) -> tuple[list[float], list[float]]:
     """Return the seconds of the claims, and of recording the failures, of jobs that cannot connect.
 
@@ -60,28 +65,31 @@ def measure_failed_deliveries(
     """
     claims_s, records_s = list[float](), list[float]()
     for _ in range(WARM_UP + times):
-        _reset_endpoint(tenant, webhook_id)
+        _reset_endpoint(tenant, webhook_id, services=services)
         durations_s: list[float] = []
         client = InstantClient(successes=0)
         delivery_worker.deliver_due(
-            _timed_scope(tenant, durations_s), webhook_id=webhook_id, client=client
+            _timed_scope(tenant, durations_s),
+            webhook_id=webhook_id,
+            client=client,
+            services=services,
         )
         claims_s.append(durations_s[0])
         records_s.append(durations_s[1])
     return claims_s[WARM_UP:], records_s[WARM_UP:]
 
 
-def _reset_endpoint(tenant: TenantRef, webhook_id: UUID) -> None:
+def _reset_endpoint(tenant: TenantRef, webhook_id: UUID, *, services: Services) -> None:
     statement = update(Webhook).where(Webhook.id == webhook_id)
-    with tenant_session(tenant) as session:
+    with tenant_session(tenant, database=services.database) as session:
         session.execute(statement.values(paused_until=None, busy_until=None))
 
 
 def _timed_scope(tenant: TenantRef, durations_s: list[float]) -> WebhookScope:
     @contextmanager
-    def open_session() -> Iterator[Session]:
+    def open_session(database: TenantDatabase) -> Iterator[Session]:
         started_at = perf_counter()
-        with tenant_session(tenant) as session:
+        with tenant_session(tenant, database=database) as session:
             yield session
         durations_s.append(perf_counter() - started_at)
 

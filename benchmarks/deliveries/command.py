@@ -17,8 +17,8 @@ from benchmarks.postgres import BenchmarkDatabase, BenchmarkRunning
 from benchmarks.progress import print_progress
 from benchmarks.report import run_facts
 from benchmarks.web import ServerNotStarted
-from vca.kit import db, encryption
-from vca.kit.db import Database
+from vca.app import create_services
+from vca.services import Services
 from vca.settings import Settings, read_settings
 
 TENANTS, CLAIMS = 10, 300
@@ -62,18 +62,18 @@ def _measure(
     environ = {**request_cost.ENVIRON, **database.environ(), **_EXTRA_ENVIRON}
     settings = read_settings(environ)
     tenants = tenant_data.create_tenants(settings, database, TENANTS)
-    stack.enter_context(_process_resources(settings))
-    tenant_endpoints = backlog.create_endpoints(tenants, receiver_pair)
+    services = stack.enter_context(_open_services(settings))
+    tenant_endpoints = backlog.create_endpoints(tenants, receiver_pair, services=services)
     print_progress(f"inserting {2 * backlog.BACKLOG_SIZE:,} deliveries for one tenant")
     backlog.fill_backlog(database, *tenant_endpoints[:2])
     job_cpu_ms: dict[str, float] = {}
-    figures = list(_measure_claims(database, job_cpu_ms, *tenant_endpoints[:2]))
-    backlog.reset_queue(database, *tenant_endpoints[:2])
+    figures = list(_measure_claims(database, job_cpu_ms, *tenant_endpoints[:2], services=services))
+    backlog.reset_queue(database, *tenant_endpoints[:2], services=services)
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     print_progress(f"running a worker, {event_latency.EVENTS_PER_S} events/s for {seconds:g} s")
     with worker.run_worker(database, environ, folder):
         first_attempts_s = event_latency.measure_first_attempts(
-            tenant_endpoints, receiver_pair, seconds=seconds
+            tenant_endpoints, receiver_pair, seconds=seconds, services=services
         )
     first_attempt = LatencyFigure(
         "first attempt for other endpoints, after the commit", first_attempts_s, FIRST_MS
@@ -86,6 +86,8 @@ def _measure_claims(
     job_cpu_ms: dict[str, float],
     first: backlog.TenantEndpoints,
     other: backlog.TenantEndpoints,
+    *,
+    services: Services,
 ) -> Iterator[LatencyFigure]:
     """Yield the figures of claims; store the CPU milliseconds of a job in `job_cpu_ms`.
 
@@ -94,18 +96,18 @@ def _measure_claims(
     assert first.unresponsive is not None
     print_progress(f"measuring {CLAIMS} claims, with successful and with failed deliveries")
     successes_s = claim_latency.measure_successful_deliveries(
-        first.tenant, first.unresponsive, times=CLAIMS
+        first.tenant, first.unresponsive, times=CLAIMS, services=services
     )
     yield LatencyFigure("record a success and claim the next delivery", successes_s, CLAIM_MS)
     with _count_cpu(database, job_cpu_ms, "100,000"):
         claims_s, records_s = claim_latency.measure_failed_deliveries(
-            first.tenant, first.unresponsive, times=CLAIMS
+            first.tenant, first.unresponsive, times=CLAIMS, services=services
         )
     yield LatencyFigure("claim by a new job", claims_s, CLAIM_MS)
     yield LatencyFigure("record a failure and schedule the next attempt", records_s)
     with _count_cpu(database, job_cpu_ms, "1,000"):
         claims_s, records_s = claim_latency.measure_failed_deliveries(
-            other.tenant, other.responsive, times=CLAIMS
+            other.tenant, other.responsive, times=CLAIMS, services=services
         )
     backlog_note = f"{backlog.SMALL_BACKLOG_SIZE:,} waiting"
     yield LatencyFigure(f"claim by a new job, {backlog_note}", claims_s)
@@ -126,14 +128,13 @@ def _count_cpu(
 
 
 @contextmanager
-def _process_resources(settings: Settings) -> Iterator[None]:
-    """Set this process's database and encryption keys, as the web server does."""
-    encryption.set_current_keyring(encryption.Keyring(settings.keys_at_rest))
-    database = db.set_current_database(Database(settings.database_dsn, pool_size=2))
+def _open_services(settings: Settings) -> Iterator[Services]:
+    """Yield the services of the settings, as the web server has them."""
+    services = create_services(settings)
     try:
-        yield
+        yield services
     finally:
-        database.close()
+        services.database.close()
 
 
 def _run_facts(

@@ -30,7 +30,6 @@ from benchmarks.progress import print_progress
 from benchmarks.request_cost import ENVIRON
 from benchmarks.web import ServerNotStarted, WebServer
 from vca.kit.db import Database
-from vca.tenancy import roles
 from vca.tenancy.session import public_session
 
 _SMALL_SIZE, _MEDIUM_SIZE = 10, 1_000
@@ -127,7 +126,6 @@ def _prepare(stack: ExitStack, ends_at: float) -> FleetRun:
 
 
 def _measure(stack: ExitStack, run: FleetRun, tenants: int) -> None:
-    roles.set_current_roles(run.postgres.deployment.roles)
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     server = stack.enter_context(web.serve_app("wsgi:app", _environ(run.postgres), folder))
     key = _create_platform_key(run.postgres)

@@ -106,5 +106,7 @@ def _creation_script() -> str:
         schema=tenant.schema,
         web=WEB_LOGIN,
         worker=WORKER_LOGIN,
-        script=schema.render_for_tenant(schema.compile_script(), tenant, grantees=f'"{role}"'),
+        script=schema.render_for_tenant(
+            schema.compile_script(for_citus=False), tenant, grantees=f'"{role}"'
+        ),
     )

@@ -10,8 +10,8 @@ from benchmarks.fleet.report import FleetFigure
 from benchmarks.fleet.tenant_population import TenantMember
 from benchmarks.postgres import BenchmarkDatabase
 from vca.kit import db
-from vca.kit.db import Database
 from vca.settings import Settings
+from vca.tenancy.database import TenantDatabase
 from vca.tenancy.session import tenant_session
 from vca.tenant.models import metadata
 
@@ -56,8 +56,9 @@ def _peak_mib(
 
     The size is None if it may not be read.
     """
-    database = Database(
+    database = TenantDatabase(
         postgres.web_dsn,
+        roles=postgres.deployment.roles,
         pool_size=1,
         tenants_per_connection=bound,
         tenant_tables=metadata.tables,

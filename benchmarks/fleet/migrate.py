@@ -15,9 +15,9 @@ from benchmarks.fleet import raw_psycopg2
 from benchmarks.fleet.report import FleetFigure
 from benchmarks.postgres import BenchmarkDatabase
 from vca.kit import db
-from vca.kit.db import Database
 from vca.registry.tenants import revision_store
 from vca.tenancy import schema
+from vca.tenancy.database import TenantDatabase
 from vca.tenancy.migration_runner import MigrationOptions
 
 _MAX_RATIO = 1.5
@@ -161,7 +161,7 @@ def _temporary_revision() -> Iterator[tuple[str, str, str]]:
 
 
 def _migrate_by_product(postgres: BenchmarkDatabase, workers: int, expected: int) -> None:
-    database = Database(postgres.dsn, pool_size=2 * workers)
+    database = TenantDatabase(postgres.dsn, roles=postgres.deployment.roles, pool_size=2 * workers)
     with db.statement_timeout_scope(_STATEMENT_TIMEOUT_S):
         result, _ = revision_store.migrate_tenants(
             database, options=MigrationOptions(workers=workers)

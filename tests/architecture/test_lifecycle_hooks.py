@@ -16,14 +16,14 @@ from tests.support.ast_index import source_modules
 from vca import app
 from vca.jobs import queue
 from vca.registry.base import tables_of_tenants
-from vca.registry.lifecycle_hooks import (
+from vca.registry.models import metadata as public_metadata
+from vca.registry.webhooks.models import ENCRYPTED_COLUMNS
+from vca.services.lifecycle_hooks import (
     FeatureHooks,
     LifecycleError,
     TenantLifecycleHooks,
     TenantTable,
 )
-from vca.registry.models import metadata as public_metadata
-from vca.registry.webhooks.models import ENCRYPTED_COLUMNS
 from vca.tenant import models
 from vca.tenant.base import TenantBase
 
@@ -164,7 +164,7 @@ def test_the_app_does_not_start_with_a_package_whose_hooks_are_incomplete(
     package.mkdir()
     (package / "__init__.py").write_text("")
     (package / "lifecycle.py").write_text(
-        "from vca.registry.lifecycle_hooks import TenantLifecycleHooks\n"
+        "from vca.services.lifecycle_hooks import TenantLifecycleHooks\n"
         "HOOKS = TenantLifecycleHooks(feature='toys', tables=())\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
@@ -234,7 +234,7 @@ def test_every_encrypted_column_of_the_platform_is_re_encrypted() -> None:
 
 
 def _recording_hooks(feature: str, record: Callable[[str], None]) -> TenantLifecycleHooks:
-    def note(*_: object) -> dict[str, int]:
+    def note(*_: object, **__: object) -> dict[str, int]:
         record(feature)
         return {"rows": 1}
 
@@ -248,9 +248,11 @@ def test_erasures_use_the_reverse_of_the_order_of_imports() -> None:
         [_recording_hooks(name, order.append) for name in ("calls", "webhooks")], table_names=()
     )
     arguments: tuple[Any, Any] = (object(), object())
+    services: Any = object()
 
     assert hooks.import_tenant(*arguments) == {"rows": 1}
-    assert hooks.erase_rows(*arguments) == hooks.erase_files(*arguments) == {"rows": 2}
+    assert hooks.erase_rows(*arguments) == {"rows": 2}
+    assert hooks.erase_files(*arguments, services=services) == {"rows": 2}
 
     assert order == ["calls", "webhooks", "webhooks", "calls", "webhooks", "calls"]
 

@@ -80,7 +80,9 @@ def test_label_values_equal_the_enumerations_of_the_product() -> None:
 
 
 def test_the_metric_of_jobs_counts_every_job_of_the_worker(bare_app: Flask) -> None:
-    worker_app = worker_loop.create_worker_app(str(bare_app.extensions["settings"].database_dsn))
+    worker_app = worker_loop.create_worker_app(
+        str(bare_app.extensions["vca"].settings.database_dsn)
+    )
     job_names = {name for name in worker_app.tasks if "procrastinate." not in name}
 
     assert job_names == set(metrics.JOBS.labels["task"]) - {OTHER}

@@ -17,7 +17,7 @@ import click
 
 from tests.chaos.failpoints import FAILPOINTS, WORKER_FAILPOINTS
 from tests.chaos.runner import ChaosPlan, ChaosReport, ChaosRun, start_chaos_run
-from tests.support import admin_db, databases
+from tests.support import admin_db, databases, services
 from tests.support.factories import Factory
 from vca.app import create_app
 from vca.settings import read_settings
@@ -55,7 +55,9 @@ def _start_chaos_run(plan: ChaosPlan) -> Iterator[ChaosRun]:
         url = server.clone_template(f"vca_test_{os.getpid()}_chaos")
         with tempfile.TemporaryDirectory() as folder:
             settings = read_settings(_process_settings(url, plan))
-            world = Factory(create_app(settings))
+            app = create_app(settings)
+            services.set_app(app)
+            world = Factory(app)
             with start_chaos_run(settings, url, Path(folder), world) as chaos_run:
                 yield chaos_run
     finally:

@@ -13,6 +13,7 @@ from tests.fakes.http_receiver import HttpReceiver
 from tests.support import admin_db
 from tests.support.carrier_adapter import PROVIDER_TYPE
 from tests.support.factories import Factory, Tenant, fresh_number
+from tests.support.services import app_services
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core import live_usage, turn_records
 
@@ -46,24 +47,24 @@ class ChaosTenant:
 
     def find_call(self, call_id: str) -> Any:
         """Return the row of a call by its carrier's id or its own id; None if there is none."""
-        with tenant_session(self.tenant.ref) as session:
+        with tenant_session(self.tenant.ref, database=app_services().database) as session:
             result = session.execute(text(_CALL), {"carrier": PROVIDER_TYPE, "id": call_id})
             return result.one_or_none()
 
     def speakers(self, call_id: UUID) -> list[str]:
         """Return the speakers of a call's turns, in order."""
-        with tenant_session(self.tenant.ref) as session:
+        with tenant_session(self.tenant.ref, database=app_services().database) as session:
             return [turn.speaker for turn in turn_records.load_turns(session, call_id)]
 
     def recording_status(self, call_id: UUID) -> tuple[str, str] | None:
         """Return the status of a call's recording and of the carrier's copy, or None."""
         query = text("SELECT status, carrier_copy FROM recordings WHERE call_id = :id")
-        with tenant_session(self.tenant.ref) as session:
+        with tenant_session(self.tenant.ref, database=app_services().database) as session:
             row = session.execute(query, {"id": call_id}).one_or_none()
             return (row[0], row[1]) if row else None
 
     def live_call_count(self) -> int:
-        with tenant_session(self.tenant.ref) as session:
+        with tenant_session(self.tenant.ref, database=app_services().database) as session:
             return live_usage.live_usage(session).calls
 
     def check_job_count(self) -> int:

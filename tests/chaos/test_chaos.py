@@ -14,8 +14,7 @@ from tests.chaos.failpoints import FAILPOINTS
 from tests.chaos.runner import ChaosPlan, ChaosRun, start_chaos_run
 from tests.support import databases
 from tests.support.factories import Factory
-from vca.kit import db
-from vca.kit.db import Database
+from tests.support.services import open_database, use_database
 from vca.settings import Settings
 
 SEED = 4
@@ -33,9 +32,7 @@ def chaos_run(
     """Run processes on a database with a job queue that no other test uses."""
     server: databases.DatabaseServer = request.getfixturevalue("database_server")
     url = server.clone_template(f"{make_url(database_url).database}_chaos")
-    database = db.set_current_database(
-        Database(databases.as_login(url, databases.WEB), pool_size=CALLS)
-    )
+    database = use_database(open_database(databases.as_login(url, databases.WEB), pool_size=CALLS))
     with start_chaos_run(settings, url, tmp_path, Factory(app)) as new_run:
         yield new_run
     database.close()

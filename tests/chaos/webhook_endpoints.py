@@ -16,6 +16,7 @@ from sqlalchemy import text
 from tests.chaos.failpoints import DELIVERED_WITHIN_S
 from tests.fakes.http_receiver import Behaviour, HttpReceiver, reply_with
 from tests.support.factories import Tenant
+from tests.support.services import app_services
 from tests.support.webhooks import WebhookRequest, received_requests, receiver_url
 from vca.kit import standard_webhooks
 from vca.kit.crypto import BadSignature
@@ -65,9 +66,13 @@ def attach_endpoints(
     created_endpoints, scope = [], tenant_scope.for_tenant(tenant.ref)
     for receiver, types in zip(receivers, ENDPOINT_TYPES, strict=True):
         receiver.behaviour = _lossy_behaviour()
-        with tenant_session(tenant.ref) as session:
+        with tenant_session(tenant.ref, database=app_services().database) as session:
             _, secret = endpoints.create(
-                session, scope, url=receiver_url(receiver), events=list(types)
+                session,
+                scope,
+                url=receiver_url(receiver),
+                events=list(types),
+                services=app_services(),
             )
         created_endpoints.append(ChaosEndpoint(receiver, secret))
     return tuple(created_endpoints)
@@ -155,5 +160,5 @@ def _is_signed(request: WebhookRequest, secret: str) -> bool:
 
 
 def _rows(tenant: Tenant, query: str) -> list[Any]:
-    with tenant_session(tenant.ref) as session:
+    with tenant_session(tenant.ref, database=app_services().database) as session:
         return list(session.execute(text(query)).all())

@@ -2,11 +2,11 @@
 
 from tests.support import carrier_adapter
 from vca.app import create_app
+from vca.services import EXTENSION
 from vca.telephony.providers import ADAPTERS
 from vca.tenancy import schema
-from vca.tenant.calls.core import call_services
 
 ADAPTERS[carrier_adapter.PROVIDER_TYPE] = carrier_adapter.ADAPTER_PATH
 app = create_app()
-call_services.current_services().models.warm_up()
+app.extensions[EXTENSION].models.warm_up()
 schema.head()

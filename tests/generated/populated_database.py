@@ -14,13 +14,14 @@ from tests.support.database_templates import DatabaseTemplates
 from tests.support.db_snapshot import SnapshotChecker, schema_of
 from tests.support.factories import Factory
 from tests.support.populated_tenant import PopulatedTenant, SignedCarrierClient
-from vca.kit import clock, db, storage
-from vca.kit.db import Database
+from tests.support.services import app_services, use_carriers, use_database, use_services
+from vca.kit import clock
 from vca.kit.storage import Store
 from vca.registry.idempotency import service as idempotency
+from vca.services import Services
 from vca.settings import Settings
-from vca.telephony import providers
 from vca.telephony.providers import Carriers
+from vca.tenancy.database import TenantDatabase
 from vca.tenancy.session import public_session, tenant_session
 from vca.tenant.calls.routing import decision_request
 from vca.tenant.calls.routing.decision_request import DecisionRequest
@@ -43,8 +44,8 @@ class PopulatedDatabase:
         self.acme = acme
         self.globex = globex
         self._pop_leaked_lines = pop_leaked_lines
-        self._database = db.current_database()
-        self._settings: Settings = app.extensions["settings"]
+        self._database = app_services().database
+        self._settings: Settings = app_services().settings
         self.world = Factory(app)
         self.platform = self.world.platform()
         _store_export(acme)
@@ -54,14 +55,14 @@ class PopulatedDatabase:
             f"/api/webhooks/{acme.platform_ids['webhook_id']}", {"is_active": True}
         )
         # The first request with an idempotency key schedules this job, even if it is refused.
-        with public_session() as session:
+        with public_session(database=app_services().database) as session:
             idempotency.schedule_cleanup(session, now=clock.now())
-        with tenant_session(acme.tenant.ref) as session:
+        with tenant_session(acme.tenant.ref, database=app_services().database) as session:
             idempotency.schedule_cleanup(session, now=clock.now())
         self.checker = SnapshotChecker(self._settings.migration_database_url)
         self._restorer = DatabaseRestorer(self._settings.migration_database_url)
         self._checksums = self.checksums()
-        self._store = storage.current_store()
+        self._store = app_services().store
         self._files = _read_files(self._store, acme)
         self._changes: list[Change] | None = []
 
@@ -74,7 +75,7 @@ class PopulatedDatabase:
         pop_leaked_lines: Callable[[], list[str]],
     ) -> Iterator["PopulatedDatabase"]:
         """Populate a database and yield it. The process uses it only inside `use`."""
-        previous_database, previous_settings = db.current_database(), app.extensions["settings"]
+        previous_database, previous_settings = app_services().database, app_services().settings
         with templates.use_copy(database_templates.two_populated) as (acme, globex):
             database = cls(app, acme, globex, pop_leaked_lines)
             _set_current(app, previous_database, previous_settings)
@@ -105,18 +106,18 @@ class PopulatedDatabase:
         No decision webhook is called, because the webhooks of the tenants do not exist. The block
         must log no personal data.
         """
-        previous_database, previous_carriers = db.current_database(), providers.current_carriers()
-        previous_settings = self.app.extensions["settings"]
+        previous_database, previous_carriers = app_services().database, app_services().carriers
+        previous_settings = app_services().settings
         request_decision = decision_request.request_decision
         vars(self).pop("carrier", None)
         _set_current(self.app, self._database, self._settings)
-        providers.set_current_carriers(Carriers(self._settings)).register(self.carrier)
+        use_carriers(Carriers(self._settings)).register(self.carrier)
         decision_request.request_decision = _no_decision
         try:
             yield
         finally:
             decision_request.request_decision = request_decision
-            providers.set_current_carriers(previous_carriers)
+            use_carriers(previous_carriers)
             _set_current(self.app, previous_database, previous_settings)
             leaked_lines = self._pop_leaked_lines()
             self.restore()
@@ -163,21 +164,19 @@ class PopulatedDatabase:
                 self._store.put(key, iter([content]), content_type="audio/wav")
 
 
-def _set_current(app: Flask, database: Database, settings: Settings) -> None:
-    app.extensions["settings"] = settings
-    db.set_current_database(database)
+def _set_current(app: Flask, database: TenantDatabase, settings: Settings) -> None:
+    use_services(settings=settings)
+    use_database(database)
 
 
-def _no_decision(request: DecisionRequest) -> WebhookDecision:
+def _no_decision(request: DecisionRequest, *, services: Services) -> WebhookDecision:
     return WebhookDecision("decision webhooks are not called by generated tests")
 
 
 def _store_export(tenant: PopulatedTenant) -> None:
     """Store the file of the tenant's export."""
     key = data_export.storage_key(tenant.tenant.ref, UUID(tenant.ids["export_id"]))
-    storage.current_store().put(
-        key, [tenant.marker.encode()], content_type=data_export.CONTENT_TYPE
-    )
+    app_services().store.put(key, [tenant.marker.encode()], content_type=data_export.CONTENT_TYPE)
 
 
 def _read_files(store: Store, tenant: PopulatedTenant) -> Mapping[str, bytes]:

@@ -11,8 +11,8 @@ from tests.generated.request_cells import (
     path_methods,
     unserved_path_cells,
 )
+from tests.support.services import app_services
 from vca.kit import json
-from vca.telephony import providers
 
 
 @each_cell(path_id_cells())
@@ -50,10 +50,10 @@ def test_method(cell: ValueCell, hostile_client: HostileClient) -> None:
 def test_unknown_carriers_are_not_cached(populated_database: PopulatedDatabase) -> None:
     client = populated_database.app.test_client()
     client.post("/telephony/nobody/voice")
-    adapter_count = len(providers.current_carriers()._adapters)
+    adapter_count = len(app_services().carriers._adapters)
 
     for number in range(50):
         response = client.post(f"/telephony/nobody{number}/voice")
         assert (response.status_code, response.get_json()["code"]) == (404, "not-found")
 
-    assert len(providers.current_carriers()._adapters) == adapter_count
+    assert len(app_services().carriers._adapters) == adapter_count

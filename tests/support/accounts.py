@@ -8,9 +8,9 @@ from uuid import uuid4
 from tests.support.api import Api
 from tests.support.carrier_client import CarrierClient
 from tests.support.factories import Tenant, assert_created
+from tests.support.services import app_services
 from vca.kit import clock
 from vca.settings import Settings
-from vca.telephony import providers
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.telephony.turn_settings import TURN_FIELDS
 from vca.telephony.types import Account, Capabilities, WebRtcCredential
@@ -66,15 +66,13 @@ class OwnAccount:
     @property
     def carrier(self) -> Any:
         """Return the adapter that the process uses for this account."""
-        return providers.current_carriers().for_account(
+        return app_services().carriers.for_account(
             self.representation["provider_type"], Account(self.fields)
         )
 
     def carrier_client(self, api: Api) -> CarrierClient:
         """Return a client that sends the carrier's requests, signed by this account."""
-        adapter_class = providers.current_carriers().adapter_class(
-            self.representation["provider_type"]
-        )
+        adapter_class = app_services().carriers.adapter_class(self.representation["provider_type"])
         assert adapter_class is not None
         assert issubclass(adapter_class, FakeTelephonyAdapter)
         return CarrierClient(adapter_class(self.fields["secret"]), api)

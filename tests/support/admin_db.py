@@ -6,14 +6,14 @@ from contextlib import contextmanager
 from sqlalchemy import make_url
 from sqlalchemy.orm import Session
 
-from vca.kit import db
-from vca.kit.db import Database
+from tests.support.services import app_services
 from vca.tenancy import session
+from vca.tenancy.database import TenantDatabase
 from vca.tenancy.schema import TenantRef
 
 _server_url = ""
 # A new login takes ten times as long as the statement that a test runs, so pools stay open.
-_pools: dict[str, Database] = {}
+_pools: dict[str, TenantDatabase] = {}
 
 
 def set_server_url(server_url: str) -> None:
@@ -24,14 +24,14 @@ def set_server_url(server_url: str) -> None:
 
 def database_url() -> str:
     """Return the owner's URL of the database that the process uses."""
-    name = make_url(db.current_database().dsn).database
+    name = make_url(app_services().database.dsn).database
     return make_url(_server_url).set(database=name).render_as_string(hide_password=False)
 
 
 @contextmanager
-def open_database() -> Iterator[Database]:
+def open_database() -> Iterator[TenantDatabase]:
     """Open a pool of one connection and close it at the end."""
-    pool = Database(database_url(), pool_size=1)
+    pool = TenantDatabase(database_url(), pool_size=1)
     try:
         yield pool
     finally:
@@ -50,11 +50,11 @@ def close_current_pool() -> None:
         _pools.pop(database_url()).close()
 
 
-def _pool() -> Database:
+def _pool() -> TenantDatabase:
     """Return the pool of the database that the process uses."""
     current_url = database_url()
     if current_url not in _pools:
-        _pools[current_url] = Database(current_url)
+        _pools[current_url] = TenantDatabase(current_url)
     return _pools[current_url]
 
 

@@ -16,8 +16,13 @@ from tests.support import admin_db, databases
 from tests.support.databases import DEPLOYMENT
 from tests.support.factories import Factory, Tenant
 from tests.support.populated_tenant import PopulatedTenant, SignedCarrierClient, populate_tenant
-from vca.kit import db, storage
-from vca.kit.db import Database
+from tests.support.services import (
+    app_services,
+    open_database,
+    use_carriers,
+    use_database,
+    use_services,
+)
 from vca.registry.tenants import roles
 from vca.registry.tenants.models import Tenant as TenantRow
 from vca.settings import Settings
@@ -66,36 +71,36 @@ class DatabaseTemplates:
 
     def _build_template(self, build: Builder) -> DatabaseTemplate:
         name = f"{self._name}_{build.__name__}"
-        carriers = providers.current_carriers()
+        carriers = app_services().carriers
         with self._use_database(self._server.clone_template(name)):
             payload = build(Factory(self._app))
             recordings = _read_recordings()
             _drop_roles()
-        providers.set_current_carriers(carriers)
+        use_carriers(carriers)
         return DatabaseTemplate(name, payload, recordings)
 
     def _copy_template(self, template: DatabaseTemplate) -> None:
         with self._use_database(self._server.copy_database(template.name, self._name)):
             _create_roles()
         for key, content in template.recordings.items():
-            storage.current_store().put(key, iter([content]), content_type="audio/wav")
+            app_services().store.put(key, iter([content]), content_type="audio/wav")
 
     @contextmanager
     def _use_database(self, url: str) -> Iterator[None]:
         """Switch the process to another database until the block ends, with the same roles."""
         previous_settings, previous_database = (
-            self._app.extensions["settings"],
-            db.current_database(),
+            app_services().settings,
+            app_services().database,
         )
-        settings = self._app.extensions["settings"] = _settings_for(previous_settings, url)
-        pool = db.set_current_database(Database(settings.database_dsn))
+        settings = use_services(settings=_settings_for(previous_settings, url)).settings
+        pool = use_database(open_database(settings.database_dsn))
         try:
             yield
         finally:
             admin_db.close_current_pool()
             pool.close()
-            db.set_current_database(previous_database)
-            self._app.extensions["settings"] = previous_settings
+            use_database(previous_database)
+            use_services(settings=previous_settings)
 
 
 def empty(_: Factory) -> None:
@@ -121,9 +126,9 @@ def four_tenants(world: Factory) -> list[Tenant]:
 
 
 def _carrier_client(world: Factory) -> SignedCarrierClient:
-    settings: Settings = world.app.extensions["settings"]
+    settings: Settings = app_services().settings
     carrier = FakeTelephonyAdapter(f"fake-carrier|{settings.secret_key}")
-    providers.set_current_carriers(providers.Carriers(settings)).register(carrier)
+    use_carriers(providers.Carriers(settings)).register(carrier)
     return SignedCarrierClient(world, carrier)
 
 
@@ -142,7 +147,7 @@ def _list_tenants() -> list[TenantRef]:
 
 
 def _read_recordings() -> dict[str, bytes]:
-    store = storage.current_store()
+    store = app_services().store
     keys = [key for tenant in _list_tenants() for key in store.keys(tenant_folder(tenant))]
     return {key: b"".join(store.open(key)) for key in keys}
 

@@ -12,9 +12,10 @@ from sqlalchemy import make_url
 
 from tests.support import disk, pii_sentinel, run_record
 from vca.devtools import embedded_postgres
-from vca.kit.db import Database, statement_timeout_scope
+from vca.kit.db import statement_timeout_scope
 from vca.registry import privileges, schema
 from vca.registry.deployment import Deployment
+from vca.tenancy.database import TenantDatabase
 from vca.tenancy.roles import Roles
 
 WEB, WORKER = "vca_web", "vca_worker"
@@ -139,7 +140,7 @@ class DatabaseServer:
         unfinished_name = f"{template_name()}_making"
         self._run(f'DROP DATABASE IF EXISTS "{unfinished_name}" WITH (FORCE)')
         self._run(f'CREATE DATABASE "{unfinished_name}"')
-        database = Database(self.url_of(unfinished_name))
+        database = TenantDatabase(self.url_of(unfinished_name))
         schema.upgrade_public_schema(database, DEPLOYMENT)
         database.close()
         self._run(f'ALTER DATABASE "{unfinished_name}" RENAME TO "{template_name()}"')

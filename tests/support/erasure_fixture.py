@@ -12,8 +12,9 @@ from tests.support import admin_db
 from tests.support.carrier_client import CarrierClient
 from tests.support.db_snapshot import SnapshotChecker
 from tests.support.factories import Factory, Tenant, fresh_number
+from tests.support.services import app_services
 from vca.conversation.llm import ToolCall
-from vca.kit import json, storage
+from vca.kit import json
 from vca.kit.storage.folder import FolderStore
 
 ALWAYS_CLOSED_HOURS = {"weekly": {}, "closed_action": "voicemail"}
@@ -225,6 +226,6 @@ def dump_rows(db_snapshot: SnapshotChecker, tenant: Tenant) -> list[str]:
 
 def all_stored_files() -> list[Path]:
     """Return every file of the store."""
-    store = storage.current_store()
+    store = app_services().store
     assert isinstance(store, FolderStore)
     return [path for path in store._root.rglob("*") if path.is_file()]

@@ -11,6 +11,8 @@ from sqlalchemy.orm import Session
 
 from tests.support import admin_db, pii_sentinel
 from tests.support.api import Api, ApiResponse, validator_of
+from tests.support.jobs import run_task
+from tests.support.services import app_services
 from tests.support.tenant_pool import TenantPool
 from vca.jobs import queue
 from vca.registry.api_keys import service as api_keys
@@ -99,7 +101,7 @@ class Factory:
 
     def key(self, tenant_id: str | None, **options: Any) -> str:
         """Create a key of a tenant, or a platform key, and return it."""
-        with public_session() as session:
+        with public_session(database=app_services().database) as session:
             _, key = api_keys.create(
                 session,
                 name="test",
@@ -129,7 +131,7 @@ class Factory:
 
     def new_tenant(self, name: str = "Acme", **fields: Any) -> Tenant:
         """Create a tenant."""
-        with public_session() as session:
+        with public_session(database=app_services().database) as session:
             tenant_id = tenants.create(session, name=name, **fields).id
         if self._tenant_pool:
             self._tenant_pool.register(tenant_id)
@@ -182,7 +184,7 @@ def _run_jobs(tenant_id: str | None, *, include_scheduled: bool) -> list[str]:
         tenant_id, include_scheduled=include_scheduled and not job_names
     ):
         for _, name, args in due_jobs:
-            queue.TASKS[name](**args)
+            run_task(queue.TASKS[name], args)
             job_names.append(name)
     return job_names
 

@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from tests.support import admin_db
 from tests.support.factories import Factory, Tenant
+from tests.support.services import app_services
 from vca.kit import json
 from vca.registry.tenants.models import Tenant as TenantRow
 from vca.tenancy.session import public_session, tenant_session
@@ -63,7 +64,7 @@ def json_lines(result: Result) -> list[dict[str, Any]]:
 
 def recorded_revision(tenant: Tenant) -> str:
     """Return the recorded revision of a tenant."""
-    with public_session() as session:
+    with public_session(database=app_services().database) as session:
         return session.get_one(TenantRow, tenant.ref.id).schema_revision
 
 
@@ -73,7 +74,7 @@ def recorded_revisions(tenants: Sequence[Tenant]) -> list[str]:
 
 def has_nicknames(tenant: Tenant) -> tuple[bool, bool]:
     """Return whether the column and the index of the revision `nicknames` exist."""
-    with tenant_session(tenant.ref) as session:
+    with tenant_session(tenant.ref, database=app_services().database) as session:
         results = [
             session.scalar(text(query), {"table": f"{tenant.ref.schema}.phone_numbers"})
             for query in (_COLUMN, _INDEX)

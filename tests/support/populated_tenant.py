@@ -11,12 +11,12 @@ from tests.support import pii_sentinel
 from tests.support.accounts import create_account
 from tests.support.factories import Factory, Platform, Tenant, assert_created, fresh_number
 from tests.support.marked_fields import hours_fields, profile_fields, settings_fields
+from tests.support.services import app_services
 from vca.kit import clock
 from vca.registry.webhooks import deliveries, endpoints
 from vca.registry.webhooks.platform_scope import PLATFORM_SCOPE
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.tenancy.session import public_session, tenant_session
-from vca.tenant.calls.core import call_services
 from vca.tenant.messages import service as messages
 from vca.tenant.phone_numbers import decision_webhook
 from vca.tenant.privacy import requests
@@ -124,7 +124,7 @@ class SignedCarrierClient:
     def __init__(self, world: Factory, carrier: FakeTelephonyAdapter) -> None:
         self._api = world.api(None)
         self.carrier = carrier
-        self._base_url: str = call_services.current_services().callback_url(carrier.name)
+        self._base_url: str = app_services().callback_url(carrier.name)
 
     def send(self, action: str, **fields: Any) -> Any:
         """Send a request of the carrier and return the response."""
@@ -277,7 +277,7 @@ def _create_messages(
     carrier_client.carrier.add_recording(
         marker, marker.encode() * 100, provider_recording_id=marker
     )
-    with tenant_session(tenant.ref) as session:
+    with tenant_session(tenant.ref, database=app_services().database) as session:
         recordings.create_pending(
             session,
             call_id=call_id,
@@ -295,6 +295,7 @@ def _create_messages(
                 reason=personal_marker,
                 caller_number=None,
                 callback_number=personal_marker,
+                services=app_services(),
             )
     world.run_jobs(tenant)
     return str(message.id)
@@ -302,9 +303,13 @@ def _create_messages(
 
 def _create_platform_delivery() -> dict[str, str]:
     """Create an inactive platform webhook and a delivery; return their ids by path parameter."""
-    with public_session() as session:
+    with public_session(database=app_services().database) as session:
         row, _ = endpoints.create(
-            session, PLATFORM_SCOPE, url="https://example.com/", is_active=False
+            session,
+            PLATFORM_SCOPE,
+            url="https://example.com/",
+            is_active=False,
+            services=app_services(),
         )
         delivery = deliveries.add_delivery(
             session,
@@ -323,14 +328,14 @@ def _create_webhooks(tenant: Tenant, marker: str) -> tuple[str, ...]:
     scope = tenant_scope.for_tenant(tenant.ref)
     secrets: list[str] = []
     personal_marker = f"{pii_sentinel.SENTINEL}{marker}"
-    with tenant_session(tenant.ref) as session:
+    with tenant_session(tenant.ref, database=app_services().database) as session:
         for _ in range(2):
             url = f"https://{marker}.example.com/{personal_marker}"
             row, first_secret = endpoints.create(
-                session, scope, url=url, description=personal_marker
+                session, scope, url=url, description=personal_marker, services=app_services()
             )
             _, second_secret = endpoints.rotate_secret(
-                session, scope, webhook_id=row.id, now=clock.now()
+                session, scope, webhook_id=row.id, now=clock.now(), services=app_services()
             )
             secrets += first_secret, second_secret
         events.emit(session, events.Event("message.taken", {"word": marker}))
@@ -346,17 +351,24 @@ def _create_webhooks(tenant: Tenant, marker: str) -> tuple[str, ...]:
 def _enable_decision_webhook(tenant: Tenant, number_id: UUID, marker: str) -> str:
     """Enable a decision webhook for a number that nobody calls; return its secret."""
     url = f"https://{marker}.example.com/{marker}"
-    with tenant_session(tenant.ref) as session:
-        return decision_webhook.enable(session, phone_number_id=number_id, url=url, now=clock.now())
+    with tenant_session(tenant.ref, database=app_services().database) as session:
+        return decision_webhook.enable(
+            session, phone_number_id=number_id, url=url, now=clock.now(), services=app_services()
+        )
 
 
 def _create_privacy_requests(tenant: Tenant, marker: str) -> dict[str, str]:
     """Create a finished export and a finished erasure; return their ids by path parameter."""
     ids = {}
-    with tenant_session(tenant.ref) as session:
+    with tenant_session(tenant.ref, database=app_services().database) as session:
         for kind in ("export", "erasure"):
             row = requests.create_request(
-                session, tenant.ref, kind=kind, number=fresh_number(), now=clock.now()
+                session,
+                tenant.ref,
+                kind=kind,
+                number=fresh_number(),
+                now=clock.now(),
+                services=app_services(),
             )
             requests.update_result(session, row.id, configured=[marker], size_bytes=len(marker))
             requests.finish(session, row.id, now=clock.now())

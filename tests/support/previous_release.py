@@ -11,11 +11,13 @@ from sqlalchemy import text
 
 from tests.fakes.carriers.telnyx.accounts import STATE_SIGNER
 from tests.support import admin_db
+from tests.support.services import app_services
 from vca.kit import crypto, json
 from vca.telephony.providers.telnyx import client_state
 from vca.telephony.providers.telnyx.client_state import LegState
 from vca.telephony.types import ProviderAccountRef
-from vca.tenant.calls.core.call_services import CallState, current_services
+from vca.tenant.calls.core import call_tokens
+from vca.tenant.calls.core.call_tokens import CallState
 from vca.tenant.calls.core.call_types import CallRef
 
 _SIGNATURE = re.compile(r"signature=[^&]*&")
@@ -24,20 +26,22 @@ _STATE = re.compile(r"(?<=state=)[^&]*")
 
 def state_token(token: str) -> str:
     """Return a call's state token as the previous release made it: bound to no carrier's call."""
-    state = current_services().verify_state(token)
+    state = call_tokens.verify_state(token, services=app_services())
     account_id = state.account.account_id if state.account else None
     values = [
         *(state.ref.tenant.id.hex, state.ref.call_id.hex, state.turns, state.spoken_chars),
         *(state.account.provider_type if state.account else None,),
         account_id.hex if account_id else None,
     ]
-    return crypto.sign(current_services().secret, values, purpose="call")
+    return crypto.sign(app_services().settings.secret_key, values, purpose="call")
 
 
 def websocket_account_token(ref: CallRef, account: ProviderAccountRef) -> str:
     """Return the end of a WebSocket's URL for a tenant's account."""
     return state_token(
-        current_services().sign_state(CallState(ref, account=account, provider_call_id=None))
+        call_tokens.sign_state(
+            CallState(ref, account=account, provider_call_id=None), services=app_services()
+        )
     )
 
 

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import select
 
 from tests.support.factories import Factory, Tenant
-from vca.kit import db, storage
+from tests.support.services import app_services
 from vca.kit.storage import ObjectInfo, ObjectReader, StorageError, Store
 from vca.kit.storage.folder import FolderStore
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
@@ -30,7 +30,7 @@ def expect_recording(
         "provider_call_id": str(call_id),
         **recording_fields,
     }
-    with tenant_session(tenant.ref) as session:
+    with tenant_session(tenant.ref, database=app_services().database) as session:
         service.create_pending(session, call_id=call_id, **fields)
     return call_id
 
@@ -54,13 +54,13 @@ def store_recording(
 
 def get_recording(tenant: Tenant, call_id: UUID) -> Recording:
     """Return the row of the call's only recording."""
-    with tenant_session(tenant.ref) as session:
+    with tenant_session(tenant.ref, database=app_services().database) as session:
         return session.scalars(select(Recording).filter_by(call_id=call_id)).one()
 
 
 def stored_files(tenant: Tenant) -> list[Path]:
     """Return the tenant's files in the store, unfinished ones included."""
-    store = storage.current_store()
+    store = app_services().store
     store = store.inner if isinstance(store, FailingStore) else store
     assert isinstance(store, FolderStore)
     return sorted(path for path in (store._root / tenant.ref.id.hex).rglob("*") if path.is_file())
@@ -111,7 +111,7 @@ class FailingStore(Store):
 
 def checked_out_connections() -> int:
     """Return the number of pool connections in use."""
-    out: int = db.current_database().engine.pool.checkedout()  # type: ignore[attr-defined]
+    out: int = app_services().database.engine.pool.checkedout()  # type: ignore[attr-defined]
     return out
 
 

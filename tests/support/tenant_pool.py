@@ -14,9 +14,10 @@ from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
 from tests.support import admin_db
+from tests.support.services import app_services
 from vca.kit import db
 from vca.kit.storage import Store
-from vca.tenancy import citus, sql_splitter
+from vca.tenancy import sql_splitter
 from vca.tenancy.schema import TenantRef, render_for_tenant
 from vca.tenancy.session import set_search_path
 from vca.tenancy.tables import list_tables, quote_name
@@ -122,7 +123,7 @@ class TenantPool:
 
     def register(self, tenant_id: UUID) -> None:
         """Record the fingerprint of a new tenant, which allows releasing it to the pool later."""
-        if citus.is_enabled():
+        if app_services().database.on_citus:
             return
         tenant = TenantRef(tenant_id)
         with admin_db.public_session() as session:

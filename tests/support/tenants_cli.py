@@ -11,8 +11,8 @@ from click.testing import Result
 from flask import Flask
 
 from tests.support.db_snapshot import SnapshotChecker, schema_of
+from tests.support.services import app_services
 from vca.kit import json
-from vca.registry import lifecycle_hooks
 
 Members = dict[str, bytes]
 
@@ -54,7 +54,7 @@ def tenant_rows(db_snapshot: SnapshotChecker, tenant_id: str) -> dict[str, list[
     time.
     """
     schema = schema_of(tenant_id)
-    encrypted = ",".join(column for _, column in lifecycle_hooks.current_hooks().encrypted_columns)
+    encrypted = ",".join(column for _, column in app_services().lifecycle_hooks.encrypted_columns)
     return {
         table: sorted(
             str(row[0]).replace(tenant_id, "<tenant>")

@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from tests.support import admin_db
 from tests.support.factories import Tenant
+from tests.support.services import app_services
 from vca.kit import clock
 from vca.tenancy.session import tenant_session
 from vca.tenant.usage import ledger
@@ -47,7 +48,7 @@ def record_usage(
         used_at or clock.now(),
         phone_number_id=phone_number_id,
     )
-    with tenant_session(tenant.ref) as session:
+    with tenant_session(tenant.ref, database=app_services().database) as session:
         ledger.record_facts(session, fact)
     return fact
 

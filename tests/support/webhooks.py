@@ -8,7 +8,8 @@ from standardwebhooks import Webhook as Verifier
 
 from tests.fakes.http_receiver import Behaviour, HttpReceiver, reply_with
 from tests.support.factories import Tenant, assert_created
-from vca.kit import http, json
+from tests.support.services import app_services, use_services
+from vca.kit import json
 from vca.kit.http import OutgoingClient, UrlPolicy
 from vca.tenancy.session import tenant_session
 from vca.tenant.webhooks import events
@@ -19,8 +20,8 @@ SIGNED_HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
 
 def allow_loopback() -> None:
     """Allow this process to send requests to this machine."""
-    http.set_current_client(
-        OutgoingClient(UrlPolicy((ip_network("127.0.0.0/8"),), allow_http=True))
+    use_services(
+        http_client=OutgoingClient(UrlPolicy((ip_network("127.0.0.0/8"),), allow_http=True))
     )
 
 
@@ -81,5 +82,5 @@ def receiver_url(receiver: HttpReceiver) -> str:
 
 def emit_event(tenant: Tenant, type: str = "message.taken", **data: Any) -> None:
     """Emit an event of the tenant."""
-    with tenant_session(tenant.ref) as session:
+    with tenant_session(tenant.ref, database=app_services().database) as session:
         events.emit(session, Event(type, data))

@@ -10,10 +10,9 @@ import pytest
 from flask import Flask
 
 from tests.support import databases
+from tests.support.services import app_services, open_database, use_database
 from vca.devtools import demo_data
 from vca.devtools.demo_data import DemoTenant, SeededTenant
-from vca.kit import db
-from vca.kit.db import Database
 from vca.kit.paging import PageRequest
 from vca.registry.tenants import service as tenants
 from vca.tenancy.schema import TenantRef
@@ -36,10 +35,12 @@ def seed(
     """Return a function that seeds a separate database: the demo's numbers are always the same."""
     server = request.getfixturevalue("database_server")
     name = database_url.rpartition("/")[2].partition("?")[0] + "_demo"
-    database = db.set_current_database(
-        Database(databases.as_login(server.clone_template(name), databases.WEB))
+    database = use_database(
+        open_database(databases.as_login(server.clone_template(name), databases.WEB))
     )
-    yield lambda peppers=PEPPERS: demo_data.seed_demo_tenants(peppers, tmp_path / "demo.json")
+    yield lambda peppers=PEPPERS: demo_data.seed_demo_tenants(
+        peppers, tmp_path / "demo.json", services=app_services()
+    )
     database.close()
     server.drop_database(name)
 
@@ -62,8 +63,10 @@ def test_a_key_that_is_invalid_with_new_peppers_is_replaced(seed: Seed) -> None:
 def test_a_deleted_tenant_is_omitted(seed: Seed) -> None:
     acme, globex = seed()
 
-    with public_session() as session:
-        tenants.update(session, tenant_id=UUID(acme.tenant_id), status="deleted")
+    with public_session(database=app_services().database) as session:
+        tenants.update(
+            session, tenant_id=UUID(acme.tenant_id), status="deleted", services=app_services()
+        )
 
     assert seed() == [globex]
 
@@ -76,14 +79,16 @@ def test_a_number_that_another_tenant_has_claimed_is_missing(
     _release(globex)
     assert acme.number is not None
 
-    with tenant_session(_tenant_ref(globex)) as session:
-        phone_numbers.add(session, did_number=acme.number, policy="platform")
+    with tenant_session(_tenant_ref(globex), database=app_services().database) as session:
+        phone_numbers.add(
+            session, did_number=acme.number, policy="platform", services=app_services()
+        )
 
     assert [seeded_tenant.number for seeded_tenant in seed()] == [None, acme.number]
 
 
 def _release(seeded_tenant: SeededTenant) -> None:
-    with tenant_session(_tenant_ref(seeded_tenant)) as session:
+    with tenant_session(_tenant_ref(seeded_tenant), database=app_services().database) as session:
         (number,) = phone_numbers.list_page(session, page=PageRequest(2)).items
         phone_numbers.remove(session, phone_number_id=number.id)
 
@@ -97,7 +102,9 @@ def _tenant_ref(seeded_tenant: SeededTenant) -> TenantRef:
 
 def test_the_demo_tenants_have_settings_tools_targets_and_extraction(seed: Seed) -> None:
     for seeded_tenant in seed():
-        with tenant_session(_tenant_ref(seeded_tenant)) as session:
+        with tenant_session(
+            _tenant_ref(seeded_tenant), database=app_services().database
+        ) as session:
             settings = settings_service.get(session)
             [profile] = ai_profiles.list_page(session, page=PageRequest(2)).items
             [number] = phone_numbers.list_page(session, page=PageRequest(2)).items

@@ -24,8 +24,7 @@ from tests.support.processes import (
     run_program,
     wait_until,
 )
-from vca.kit import db
-from vca.kit.db import Database
+from tests.support.services import open_database, use_database
 from vca.settings import Settings
 
 TOKEN = "a-token-of-the-test-suite-and-no-other"
@@ -150,7 +149,7 @@ def test_the_web_server_reports_the_workers_jobs_after_the_worker_ended(
     url: str,
     world: Factory,
 ) -> None:
-    database = db.set_current_database(Database(databases.as_login(url, databases.WEB)))
+    database = use_database(open_database(databases.as_login(url, databases.WEB)))
     labels = {"task": "phone_numbers.register", "outcome": "done"}
     tenant = world.tenant("Acme")
     tenant.number()
@@ -170,7 +169,7 @@ def test_the_web_server_reports_the_workers_jobs_after_the_worker_ended(
 def test_a_restarted_web_server_resets_its_own_counts_only(
     environment: dict[str, str], tmp_path: Path, app: object, url: str, world: Factory
 ) -> None:
-    database = db.set_current_database(Database(databases.as_login(url, databases.WEB)))
+    database = use_database(open_database(databases.as_login(url, databases.WEB)))
     labels = {"task": "phone_numbers.register", "outcome": "done"}
     world.tenant("Acme").number()
     with run_program(WORKER_COMMAND, environment, tmp_path / "worker.log"):

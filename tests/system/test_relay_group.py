@@ -8,7 +8,6 @@ import signal
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from threading import Barrier
 
@@ -36,9 +35,9 @@ from tests.support.processes import (
     run_program,
     wait_until,
 )
+from tests.support.services import use_carriers, use_settings
 from vca.settings import Settings
 from vca.telephony import providers
-from vca.tenant.calls.core import call_services
 
 CALLS = int(os.environ.get("RELAY_CALLS", "6"))
 
@@ -60,11 +59,9 @@ def environment(settings: Settings) -> dict[str, str]:
 
 @pytest.fixture
 def twilio(app: Flask, settings: Settings) -> Iterator[ConnectedTwilio]:
-    call_services.set_current_services(
-        replace(call_services.current_services(), relay_slots=2 * CALLS)
-    )
+    use_settings(relay_slots=2 * CALLS)
     with connected_twilio() as connected:
-        providers.set_current_carriers(providers.Carriers(settings)).register(connected.adapter)
+        use_carriers(providers.Carriers(settings)).register(connected.adapter)
         yield connected
     with admin_db.public_session() as session:
         session.execute(text("DELETE FROM public.relay_slots"))

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 from uuid import UUID
 
-from flask import g, request
+from flask import current_app, g, request
 from sqlalchemy.orm import Session
 
 from vca.audit import context
@@ -41,7 +41,12 @@ def _request_audit_context(path: Mapping[str, Any]) -> AuditContext:
     kind: context.ActorKind = "platform_key" if caller.is_platform else "tenant_key"
     actor = Actor(kind, caller.key_id, caller.prefix)
     return AuditContext(
-        actor, operation, g.get("request_id"), path.get("tenant_id"), _path_resource(path)
+        actor,
+        operation,
+        current_app.config["PEPPERS"][0],
+        g.get("request_id"),
+        path.get("tenant_id"),
+        _path_resource(path),
     )
 
 

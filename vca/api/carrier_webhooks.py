@@ -10,11 +10,10 @@ from vca.kit.errors import DomainError
 from vca.kit.web import Blueprint, access, pagination
 from vca.kit.web.parser import check_query
 from vca.observability import log, metrics
-from vca.telephony import providers
+from vca.services import current_services
 from vca.telephony.adapter import InvalidCarrierRequest, InvalidCarrierSignature
 from vca.telephony.types import CarrierRequest
 from vca.tenant.calls.carrier_webhooks import request_handler
-from vca.tenant.calls.core import call_services
 
 MAX_BODY = 64 * 1024
 
@@ -41,7 +40,7 @@ def carrier_request(provider: str, action: str) -> Response:
     The carrier signs the raw body and the configured public URL with the account that holds the
     call or the called number: the deployment's or the tenant's own.
     """
-    parser = providers.current_carriers().parser_for(provider)
+    parser = current_services().carriers.parser_for(provider)
     if parser is None or action not in parser.actions:
         raise NotFound
     check_query(request)
@@ -54,7 +53,7 @@ def carrier_request(provider: str, action: str) -> Response:
     )
     try:
         carrier_response = request_handler.handle_request(
-            parser, signed_request, call_services.current_services()
+            parser, signed_request, current_services()
         )
     except InvalidCarrierSignature:
         reject_invalid_signature(provider, action)

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from structlog.contextvars import bind_contextvars
 
 from vca.api import admission, audit, idempotency, limits
-from vca.kit import db, deadline, failpoints
+from vca.kit import deadline, failpoints
 from vca.kit.errors import DomainError, NotFound
 from vca.kit.web import Blueprint, request_body
 from vca.kit.web.access import Access, PlatformKeyNeeded, ScopeMissing, declared_access
@@ -24,6 +24,7 @@ from vca.registry.api_keys import service as api_keys
 from vca.registry.api_keys.service import AuthenticatedKey
 from vca.registry.rate_limits.buckets import TokenRequests
 from vca.registry.rate_limits.token_cache import AcquiredTokens
+from vca.services import current_services
 from vca.tenancy import schema
 from vca.tenancy import session as tenancy
 from vca.tenancy.schema import TenantRef
@@ -95,7 +96,7 @@ def _with_guard(view: View, access: Access, long_budget_s: float = CALLING_OUT_B
     def guarded(**path: Any) -> Any:
         tenant_id: UUID | None = path.get("tenant_id")
         preferred_schema = schema.schema_name(tenant_id) if tenant_id is not None else None
-        database, token = db.current_database(), _bearer_token()
+        database, token = current_services().database, _bearer_token()
         check = _admit
         limits.check_key(token)
         if reads_body and request_body.has_body(request):
@@ -112,7 +113,7 @@ def _with_guard(view: View, access: Access, long_budget_s: float = CALLING_OUT_B
         ):
             check(connection, access, token, tenant_id)
             if access.transaction == "tenant_read":
-                g.reader = TenantReader(connection, g.tenant)
+                g.reader = TenantReader(connection, g.tenant, database.roles)
                 return view(**path)
             if access.transaction != "nothing":
                 return _in_transaction(connection, access, view, path)
@@ -176,7 +177,7 @@ def _in_transaction(connection: Connection, access: Access, view: View, path: An
     This is the API layer's one commit. It happens after the response was created.
     """
     session_scope = (
-        tenancy.open_tenant(connection, g.tenant)
+        tenancy.open_tenant(connection, g.tenant, database=current_services().database)
         if access.transaction == "tenant"
         else tenancy.open_public(connection)
     )

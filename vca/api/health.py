@@ -11,8 +11,8 @@ from vca.kit.errors import Unavailable
 from vca.kit.web import Blueprint, Schema, access, pagination
 from vca.registry import schema
 from vca.registry.model_checks import service as model_checks
+from vca.services import current_services
 from vca.tenancy.session import public_session
-from vca.tenant.calls.core import call_services
 
 blp = Blueprint("health", __name__, description="Service information and health checks.")
 
@@ -92,11 +92,11 @@ def healthy() -> Any:
     the language models. It does not affect the status: calls still reach fallback numbers.
     """
     try:
-        with public_session() as session:
+        with public_session(database=current_services().database) as session:
             revision = schema.current_revision(session)
             if schema.is_behind(revision):
                 return _schema_behind(revision)
-            states = model_checks.read_states(session, call_services.current_services().models)
+            states = model_checks.read_states(session, current_services().models)
     except Unavailable as error:
         return _unhealthy("database-unavailable", error.detail, database="unavailable")
     status = model_checks.summarise(states)

@@ -25,6 +25,7 @@ from vca.observability import log
 from vca.registry.idempotency import service
 from vca.registry.idempotency.models import PLATFORM_TABLE
 from vca.registry.idempotency.service import IdempotentRequest, StoredResponse
+from vca.services import current_services
 from vca.tenancy import session as tenancy
 from vca.tenant.idempotency.models import TENANT_TABLE
 
@@ -69,7 +70,7 @@ def claim_key(connection: Connection, access: Access) -> Response | None:
         return None
     is_tenant_table = _table(access) is TENANT_TABLE
     session_scope = (
-        tenancy.open_tenant(connection, g.tenant)
+        tenancy.open_tenant(connection, g.tenant, database=current_services().database)
         if is_tenant_table
         else tenancy.open_public(connection)
     )
@@ -96,9 +97,9 @@ def _finish(response: Response) -> Response:
     try:
         with (
             deadline.within(_FINISH_BUDGET_S),
-            tenancy.tenant_session(g.tenant)
+            tenancy.tenant_session(g.tenant, database=current_services().database)
             if is_tenant_table
-            else tenancy.public_session() as session,
+            else tenancy.public_session(database=current_services().database) as session,
         ):
             if response.status_code < 400:
                 _store_response(session, pending_claim.access, pending_claim.id, response)

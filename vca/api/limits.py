@@ -23,7 +23,7 @@ from sqlalchemy import Connection
 
 from vca.api import client_ip
 from vca.api.errors import problem
-from vca.kit import crypto, db
+from vca.kit import crypto
 from vca.kit.addresses import Network
 from vca.kit.db import DatabaseFailure
 from vca.observability import log, metrics
@@ -35,6 +35,7 @@ from vca.registry.rate_limits.token_cache import (
     RateLimited,
     TokenCache,
 )
+from vca.services import current_services
 from vca.settings import Settings
 
 POLICY_HEADER, STATUS_HEADER = "RateLimit-Policy", "RateLimit"
@@ -224,7 +225,7 @@ def record_client_failure() -> None:
     client_key = limiter.client_key()
     limiter.check_client(client_key)
     try:
-        with db.current_database().connection() as connection:
+        with current_services().database.connection() as connection:
             limiter.record_failure(connection, client_key)
     except DatabaseFailure as error:
         log.get_logger().warning("limits.not_counted", exc_info=error)

@@ -23,8 +23,8 @@ from vca.registry.job_lanes.service import LaneState
 from vca.registry.model_checks import service as model_checks
 from vca.registry.model_checks.service import ModelState
 from vca.registry.tenants.models import STATUSES
+from vca.services import current_services
 from vca.tenancy.session import public_session
-from vca.tenant.calls.core import call_services
 from vca.tenant.calls.core.watchdog import CHECK_JOB
 from vca.tenant.messages.email_notifications import MAIL_JOB
 
@@ -75,8 +75,11 @@ def _read_gauges() -> _Snapshot | None:
     None if the database is unavailable, or if its schema does not match this code.
     """
     try:
-        with deadline.within(BUDGET_S), public_session() as session:
-            models = call_services.current_services().models
+        with (
+            deadline.within(BUDGET_S),
+            public_session(database=current_services().database) as session,
+        ):
+            models = current_services().models
             return _Snapshot(
                 gauges.read_gauges(session, watch_job=CHECK_JOB, mail_job=MAIL_JOB),
                 model_checks.read_states(session, models),

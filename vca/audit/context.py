@@ -43,12 +43,14 @@ class AuditChange:
 class AuditContext:
     """One operation of an actor. It gives one audit entry, however many transactions it commits.
 
-    `entry_per_resource`: one entry for each changed resource instead. `recorded_ids` are the
-    resources that have an entry already.
+    `hash_key` is the key of the hashes that stand for withheld values. `entry_per_resource`: one
+    entry for each changed resource instead. `recorded_ids` are the resources that have an entry
+    already.
     """
 
     actor: Actor
     operation: str
+    hash_key: str
     request_id: str | None = None
     tenant_id: UUID | None = None
     path_resource: tuple[str, UUID] | None = None  # the resource that the request's path names

@@ -22,20 +22,11 @@ WITHHELD: Mapping[str, bool] = {"redacted": True}
 _HASH_BYTES = 16
 # Columns that every change touches, or that each audit entry contains anyway.
 _BOOKKEEPING_COLUMNS = ("id", "tenant_id", "created_at", "updated_at")
-_hash_key: str | None = None
 
 
-def set_hash_key(key: str) -> None:
-    """Set the key of this process's hashes."""
-    global _hash_key
-    _hash_key = key
-
-
-def hash_text(text: str) -> UUID:
-    """Return a keyed hash in the form of a UUID; raises LookupError before `set_hash_key`."""
-    if _hash_key is None:
-        raise LookupError("no hash key is configured in this process")
-    return UUID(bytes=crypto.keyed_hash(_hash_key, f"redacted|{text}")[:_HASH_BYTES])
+def hash_text(text: str, hash_key: str) -> UUID:
+    """Return a keyed hash in the form of a UUID."""
+    return UUID(bytes=crypto.keyed_hash(hash_key, f"redacted|{text}")[:_HASH_BYTES])
 
 
 def plain_change(before: Any, after: Any) -> dict[str, Any]:
@@ -43,8 +34,11 @@ def plain_change(before: Any, after: Any) -> dict[str, Any]:
     return {"from": before, "to": after}
 
 
-def pending_changes(row: Any) -> dict[str, Any]:
-    """Return the redacted changes of a mapped object at the next flush, by attribute."""
+def pending_changes(row: Any, hash_key: str) -> dict[str, Any]:
+    """Return the redacted changes of a mapped object at the next flush, by attribute.
+
+    Values that are shown as hashes are hashed with `hash_key`.
+    """
     state = inspect(row)
     pending = {}
     for name, attribute in state.mapper.column_attrs.items():
@@ -55,7 +49,7 @@ def pending_changes(row: Any) -> dict[str, Any]:
             next(iter(values or ()), None) for values in (history.deleted, history.added)
         )
         if before != after or isinstance(after, ClauseElement):
-            pending[name] = _redact_change(attribute.columns[0], before, after)
+            pending[name] = _redact_change(attribute.columns[0], before, after, hash_key)
     return pending
 
 
@@ -70,10 +64,15 @@ def merge_changes(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[s
     return merged_changes
 
 
-def _redact_change(column: Column[Any], before: Any, after: Any) -> Mapping[str, Any]:
+def _redact_change(
+    column: Column[Any], before: Any, after: Any, hash_key: str
+) -> Mapping[str, Any]:
     policy = column.info.get("redaction")
     if policy == "hashed":
-        return {"from_hash": before and hash_text(before), "to_hash": after and hash_text(after)}
+        return {
+            "from_hash": before and hash_text(before, hash_key),
+            "to_hash": after and hash_text(after, hash_key),
+        }
     is_plain = not isinstance(after, ClauseElement)
     if is_plain and (policy == "shown" or isinstance(column.type, _PLAIN_TYPES)):
         return plain_change(before, after)

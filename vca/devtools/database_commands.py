@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import click
-from flask import current_app
 from flask.cli import with_appcontext
 
 from vca import cli
 from vca.devtools import embedded_postgres
 from vca.devtools.embedded_postgres import EmbeddedError
+from vca.services import current_services
 
 
 @click.command("start", short_help="Start the embedded Postgres.")
@@ -57,7 +57,7 @@ def status(as_json: bool) -> None:
 
 
 def _embedded_folder() -> Path:
-    folder: Path | None = current_app.extensions["settings"].embedded_folder
+    folder: Path | None = current_services().settings.embedded_folder
     if folder is None:
         raise click.ClickException("DATABASE_URL does not name an embedded server.")
     return folder

@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID
 
 import click
-from flask import current_app
 from sqlalchemy.orm import Session
 
 from vca import cli
@@ -19,6 +18,7 @@ from vca.registry.api_keys import service as api_keys
 from vca.registry.number_registry.service import NumberAlreadyClaimed
 from vca.registry.tenants import service as tenants
 from vca.registry.tenants.models import Tenant
+from vca.services import Services, current_services
 from vca.settings import Settings
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public_session, tenant_session
@@ -170,41 +170,52 @@ def demo(as_json: bool) -> None:
 
     Each has a number, an AI profile and an API key. What already exists is kept.
     """
-    settings: Settings = current_app.extensions["settings"]
+    settings: Settings = current_services().settings
     if settings.production:
         cli.fail("The demo is not available in production.")
     rows = [
         asdict(item)
-        for item in seed_demo_tenants(settings.peppers, settings.state_folder / KEYS_FILE_NAME)
+        for item in seed_demo_tenants(
+            settings.peppers, settings.state_folder / KEYS_FILE_NAME, services=current_services()
+        )
     ]
     text = cli.format_table(rows, ("name", "number", "tenant_id", "key"))
     cli.print_result(rows, as_json=as_json, text=text)
 
 
-def seed_demo_tenants(peppers: Sequence[str], keys_file: Path) -> list[SeededTenant]:
+def seed_demo_tenants(
+    peppers: Sequence[str], keys_file: Path, *, services: Services
+) -> list[SeededTenant]:
     """Return the demo tenants, created or found. Tenants that were deleted since are left out.
 
     API keys are shown once and stored as hashes, so this saves them in a file. A lost or revoked
     key is replaced.
     """
     stored_keys = _load_keys(keys_file)
-    results = [_seed_tenant(demo_tenant, peppers, stored_keys) for demo_tenant in DEMO_TENANTS]
+    results = [
+        _seed_tenant(demo_tenant, peppers, stored_keys, services=services)
+        for demo_tenant in DEMO_TENANTS
+    ]
     seeded = [item for item in results if item is not None]
     _save_keys(keys_file, stored_keys | {item.tenant_id: item.key for item in seeded})
     return seeded
 
 
 def _seed_tenant(
-    demo_tenant: DemoTenant, peppers: Sequence[str], stored_keys: dict[str, str]
+    demo_tenant: DemoTenant,
+    peppers: Sequence[str],
+    stored_keys: dict[str, str],
+    *,
+    services: Services,
 ) -> SeededTenant | None:
-    with public_session() as session:
+    with public_session(database=services.database) as session:
         tenant = _find_tenant(session, demo_tenant) or tenants.create(
             session, name=demo_tenant.name, external_id=demo_tenant.external_id
         )
         if tenant.status == "deleted":
             return None
         key = _ensure_key(session, tenant.id, peppers, stored_keys.get(str(tenant.id), ""))
-    number = _ensure_profile_and_number(tenants.tenant_ref(tenant), demo_tenant)
+    number = _ensure_profile_and_number(tenants.tenant_ref(tenant), demo_tenant, services=services)
     return SeededTenant(tenant.name, str(tenant.id), number, key)
 
 
@@ -223,24 +234,26 @@ def _ensure_key(session: Session, tenant_id: UUID, peppers: Sequence[str], store
     return key
 
 
-def _ensure_profile_and_number(tenant: TenantRef, demo_tenant: DemoTenant) -> str | None:
+def _ensure_profile_and_number(
+    tenant: TenantRef, demo_tenant: DemoTenant, *, services: Services
+) -> str | None:
     """Create settings with a profile, and a number, if there are none.
 
     Return the number, or None if it is not available.
     """
     try:
-        with tenant_session(tenant) as session:
+        with tenant_session(tenant, database=services.database) as session:
             if not ai_profiles.list_page(session, page=PageRequest(1)).items:
-                _change_settings(session, demo_tenant)
-                ai_profiles.create(session, **demo_tenant.profile)
+                _change_settings(session, demo_tenant, services=services)
+                ai_profiles.create(session, **demo_tenant.profile, services=services)
             numbers = phone_numbers.list_page(session, page=PageRequest(1)).items
-            number = numbers[0] if numbers else _add_number(session, demo_tenant)
+            number = numbers[0] if numbers else _add_number(session, demo_tenant, services=services)
             return number.did_number
     except NumberAlreadyClaimed:
         return None
 
 
-def _change_settings(session: Session, demo_tenant: DemoTenant) -> None:
+def _change_settings(session: Session, demo_tenant: DemoTenant, *, services: Services) -> None:
     """Set the tenant's settings, with the holidays of this year and the next."""
     year = clock.now().year
     holidays = [
@@ -249,16 +262,17 @@ def _change_settings(session: Session, demo_tenant: DemoTenant) -> None:
         for day, name in (("01-01", "New Year's Day"), ("12-25", "Christmas Day"))
     ]
     hours = {**demo_tenant.settings["hours"], "holidays": holidays}
-    settings_service.change(session, **{**demo_tenant.settings, "hours": hours})
+    settings_service.change(session, **{**demo_tenant.settings, "hours": hours}, services=services)
 
 
-def _add_number(session: Session, demo_tenant: DemoTenant) -> PhoneNumber:
+def _add_number(session: Session, demo_tenant: DemoTenant, *, services: Services) -> PhoneNumber:
     return phone_numbers.add(
         session,
         did_number=demo_tenant.number,
         label="Demo",
         fallback_number=demo_tenant.fallback_number,
         policy="platform",
+        services=services,
     )
 
 

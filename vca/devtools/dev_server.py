@@ -10,7 +10,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import click
-from flask import current_app
 
 from vca import cli
 from vca.devtools import demo_data, embedded_postgres
@@ -18,11 +17,11 @@ from vca.devtools.child_processes import ChildEnded, ProcessGroup
 from vca.devtools.demo_data import SeededTenant
 from vca.devtools.embedded_postgres.directories import make_parents
 from vca.devtools.stop_signals import StopSignals
-from vca.kit import db
 from vca.kit.deadline import Deadline
 from vca.observability import log
 from vca.registry import deployment, owner_connections, schema
 from vca.registry.tenants import revision_store
+from vca.services import Services, current_services
 from vca.settings import ROOT, Settings, export_env
 from vca.tenancy.migration_runner import WORKERS
 
@@ -71,13 +70,13 @@ def up() -> None:
     Runs Postgres, the web server and the worker on this machine, with two demo tenants. Ctrl-C or
     SIGTERM stops what it started.
     """
-    settings: Settings = current_app.extensions["settings"]
+    settings: Settings = current_services().settings
     if settings.production:
         cli.fail("`flask up` is for development; in production run gunicorn and `flask worker`.")
     log.configure("warning", stream=sys.stderr)
     with _open_listener(settings.host, settings.port) as listener:
         try:
-            _start_and_watch(settings, listener, StopSignals())
+            _start_and_watch(settings, listener, StopSignals(), services=current_services())
         except (ChildEnded, embedded_postgres.EmbeddedError) as error:
             cli.fail(str(error))
         except KeyboardInterrupt:
@@ -85,7 +84,7 @@ def up() -> None:
 
 
 def _start_and_watch(
-    settings: Settings, listener: socket.socket, stop_signals: StopSignals
+    settings: Settings, listener: socket.socket, stop_signals: StopSignals, *, services: Services
 ) -> None:
     """Start everything and watch it, until a child ends or a stop signal arrives."""
     postgres = EmbeddedPostgres(settings.embedded_folder)
@@ -97,7 +96,7 @@ def _start_and_watch(
             if settings.relay_slots:
                 _start_relay(group, settings)
             with stop_signals.interruptible():
-                seeded = _prepare_database(settings, postgres)
+                seeded = _prepare_database(settings, postgres, services=services)
             group.start(
                 "worker", "flask", "--app", "wsgi", "worker", log=settings.state_folder / WORKER_LOG
             )
@@ -137,7 +136,9 @@ def _start_relay(group: ProcessGroup, settings: Settings) -> None:
     export_env("GUNICORN_GROUP", "web")
 
 
-def _prepare_database(settings: Settings, postgres: EmbeddedPostgres) -> Sequence[SeededTenant]:
+def _prepare_database(
+    settings: Settings, postgres: EmbeddedPostgres, *, services: Services
+) -> Sequence[SeededTenant]:
     """Start and migrate the database, and create the demo tenants."""
     postgres.start()
     with owner_connections.owner_database(connections=2 * WORKERS) as database:
@@ -146,9 +147,9 @@ def _prepare_database(settings: Settings, postgres: EmbeddedPostgres) -> Sequenc
     for tenant, reason in migration.failed.items():
         _print(f"Tenant {tenant.id} could not be migrated ({reason}); see `flask tenants status`.")
     seeded = demo_data.seed_demo_tenants(
-        settings.peppers, settings.state_folder / demo_data.KEYS_FILE_NAME
+        settings.peppers, settings.state_folder / demo_data.KEYS_FILE_NAME, services=services
     )
-    db.current_database().close()
+    services.database.close()
     return seeded
 
 

@@ -7,7 +7,6 @@ Each task declares the lane in which its jobs run; see `vca.jobs.lanes`.
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, TypeVar
-from uuid import UUID
 
 from sqlalchemy.orm import Session
 
@@ -18,7 +17,6 @@ Task = TypeVar("Task", bound=Callable[..., None])
 
 TASKS: dict[str, Callable[..., None]] = {}
 LANES_OF_TASKS: dict[str, str] = {}
-_admission_check: Callable[[UUID], None] | None = None
 _ENQUEUE = "SELECT jobs.enqueue(%(lane)s, %(task)s, %(args)s::jsonb, %(run_at)s, %(lock)s)"
 _WITHDRAW = "SELECT jobs.withdraw(%(lock)s)"
 
@@ -40,18 +38,6 @@ def task(name: str, *, lane: str) -> Callable[[Task], Task]:
 def lane_of(name: str) -> str:
     """Return the lane in which jobs called `name` run; `batch` if there is no such task."""
     return LANES_OF_TASKS.get(name, lanes.BATCH)
-
-
-def set_admission_check(check: Callable[[UUID], None]) -> None:
-    """Call `check` before each job of a tenant; if it raises, the job is retried later."""
-    global _admission_check
-    _admission_check = check
-
-
-def check_admission(tenant_id: UUID) -> None:
-    """Call the admission check, if any, before a job of this tenant; raises what it raises."""
-    if _admission_check is not None:
-        _admission_check(tenant_id)
 
 
 def enqueue(

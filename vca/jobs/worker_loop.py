@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from typing import Any
-from uuid import UUID
 
 import psycopg
 from procrastinate import App, PsycopgConnector, RetryStrategy, signals
@@ -23,8 +22,8 @@ from psycopg_pool import AsyncConnectionPool
 from vca.jobs import lanes, queue
 from vca.jobs.lane_manager import RESCUE_JOB, LaneJobManager
 from vca.jobs.lanes import Lane
-from vca.kit import db, deadline
-from vca.kit.db import Database, DatabaseUnavailable
+from vca.kit import deadline
+from vca.kit.db import DatabaseUnavailable
 from vca.observability import log, metrics
 from vca.settings import JOB_LANES
 
@@ -41,17 +40,26 @@ DEFAULT_LANES = tuple(Lane(name, slots) for name, slots in JOB_LANES)
 _EXTRA_THREADS = 1
 
 
+# Calls the function of a task with the arguments of a job.
+TaskRunner = Callable[[Callable[..., None], Mapping[str, Any]], None]
+
+
+def call_task(function: Callable[..., None], args: Mapping[str, Any]) -> None:
+    """Call a task that needs nothing but the arguments of its job."""
+    function(**args)
+
+
 def create_worker_app(
     dsn: str,
     lane: Lane = DEFAULT_LANES[0],
     *,
-    database: Database | None = None,
+    run_task: TaskRunner = call_task,
     drains: bool = False,
     adopted_tasks: Mapping[str, str] | None = None,
 ) -> App:
     """Create the procrastinate app of a lane, with every registered task.
 
-    Jobs use connections of `database`, or of the process's database if there is none.
+    `run_task` calls the function of a task with the arguments of a job.
     """
     connector = PsycopgConnector(
         conninfo=dsn,
@@ -77,7 +85,7 @@ def create_worker_app(
     app.job_manager = manager
     retry = RetryStrategy(max_attempts=8, exponential_wait=4)
     for name, function in queue.TASKS.items():
-        run_job = _with_budget(name, function, database=database)
+        run_job = _with_budget(name, function, run_task)
         app.task(name=name, queue=lane.name, retry=retry)(run_job)
     # Each lane rescues its own jobs. The lock keeps rescues from piling up while the lane is full.
     lock = f"{RESCUE_JOB}:{lane.name}"
@@ -100,14 +108,13 @@ def run_worker(
     dsn: str,
     *,
     worker_lanes: Sequence[Lane] = DEFAULT_LANES,
-    databases: Mapping[str, Database] | None = None,
+    run_task: Callable[[Lane], TaskRunner],
     wait: bool = True,
 ) -> None:
     """Execute jobs until SIGTERM or Ctrl-C; with `wait=False`, until none is due.
 
-    The jobs of a lane use connections of its database in `databases`, if it has one there. With
-    `wait`, the worker survives a database outage: it reconnects until the database is back. Without
-    `wait`, it raises DatabaseUnavailable.
+    `run_task` returns what calls the tasks of a lane. With `wait`, the worker survives a database
+    outage: it reconnects until the database is back. Without `wait`, it raises DatabaseUnavailable.
     """
     logging.getLogger("procrastinate").setLevel(logging.WARNING)
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # logs every connection attempt
@@ -118,7 +125,7 @@ def run_worker(
                 dsn,
                 lane,
                 wait=wait,
-                database=(databases or {}).get(lane.name),
+                run_task=run_task(lane),
                 adopted_tasks=_adopted_tasks(names) if lane.name == lanes.BATCH else None,
             )
             for lane in worker_lanes
@@ -168,7 +175,7 @@ class LaneWorker:
         lane: Lane,
         *,
         wait: bool,
-        database: Database | None = None,
+        run_task: TaskRunner,
         adopted_tasks: Mapping[str, str] | None = None,
     ) -> None:
         self.work_count = 0
@@ -178,7 +185,7 @@ class LaneWorker:
             create_worker_app,
             dsn,
             lane,
-            database=database,
+            run_task=run_task,
             drains=not wait,
             adopted_tasks=adopted_tasks,
         )
@@ -254,14 +261,12 @@ class LaneWorker:
 
 
 def _with_budget(
-    name: str, function: Callable[..., None], *, database: Database | None = None
+    name: str, function: Callable[..., None], run_task: TaskRunner
 ) -> Callable[..., Coroutine[Any, Any, None]]:
     def run_job(**args: Any) -> None:
         try:
-            with deadline.within(JOB_BUDGET_S), db.database_scope(database):
-                if "tenant_id" in args:
-                    queue.check_admission(UUID(args["tenant_id"]))
-                function(**args)
+            with deadline.within(JOB_BUDGET_S):
+                run_task(function, args)
         except Exception as error:
             metrics.JOBS.inc(task=name, outcome="failed")
             log.get_logger().warning(

@@ -83,22 +83,6 @@ class Keyring:
         return _key_id_of_value(value) == self._current_key_id
 
 
-_keyring: Keyring | None = None
-
-
-def set_current_keyring(keyring: Keyring) -> None:
-    """Set the keyring of this process."""
-    global _keyring
-    _keyring = keyring
-
-
-def current_keyring() -> Keyring:
-    """Return the keyring of this process; raises LookupError if none was set."""
-    if _keyring is None:
-        raise LookupError("no keyring is configured in this process")
-    return _keyring
-
-
 def _key_id(key: bytes) -> bytes:
     """Return the id of a key; it reveals nothing about the key."""
     return hashlib.sha256(b"vca key name|" + key).digest()[:_KEY_ID_BYTES]

@@ -182,17 +182,3 @@ def _translate_errors() -> Iterator[None]:
 
 def _rejection(code: int) -> MailError:
     return MailError(f"the server answered {code}", permanent=500 <= code < 600, code=code)
-
-
-_current_mailer: Mailer | None = None
-
-
-def set_current_mailer(mailer: Mailer | None) -> None:
-    """Set the mailer of this process; None disables mail."""
-    global _current_mailer
-    _current_mailer = mailer
-
-
-def current_mailer() -> Mailer | None:
-    """Return the mailer of this process, or None if no mail is sent."""
-    return _current_mailer

@@ -1,12 +1,12 @@
 """`flask db`: the embedded server and the public schema."""
 
 import click
-from flask import current_app
 from sqlalchemy import text
 
 from vca import cli
 from vca.registry import deployment, owner_connections, preflight, privileges, schema
 from vca.registry.deployment import Deployment
+from vca.services import current_services
 from vca.tenancy.session import public_session
 
 db_commands = cli.Group(
@@ -73,9 +73,7 @@ def check(as_json: bool) -> None:
 
     Each check runs with the login that needs it. The exit status is 1 if a check failed.
     """
-    results = [
-        finding.as_dict() for finding in preflight.run_checks(current_app.extensions["settings"])
-    ]
+    results = [finding.as_dict() for finding in preflight.run_checks(current_services().settings)]
     table = cli.format_table(results, ("verdict", "what", "tenants", "detail"))
     cli.print_result(results, as_json=as_json, text=table)
     if any(finding["verdict"] == "failed" for finding in results):
@@ -110,4 +108,4 @@ def adopt(as_json: bool) -> None:
 
 
 def _configured_deployment() -> Deployment:
-    return deployment.from_settings(current_app.extensions["settings"])
+    return deployment.from_settings(current_services().settings)

@@ -11,7 +11,6 @@ from vca.audit import context, redaction
 from vca.kit.errors import Conflict
 from vca.registry.base import PublicBase
 from vca.settings import Settings
-from vca.tenancy import roles
 from vca.tenancy.roles import Roles
 
 _FIND_DEPLOYMENT = text(
@@ -99,11 +98,6 @@ def from_settings(settings: Settings) -> Deployment:
 def login_name(dsn: str) -> str:
     """Return the login of a database URL, or an empty string if it names none."""
     return str(parse_dsn(dsn).get("user", ""))
-
-
-def set_roles_from_settings(settings: Settings) -> None:
-    """Enter tenants with the roles of the settings, from now on in this process."""
-    roles.set_current_roles(from_settings(settings).roles)
 
 
 def find_recorded(session: Session) -> Deployment | None:

@@ -128,7 +128,7 @@ def _store_tenant_script(db_session: Session) -> None:
     )
     if newest is not None and not schema.is_known_revision(newest):
         return
-    script = schema.compile_script()
+    script = schema.compile_script(for_citus=citus.is_enabled(db_session.connection()))
     statement = insert(TenantDdl).values(revision=schema.head(), script=script)
     db_session.execute(
         statement.on_conflict_do_update(

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from vca.kit import db
 from vca.kit.db import DatabaseFailure
 from vca.observability import log
+from vca.services import Services
 from vca.tenancy.session import public_connection
 
 _ACCEPT = "SELECT public.accept_unsigned_states()"
@@ -20,25 +21,30 @@ _ACCEPT = "SELECT public.accept_unsigned_states()"
 _PAUSE_AFTER_FAILURE_S = 15.0
 
 
-def are_accepted() -> bool:
+def are_accepted(*, services: Services) -> bool:
     """Return whether the 15 minutes are not over; start them if no process has.
 
     Raises DatabaseFailure.
     """
-    with public_connection() as connection:
+    with public_connection(database=services.database) as connection:
         row = db.fetch_one(connection, _ACCEPT, {})
     return row is not None and bool(row[0])
 
 
-def record_start() -> None:
+def record_start(*, services: Services) -> None:
     """Start the 15 minutes in the background, unless another process has."""
-    Thread(target=_record_until_done, name="unsigned-states", daemon=True).start()
+    Thread(
+        target=_record_until_done,
+        kwargs={"services": services},
+        name="unsigned-states",
+        daemon=True,
+    ).start()
 
 
-def _record_until_done() -> None:
+def _record_until_done(*, services: Services) -> None:
     while True:
         try:
-            are_accepted()
+            are_accepted(services=services)
         except (DatabaseFailure, DBAPIError, psycopg2.Error) as error:
             log.get_logger().warning("unsigned_states.start_not_recorded", exc_info=error)
             time.sleep(_PAUSE_AFTER_FAILURE_S)

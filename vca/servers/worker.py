@@ -1,22 +1,26 @@
 """`flask worker`: run the jobs that requests and other jobs have enqueued."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+from uuid import UUID
 
 import click
-from flask import current_app
 
 from vca import cli
 from vca.jobs import lanes, queue, worker_loop
 from vca.jobs.lanes import Lane
-from vca.kit import db
-from vca.kit.db import Database, DatabaseFailure
+from vca.jobs.worker_loop import TaskRunner
+from vca.kit.db import DatabaseFailure
 from vca.observability import log, prometheus
 from vca.registry import deployment
 from vca.registry.model_checks import background as model_checks
+from vca.registry.tenants import service as tenant_service
+from vca.services import Services, current_services
 from vca.settings import Settings
 from vca.tenancy.session import public_session
-from vca.tenant.calls.core import call_services
 
 
 def _parse_lane_names(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
@@ -48,13 +52,13 @@ def worker(names: tuple[str, ...], once: bool, concurrency: int | None) -> None:
     first. The worker needs a direct connection to Postgres, not one through a pooler in transaction
     mode.
     """
-    settings: Settings = current_app.extensions["settings"]
+    settings = current_services().settings
     worker_lanes = lanes.from_settings(settings, names)
-    databases = _open_databases(settings.worker_dsn, worker_lanes)
-    _exit_on_foreign_database(settings, wait=not once)
+    services = _with_pool(current_services(), lanes.PROCESS_CONNECTIONS)
+    _exit_on_foreign_database(wait=not once, services=services)
     _join_web_metrics(settings)
     if not once:
-        model_checks.start(call_services.current_services().models)
+        model_checks.start(services=services)
     if concurrency is not None:
         log.get_logger().warning("worker.concurrency_ignored", replacement="WORKER_LANES")
     log.get_logger().info(
@@ -64,17 +68,29 @@ def worker(names: tuple[str, ...], once: bool, concurrency: int | None) -> None:
         tasks=sorted(queue.TASKS),
     )
     worker_loop.run_worker(
-        settings.worker_dsn, worker_lanes=worker_lanes, databases=databases, wait=not once
+        settings.worker_dsn,
+        worker_lanes=worker_lanes,
+        run_task=partial(task_runner, services=services),
+        wait=not once,
     )
 
 
-def _open_databases(dsn: str, worker_lanes: Sequence[Lane]) -> dict[str, Database]:
-    """Return the connection pool of each lane, and set a small one for the rest of the process."""
-    configured = db.current_database()
-    db.set_current_database(configured.with_dsn(dsn, pool_size=lanes.PROCESS_CONNECTIONS))
-    return {
-        lane.name: configured.with_dsn(dsn, pool_size=lane.job_connections) for lane in worker_lanes
-    }
+def _with_pool(services: Services, pool_size: int) -> Services:
+    """Return the same services with a connection pool of the worker's login."""
+    pool = services.database.with_dsn(services.settings.worker_dsn, pool_size=pool_size)
+    return replace(services, database=pool)
+
+
+def task_runner(lane: Lane, *, services: Services) -> TaskRunner:
+    """Return the function that calls the tasks of a lane, which has connections of its own."""
+    return partial(run_task, services=_with_pool(services, lane.job_connections))
+
+
+def run_task(function: Callable[..., None], args: Mapping[str, Any], *, services: Services) -> None:
+    """Call a task. Raises TenantUpgrading if its tenant's schema is too old for this code."""
+    if "tenant_id" in args:
+        tenant_service.require_supported_schema(UUID(args["tenant_id"]), services=services)
+    function(services=services, **args)
 
 
 def _join_web_metrics(settings: Settings) -> None:
@@ -88,15 +104,15 @@ def _join_web_metrics(settings: Settings) -> None:
         cli.fail(f"METRICS_DIR cannot be written to: {error}.")
 
 
-def _exit_on_foreign_database(settings: Settings, *, wait: bool) -> None:
+def _exit_on_foreign_database(*, wait: bool, services: Services) -> None:
     """Exit unless the database is this deployment's own; with `wait`, wait until it is available.
 
     With a restored copy, the worker would register numbers and repeat the work of the original.
     """
-    identity = deployment.from_settings(settings)
+    identity = deployment.from_settings(services.settings)
     while True:
         try:
-            with public_session() as session:
+            with public_session(database=services.database) as session:
                 differences = deployment.check_identity(session, identity)
             break
         except DatabaseFailure as error:

@@ -46,7 +46,9 @@ def create_schema(
     """
     if session.scalar(_SCHEMA_EXISTS, {"name": name}) is not None:
         raise ArchiveRefused(f"The schema {name} already exists.")
-    tables_script, indexes_script = schema.compile_tables_and_indexes(to_revision=revision)
+    tables_script, indexes_script = schema.compile_tables_and_indexes(
+        to_revision=revision, for_citus=citus.is_enabled(session.connection())
+    )
     citus.enable_schema_sharding(session)
     session.execute(text(f"CREATE SCHEMA {quote_name(name)}"))
     set_search_path(session, name)
@@ -85,7 +87,10 @@ def import_archive(
         )
     fill = partial(_load_members, session, archive, tenant, name, shared, on_progress)
     create_schema(session, tenant, name, revision=revision, grantees=grantees, fill=fill)
-    _run_script(session, tenant, name, schema.compile_script(after_revision=revision), grantees)
+    later_script = schema.compile_script(
+        after_revision=revision, for_citus=citus.is_enabled(session.connection())
+    )
+    _run_script(session, tenant, name, later_script, grantees)
 
 
 @contextmanager

@@ -20,8 +20,10 @@ from sqlalchemy.exc import DBAPIError
 
 from vca.kit import db, postgres_errors
 from vca.kit.backoff import BackOff
-from vca.kit.db import Database, DatabaseBusy, DatabaseFailure, DatabaseUnavailable
-from vca.tenancy import roles, schema, session
+from vca.kit.db import DatabaseBusy, DatabaseFailure, DatabaseUnavailable
+from vca.tenancy import schema, session
+from vca.tenancy.database import TenantDatabase
+from vca.tenancy.roles import Roles
 from vca.tenancy.schema import MigrationStep, TenantRef
 from vca.tenancy.session import IsolationError
 
@@ -133,7 +135,7 @@ class MigrationRun:
     def __init__(
         self,
         store: RevisionStore,
-        database: Database,
+        database: TenantDatabase,
         options: MigrationOptions | None = None,
         observer: Observer | None = None,
     ) -> None:
@@ -250,7 +252,9 @@ class MigrationRun:
 class WorkerPool:
     """Worker threads; threads suffice, because nearly all of the time is spent in the server."""
 
-    def __init__(self, store: RevisionStore, database: Database, lock_timeout_ms: int) -> None:
+    def __init__(
+        self, store: RevisionStore, database: TenantDatabase, lock_timeout_ms: int
+    ) -> None:
         self.stop_requested = Event()
         self.finished_events: list[Event] = []
         self.results: list[tuple[TenantRef, MigrationFailure | None]] = []
@@ -268,7 +272,9 @@ class WorkerPool:
     def start(self, pending_tenants: Sequence[PendingTenant], workers: int) -> None:
         """Start to migrate these tenants with at most `workers` threads."""
         for revision in {pending.revision for pending in pending_tenants}:
-            schema.compile_steps(revision)  # compile before threads start
+            schema.compile_steps(
+                revision, for_citus=self._database.on_citus
+            )  # compile before threads start
         self._queue.extend(pending_tenants)
         for _ in range(min(workers, len(pending_tenants))):
             finished = Event()
@@ -306,7 +312,7 @@ class WorkerPool:
     def _try_migrate(
         self, pending: PendingTenant, connection: Connection
     ) -> MigrationFailure | None:
-        steps = schema.compile_steps(pending.revision)
+        steps = schema.compile_steps(pending.revision, for_citus=self._database.on_citus)
         try:
             if any(step.upgrade for step in steps):
                 self._migrate_with_python(pending, steps)
@@ -321,7 +327,7 @@ class WorkerPool:
     def _migrate_with_sql(
         self, pending: PendingTenant, steps: Sequence[MigrationStep], connection: Connection
     ) -> None:
-        scripts = [_tenant_script(step, pending.tenant) for step in steps]
+        scripts = [_tenant_script(step, pending.tenant, self._database.roles) for step in steps]
         session.run_script(
             connection,
             pending.tenant,
@@ -342,7 +348,9 @@ class WorkerPool:
             db.execute_script(connection, f"{timeouts_sql}; {self._claim_sql(pending)}")
             for step in steps:
                 if step.upgrade is None:
-                    db.execute_script(connection, _tenant_script(step, pending.tenant))
+                    db.execute_script(
+                        connection, _tenant_script(step, pending.tenant, self._database.roles)
+                    )
                 else:
                     _run_python_step(step, connection)
 
@@ -352,10 +360,8 @@ class WorkerPool:
         )
 
 
-def _tenant_script(step: MigrationStep, tenant: TenantRef) -> str:
-    return schema.render_for_tenant(
-        step.script, tenant, grantees=roles.current_roles().grantees(tenant)
-    )
+def _tenant_script(step: MigrationStep, tenant: TenantRef, roles: Roles) -> str:
+    return schema.render_for_tenant(step.script, tenant, grantees=roles.grantees(tenant))
 
 
 def _run_python_step(step: MigrationStep, connection: Connection) -> None:

@@ -27,21 +27,10 @@ class Roles:
         return ", ".join(quote_identifier(name) for name in names)
 
 
+# Tenants without roles, which are entered as whatever login the database has.
+NO_ROLES = Roles(None, "", "")
+
+
 def quote_identifier(name: str) -> str:
     """Return an identifier as SQL."""
     return '"' + name.replace('"', '""') + '"'
-
-
-_current = Roles(None, "", "")
-
-
-def set_current_roles(roles: Roles) -> Roles:
-    """Set the roles of this process, and return them."""
-    global _current
-    _current = roles
-    return roles
-
-
-def current_roles() -> Roles:
-    """Return the roles of this process; without roles until `set_current_roles` is called."""
-    return _current

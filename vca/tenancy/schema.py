@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 
 from vca.kit.errors import Unavailable
 from vca.settings import ROOT
-from vca.tenancy import citus, sql_splitter
+from vca.tenancy import sql_splitter
 
 if TYPE_CHECKING:
     from alembic.script import Script, ScriptDirectory
@@ -116,7 +116,7 @@ class MigrationStep:
 
 
 @cache
-def compile_steps(after_revision: str) -> tuple[MigrationStep, ...]:
+def compile_steps(after_revision: str, *, for_citus: bool) -> tuple[MigrationStep, ...]:
     """Return the steps from `after_revision` to the head, in order; cached in the process."""
     compiled_steps = []
     scripts_between = _scripts_between(after_revision, head())
@@ -128,21 +128,26 @@ def compile_steps(after_revision: str) -> tuple[MigrationStep, ...]:
             ]
         else:
             compiled_steps.append(
-                MigrationStep(scripts[-1].revision, _wrap_for_citus(_compile_scripts(scripts)))
+                MigrationStep(
+                    scripts[-1].revision, _wrap(_compile_scripts(scripts), for_citus=for_citus)
+                )
             )
     return tuple(compiled_steps)
 
 
-def compile_script(*, after_revision: str | None = None, to_revision: str | None = None) -> str:
+def compile_script(
+    *, for_citus: bool, after_revision: str | None = None, to_revision: str | None = None
+) -> str:
     """Return the migrations after `after_revision` up to `to_revision` as one SQL string.
 
     The default is all migrations. Alembic runs offline, and migrations that need Python are left
     out: a new schema has no data to move. For Citus the script is one DO block.
     """
-    return _wrap_for_citus(_compile_range(after_revision, to_revision or head()))
+    script = _compile_range(after_revision, to_revision or head())
+    return _wrap(script, for_citus=for_citus)
 
 
-def compile_tables_and_indexes(*, to_revision: str) -> tuple[str, str]:
+def compile_tables_and_indexes(*, to_revision: str, for_citus: bool) -> tuple[str, str]:
     """Return the migrations up to `to_revision` in two scripts: (without indexes, indexes).
 
     Rows are inserted faster into tables that have no indexes yet.
@@ -150,7 +155,10 @@ def compile_tables_and_indexes(*, to_revision: str) -> tuple[str, str]:
     sql_statements = list(sql_splitter.split_statements(_compile_range(None, to_revision)))
     tables = [statement for statement in sql_statements if not _INDEX.match(statement)]
     indexes = [statement for statement in sql_statements if _INDEX.match(statement)]
-    return _wrap_for_citus(";\n".join(tables)), _wrap_for_citus(";\n".join(indexes))
+    return (
+        _wrap(";\n".join(tables), for_citus=for_citus),
+        _wrap(";\n".join(indexes), for_citus=for_citus),
+    )
 
 
 def migration_folders() -> tuple[Path, ...]:
@@ -196,8 +204,8 @@ def _compile_scripts(scripts: "Sequence[Script]") -> str:
     return buffer.getvalue()
 
 
-def _wrap_for_citus(script: str) -> str:
-    return wrap_in_do_block(script) if citus.is_enabled() else script
+def _wrap(script: str, *, for_citus: bool) -> str:
+    return wrap_in_do_block(script) if for_citus else script
 
 
 def _needs_python(script: "Script") -> bool:

@@ -98,7 +98,8 @@ def reference_fingerprint(database: BulkDatabase, revision: str) -> SchemaFinger
 
     The schema is created and rolled back once per process.
     """
-    cache_key = database.dsn, schema.compile_script(to_revision=revision)
+    script = schema.compile_script(to_revision=revision, for_citus=False)
+    cache_key = database.dsn, script
     if cache_key not in _reference_fingerprints:
         _reference_fingerprints[cache_key] = _build_reference(database, revision)
     return _reference_fingerprints[cache_key]

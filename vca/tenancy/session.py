@@ -23,7 +23,8 @@ from sqlalchemy.orm import Session
 from vca.kit import db
 from vca.kit.db import Database
 from vca.observability import log, metrics
-from vca.tenancy import roles
+from vca.tenancy.database import TenantDatabase
+from vca.tenancy.roles import Roles
 from vca.tenancy.schema import TenantRef
 
 # SQLSTATEs of a failed identity check. 22P02 (invalid text representation) and 22012 (division by
@@ -41,16 +42,15 @@ class IsolationError(RuntimeError):
 
 
 @contextmanager
-def tenant_session(tenant: TenantRef, *, database: Database | None = None) -> Iterator[Session]:
+def tenant_session(tenant: TenantRef, *, database: TenantDatabase) -> Iterator[Session]:
     """Open a short transaction inside `tenant`; commit on exit, roll back if the block raises.
 
     Raises IsolationError if the schema is missing or belongs to another tenant, and
     DatabaseFailure. Must not be open during a request to a carrier, a model or a webhook.
     """
-    target_database = database or db.current_database()
     with (
-        target_database.connection(schema=tenant.schema) as connection,
-        open_tenant(connection, tenant) as session,
+        database.connection(schema=tenant.schema) as connection,
+        open_tenant(connection, tenant, database=database) as session,
     ):
         yield session
         session.commit()
@@ -61,16 +61,15 @@ def run_in_tenant(
     statements: str,
     parameters: Mapping[str, Any],
     *,
-    database: Database | None = None,
+    database: TenantDatabase,
 ) -> list[tuple[Any, ...]]:
     """Execute SQL inside `tenant` as a transaction of its own; return the last statement's rows.
 
     It takes one round trip and bypasses SQLAlchemy, so it writes no audit entry. Raises
     psycopg2.Error, and otherwise what `tenant_session` raises.
     """
-    target_database = database or db.current_database()
-    with target_database.connection(schema=tenant.schema) as connection:
-        return TenantReader(connection, tenant).fetch_rows(statements, parameters)
+    with database.connection(schema=tenant.schema) as connection:
+        return TenantReader(connection, tenant, database.roles).fetch_rows(statements, parameters)
 
 
 @dataclass(frozen=True)
@@ -82,6 +81,7 @@ class TenantReader:
 
     connection: Connection
     tenant: TenantRef
+    roles: Roles
 
     @property
     def dialect(self) -> Dialect:
@@ -90,7 +90,7 @@ class TenantReader:
 
     def fetch_rows(self, statements: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Return the rows of the last statement; raise psycopg2.Error and IsolationError."""
-        begin_sql = _checked_begin_sql(self.tenant, roles.current_roles().role_name(self.tenant))
+        begin_sql = _checked_begin_sql(self.tenant, self.roles.role_name(self.tenant))
         db.record_schema_use(self.connection, self.tenant.schema)
         db.record_table_use(self.connection, statements)
         try:
@@ -160,10 +160,10 @@ def _identity_check_error(tenant: TenantRef, state: str | None) -> IsolationErro
 
 
 @contextmanager
-def public_session(*, database: Database | None = None) -> Iterator[Session]:
+def public_session(*, database: Database) -> Iterator[Session]:
     """Open a short transaction outside of all tenants; tenants' tables are not found in it."""
     with (
-        (database or db.current_database()).connection() as connection,
+        database.connection() as connection,
         open_public(connection) as session,
     ):
         yield session
@@ -171,17 +171,21 @@ def public_session(*, database: Database | None = None) -> Iterator[Session]:
 
 
 @contextmanager
-def public_connection() -> Iterator[Connection]:
+def public_connection(*, database: Database) -> Iterator[Connection]:
     """Open a connection in autocommit mode, for single reads of `public`."""
-    with db.current_database().connection() as connection:
+    with database.connection() as connection:
         yield connection
 
 
-def open_tenant(connection: Connection, tenant: TenantRef) -> AbstractContextManager[Session]:
-    """Open a session in `tenant` on a connection without transaction; the caller commits."""
-    return _open_session(
-        connection, tenant, _checked_begin_sql(tenant, roles.current_roles().role_name(tenant))
-    )
+def open_tenant(
+    connection: Connection, tenant: TenantRef, *, database: TenantDatabase
+) -> AbstractContextManager[Session]:
+    """Open a session in `tenant` on a connection of `database` without transaction.
+
+    The caller commits.
+    """
+    begin_sql = _checked_begin_sql(tenant, database.roles.role_name(tenant))
+    return _open_session(connection, tenant, begin_sql)
 
 
 @contextmanager

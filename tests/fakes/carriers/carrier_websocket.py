@@ -13,8 +13,10 @@ from simple_websocket import Client, ConnectionClosed
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from tests.support.processes import free_port
+from tests.support.services import app_services
 from vca.kit import json
 from vca.servers import relay
+from vca.services import EXTENSION
 
 TIMEOUT_S = 10.0
 # simple-websocket's close reason of a connection without a close frame.
@@ -131,6 +133,7 @@ def run_relay(
         abort(403)
 
     app = Flask("relay", static_folder=None)
+    app.before_request(lambda: app.extensions.update({EXTENSION: app_services()}))
     relay.install(
         app,
         count_refusal=count_refusal,

@@ -16,7 +16,7 @@ from tests.support.db_snapshot import SnapshotChecker, Statements
 from tests.support.factories import Factory
 from tests.support.operations import Operation, operations
 from tests.support.populated_tenant import PopulatedTenant, SignedCarrierClient
-from vca.kit import storage
+from tests.support.services import app_services, use_carriers
 from vca.settings import Settings
 from vca.telephony import providers
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
@@ -65,7 +65,7 @@ def db_snapshot(
     app: Flask, _use_populated_database: None, _snapshot_statements: Statements
 ) -> Iterator[SnapshotChecker]:
     """Return a checker that reads the database outside the application's sessions."""
-    settings: Settings = app.extensions["settings"]
+    settings: Settings = app_services().settings
     checker = SnapshotChecker(settings.migration_database_url, statements=_snapshot_statements)
     yield checker
     checker.close()
@@ -87,7 +87,7 @@ def all_operations(openapi: ResponseValidator) -> list[Operation]:
 def carrier(app: Flask, settings: Settings) -> FakeTelephonyAdapter:
     """Install a fake carrier that supports every operation, WebRTC included."""
     adapter = WebRtcCarrier(f"fake-carrier|{settings.secret_key}")
-    providers.set_current_carriers(providers.Carriers(settings)).register(adapter)
+    use_carriers(providers.Carriers(settings)).register(adapter)
     return adapter
 
 
@@ -113,7 +113,7 @@ def populated_acme(
     monkeypatch.setattr(decision_request, "request_decision", lambda question: no_decision)
     acme, _ = _two_populated_tenants
     key = data_export.storage_key(acme.tenant.ref, UUID(acme.ids["export_id"]))
-    storage.current_store().put(key, [acme.marker.encode()], content_type=data_export.CONTENT_TYPE)
+    app_services().store.put(key, [acme.marker.encode()], content_type=data_export.CONTENT_TYPE)
     return acme
 
 

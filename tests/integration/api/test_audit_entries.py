@@ -12,6 +12,7 @@ from tests.support.factories import Platform, Tenant, assert_created, fresh_numb
 from tests.support.operations import Operation, build_body
 from tests.support.populated_tenant import PopulatedTenant, SignedCarrierClient, body_values
 from tests.support.sent_sql import record_sent_sql
+from tests.support.services import app_services
 from vca.audit import redaction
 from vca.telephony.adapter import TelephonyError
 
@@ -255,7 +256,10 @@ def test_an_entry_has_plain_hashed_or_redacted_values_of_the_changed_fields(
     assert (entry["object_type"], entry["object_id"]) == ("phone_number", phone)
     assert entry["changes"] == {
         "mode": {"from": "agent", "to": "forward"},
-        "forward_to": {"from_hash": None, "to_hash": str(redaction.hash_text(forward))},
+        "forward_to": {
+            "from_hash": None,
+            "to_hash": str(redaction.hash_text(forward, app_services().settings.peppers[0])),
+        },
         "label": {"redacted": True},
     }
 

@@ -6,6 +6,7 @@ import pytest
 
 from tests.support.factories import Platform, assert_created, fresh_number
 from tests.support.populated_tenant import PopulatedTenant, cursor_of
+from tests.support.services import app_services
 from vca.audit import redaction
 
 
@@ -110,7 +111,9 @@ def test_the_platforms_list_names_the_tenant_of_each_entry(
     ).json
 
     assert [entry["operation"] for entry in newest] == ["assign_did", "create_tenant_key"]
-    assert newest[0]["object_id"] == str(redaction.hash_text(number))
+    assert newest[0]["object_id"] == str(
+        redaction.hash_text(number, app_services().settings.peppers[0])
+    )
     assert newest[0]["tenant_id"] == populated_globex.tenant.id
     assert {entry["tenant_id"] for entry in acme_entries} == {populated_acme.tenant.id}
     assert not populated_globex.leaked_secrets(str(acme_entries))

@@ -10,13 +10,14 @@ from flask import Flask
 from tests.support.api import Api
 from tests.support.carrier_client import BASE_PATH, CALLER, CarrierClient
 from tests.support.factories import Tenant, fresh_number
+from tests.support.services import app_services
 from vca.kit import crypto
 from vca.registry.number_registry import service as number_registry
 from vca.telephony.providers.fake.adapter import SIGNATURE_HEADER, FakeTelephonyAdapter
 from vca.telephony.types import CarrierRequest
 from vca.tenancy.session import public_session
-from vca.tenant.calls.core import call_services
-from vca.tenant.calls.core.call_services import CallState
+from vca.tenant.calls.core import call_tokens
+from vca.tenant.calls.core.call_tokens import CallState
 from vca.tenant.calls.core.call_types import CallRef
 
 
@@ -43,7 +44,7 @@ def _turns(tenant: Tenant, call: Mapping[str, Any]) -> list[str]:
 
 
 def _unrouted_count(number: str) -> int:
-    with public_session() as session:
+    with public_session(database=app_services().database) as session:
         return sum(
             unrouted_number.misses
             for unrouted_number in number_registry.list_unrouted_numbers(session)
@@ -265,8 +266,9 @@ def test_speech_without_a_token_returns_400(
 def test_a_token_of_a_missing_call_returns_404(
     carrier_client: CarrierClient, carrier: FakeTelephonyAdapter, acme: Tenant
 ) -> None:
-    state = call_services.current_services().sign_state(
-        CallState(CallRef(acme.ref, UUID(int=0)), provider_call_id="gone-1", turns=1)
+    state = call_tokens.sign_state(
+        CallState(CallRef(acme.ref, UUID(int=0)), provider_call_id="gone-1", turns=1),
+        services=app_services(),
     )
 
     for action in ("speech", "status"):

@@ -12,9 +12,9 @@ from tests.support import admin_db
 from tests.support.api import Api, ApiResponse
 from tests.support.carrier_client import BASE_PATH
 from tests.support.factories import Factory, Tenant
+from tests.support.services import app_services, open_database, use_database
 from vca.jobs import queue, worker_loop
-from vca.kit import db
-from vca.kit.db import Database, DatabaseBusy, DatabaseUnavailable
+from vca.kit.db import DatabaseBusy, DatabaseUnavailable
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.telephony.types import CarrierRequest
 from vca.tenancy import schema
@@ -52,11 +52,11 @@ def read_value(scrape: Callable[[], ApiResponse]) -> ReadValue:
 @pytest.fixture
 def database_unreachable(app: Flask) -> Iterator[None]:
     """Replace the database by an address on which no server listens."""
-    unreachable_database = Database("postgresql://nobody@127.0.0.1:1/nowhere")
-    before = db.current_database()
-    db.set_current_database(unreachable_database)
+    unreachable_database = open_database("postgresql://nobody@127.0.0.1:1/nowhere")
+    before = app_services().database
+    use_database(unreachable_database)
     yield
-    db.set_current_database(before)
+    use_database(before)
     unreachable_database.close()
 
 
@@ -174,7 +174,10 @@ def test_an_isolation_alarm_is_counted(read_value: ReadValue, acme: Tenant, glob
     with admin_db.tenant_session(acme.ref) as session:
         session.execute(text("ALTER TYPE tenant_identity RENAME TO hidden"))
 
-    with pytest.raises(IsolationError), tenant_session(TenantRef(acme.ref.id)):
+    with (
+        pytest.raises(IsolationError),
+        tenant_session(TenantRef(acme.ref.id), database=app_services().database),
+    ):
         pass
 
     assert read_value("vca_isolation_alarms_total") == before + 1
@@ -207,7 +210,7 @@ def test_timeouts_of_the_database_are_counted_by_sqlstate(
 ) -> None:
     before = read_value("vca_database_timeouts_total", sqlstate=sqlstate)
 
-    with pytest.raises(DatabaseBusy), public_session() as session:
+    with pytest.raises(DatabaseBusy), public_session(database=app_services().database) as session:
         session.connection().exec_driver_sql(
             f"DO $$ BEGIN RAISE EXCEPTION 'as if' USING ERRCODE = '{sqlstate}'; END $$"
         )
@@ -217,7 +220,7 @@ def test_timeouts_of_the_database_are_counted_by_sqlstate(
 
 def test_an_outage_is_counted_once_until_the_database_is_back(read_value: ReadValue) -> None:
     before = read_value("vca_database_outages_total", reason="connection_failed")
-    database = Database("postgresql://nobody@127.0.0.1:2/nowhere")
+    database = open_database("postgresql://nobody@127.0.0.1:2/nowhere")
 
     for _ in range(3):
         with pytest.raises(DatabaseUnavailable), database.connection():
@@ -239,7 +242,7 @@ def test_jobs_are_counted_by_task_and_outcome(
         read_value("vca_jobs_total", **done_labels),
     )
     for task, function in (("calls.dial", fail), ("messages.mail", lambda: None)):
-        run_job = worker_loop._with_budget(task, function)
+        run_job = worker_loop._with_budget(task, function, worker_loop.call_task)
         if function is fail:
             with pytest.raises(ValueError, match="no"):
                 asyncio.run(run_job())
@@ -267,7 +270,7 @@ def test_tenants_calls_and_failed_registrations_are_counted(
     number = acme.number()["did_number"]
     suspended_tenants = read_value("vca_tenants", status="suspended")
     world.platform().api.patch(hooli.url(), {"status": "suspended"})
-    with public_session() as session:
+    with public_session(database=app_services().database) as session:
         queue.enqueue(session, "calls.check", tenant_id=acme.id)
         queue.enqueue(session, "messages.mail", tenant_id=acme.id)
     with admin_db.public_session() as session:

@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from tests.support import pii_sentinel
 from tests.support.carrier_client import CALLER
 from tests.support.factories import Tenant
+from tests.support.services import app_services
 from vca.jobs import queue
 from vca.observability import log, prometheus
 from vca.tenancy.session import tenant_session
@@ -49,7 +50,7 @@ def test_enqueueing_a_job_with_personal_data_raises_integrity_error(
 ) -> None:
     with (
         pytest.raises(IntegrityError, match="no_canary_check"),
-        tenant_session(acme.ref) as session,
+        tenant_session(acme.ref, database=app_services().database) as session,
     ):
         queue.enqueue(session, "messages.mail", to=value)
 

@@ -8,7 +8,7 @@ from sqlalchemy import QueuePool
 
 from tests.support.admissions import calling_out_places
 from tests.support.factories import Tenant, fresh_number
-from vca.kit import db
+from tests.support.services import app_services
 from vca.kit.web.parser import StrictParser
 
 
@@ -19,7 +19,7 @@ def connections_while_parsing(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     parse = StrictParser.load_json
 
     def parse_and_count(parser: StrictParser, *args: Any) -> Any:
-        pool = db.current_database().engine.pool
+        pool = app_services().database.engine.pool
         assert isinstance(pool, QueuePool)
         counts.append(pool.checkedout())
         return parse(parser, *args)

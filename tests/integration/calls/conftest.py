@@ -1,7 +1,7 @@
 """Fixtures for call tests: a carrier of real callers, scripted models, and stored calls."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import pytest
@@ -11,13 +11,13 @@ from tests.fakes.models import SequenceModel, Step
 from tests.support.api import Api
 from tests.support.carrier_client import CarrierClient
 from tests.support.factories import Tenant
+from tests.support.services import use_carriers, use_services
 from vca.conversation.llm import ModelClient
 from vca.conversation.llm.models import LatencyPolicy, Models
 from vca.conversation.types import Tokens
 from vca.settings import Settings
 from vca.telephony import providers
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
-from vca.tenant.calls.core import call_services
 
 
 class RealCallerCarrier(FakeTelephonyAdapter):
@@ -30,7 +30,7 @@ class RealCallerCarrier(FakeTelephonyAdapter):
 def real_carrier(app: Flask, settings: Settings) -> RealCallerCarrier:
     """Install and return a carrier of real callers that has received no request."""
     adapter = RealCallerCarrier(f"fake-carrier|{settings.secret_key}")
-    providers.set_current_carriers(providers.Carriers(settings)).register(adapter)
+    use_carriers(providers.Carriers(settings)).register(adapter)
     return adapter
 
 
@@ -45,7 +45,7 @@ def use_model(model: ModelClient, **latency: float) -> Models:
     # Only fields that are seconds.
     latency_policy = LatencyPolicy(**latency)  # type: ignore[arg-type]
     models = Models(model, latency_policy=latency_policy)
-    call_services.set_current_services(replace(call_services.current_services(), models=models))
+    use_services(models=models)
     return models
 
 

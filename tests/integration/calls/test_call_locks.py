@@ -11,13 +11,13 @@ from tests.integration.tenancy.session_state import wait_for
 from tests.support.carrier_client import CarrierClient
 from tests.support.factories import Tenant
 from tests.support.locks import open_transaction, waiting_pids
+from tests.support.services import app_services
 from vca.conversation.types import Tokens
 from vca.kit import clock
 from vca.kit.errors import NotFound
 from vca.telephony.types import CallEvent
 from vca.tenancy.session import tenant_session
-from vca.tenant.calls.core import record, turn_records
-from vca.tenant.calls.core.call_services import current_services
+from vca.tenant.calls.core import call_tokens, record, turn_records
 from vca.tenant.calls.core.call_types import CallRef
 from vca.tenant.calls.core.models import TurnRecord
 from vca.tenant.calls.core.state_machine import LifecycleState
@@ -29,11 +29,11 @@ def ref(carrier_client: CarrierClient, acme: Tenant) -> CallRef:
     """Return a live call with a greeting."""
     acme.profile(greeting="Acme here.")
     state = carrier_client.ring(acme.number()["did_number"], "call-1")["state"]
-    return current_services().verify_state(str(state)).ref
+    return call_tokens.verify_state(str(state), services=app_services()).ref
 
 
 def insert_turn(ref: CallRef, sequence: int, text: str) -> None:
-    with tenant_session(ref.tenant) as session:
+    with tenant_session(ref.tenant, database=app_services().database) as session:
         record.lock_call_context(session, ref.call_id)
         turn_records.insert_turn(
             session,
@@ -46,7 +46,7 @@ def insert_turn(ref: CallRef, sequence: int, text: str) -> None:
 
 
 def read_turns(ref: CallRef, *, after: int = 0) -> list[TurnRecord]:
-    with tenant_session(ref.tenant) as session:
+    with tenant_session(ref.tenant, database=app_services().database) as session:
         return list(record.lock_call_and_turns(session, ref.call_id, after=after)[1])
 
 
@@ -55,7 +55,7 @@ def read_texts(ref: CallRef) -> list[str]:
 
 
 def count_spoken_chars(ref: CallRef) -> int:
-    with tenant_session(ref.tenant) as session:
+    with tenant_session(ref.tenant, database=app_services().database) as session:
         return record.lock_stored_call(session, ref.call_id).spoken_chars
 
 
@@ -91,7 +91,11 @@ def test_an_event_that_waits_for_the_lock_is_applied_to_the_state_that_was_store
 ) -> None:
     states: list[LifecycleState] = []
     event = CallEvent("ENDED", "call-1", clock.now(), "end-1", end_reason="caller_hangup")
-    writer = Thread(target=lambda: states.append(call_flow.apply_call_event(ref, event=event)))
+    writer = Thread(
+        target=lambda: states.append(
+            call_flow.apply_call_event(ref, event=event, services=app_services())
+        )
+    )
     update = (
         f"UPDATE \"{ref.tenant.schema}\".calls SET status = 'completed', ended_at = now(),"
         f" end_reason = 'agent_hangup' WHERE id = '{ref.call_id}'"
@@ -121,10 +125,10 @@ def test_a_call_that_does_not_exist_is_not_found(ref: CallRef) -> None:
 
 def test_tokens_of_turns_are_added(ref: CallRef, call_record: CallRecord) -> None:
     for _ in range(2):
-        with tenant_session(ref.tenant) as session:
+        with tenant_session(ref.tenant, database=app_services().database) as session:
             call_context = record.lock_call_context(session, ref.call_id)
             record.add_tokens(session, call_context, Tokens(7, 3))
 
-    with tenant_session(ref.tenant) as session:
+    with tenant_session(ref.tenant, database=app_services().database) as session:
         call = record.get_call(session, ref.call_id)
         assert (call.tokens, call.output_tokens) == (20, 6)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -35,9 +34,9 @@ from tests.support import admin_db, previous_release
 from tests.support.api import Api
 from tests.support.carrier_client import CarrierClient
 from tests.support.factories import Factory, Tenant, fresh_number
+from tests.support.services import app_services, use_settings
 from vca.registry import unsigned_states
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
-from vca.tenant.calls.core import call_services
 
 __all__ = ["server", "telnyx_client", "twilio"]
 ScriptModel = Callable[..., SequenceModel]
@@ -247,7 +246,7 @@ def test_a_token_of_the_previous_release_counts_for_its_own_call(
 
 @pytest.fixture
 def relay_url(app: Flask) -> Iterator[str]:
-    call_services.set_current_services(replace(call_services.current_services(), relay_slots=9))
+    use_settings(relay_slots=9)
     with run_relay() as url:
         yield url
     with admin_db.public_session() as session:
@@ -305,9 +304,9 @@ def _accepted_until() -> datetime | None:
 @pytest.mark.usefixtures("app")
 def test_the_first_start_accepts_unsigned_states_for_15_minutes_and_no_later_one_does() -> None:
     with previous_release.accept_unsigned_states(until="NULL"):
-        assert unsigned_states.are_accepted()
+        assert unsigned_states.are_accepted(services=app_services())
         first = _accepted_until()
-        assert unsigned_states.are_accepted()
+        assert unsigned_states.are_accepted(services=app_services())
         assert _accepted_until() == first
 
         with admin_db.public_session() as session:
@@ -317,10 +316,10 @@ def test_the_first_start_accepts_unsigned_states_for_15_minutes_and_no_later_one
             session.execute(text(f"UPDATE public.deployment SET unsigned_states_until = {OVER}"))
         assert timedelta(minutes=14, seconds=50) < minutes <= timedelta(minutes=15)
         over = _accepted_until()
-        assert not unsigned_states.are_accepted()
+        assert not unsigned_states.are_accepted(services=app_services())
         assert _accepted_until() == over
 
 
 @pytest.mark.usefixtures("app")
 def test_a_new_database_accepts_none() -> None:
-    assert not unsigned_states.are_accepted()
+    assert not unsigned_states.are_accepted(services=app_services())

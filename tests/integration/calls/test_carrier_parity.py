@@ -1,7 +1,6 @@
 """The same conversation leaves the same record on every carrier and transport."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 import pytest
 
@@ -26,10 +25,10 @@ from tests.integration.calls.conftest import CallRecord
 from tests.support.api import Api
 from tests.support.carrier_client import CarrierClient
 from tests.support.factories import Tenant, fresh_number
+from tests.support.services import use_carriers, use_settings
 from vca.servers.relay import conversation
 from vca.settings import Settings
 from vca.telephony import providers
-from vca.tenant.calls.core import call_services
 
 CARRIERS = ("fake", "twilio", "twilio relay", "telnyx", "telnyx relay")
 SILENCE_SENTENCE = "Sorry, I did not catch that. Could you say it again?"
@@ -81,7 +80,7 @@ def caller(
         yield OnFakeCarrier(carrier_client, acme.number()["did_number"])
         return
     slots = 5 if transport else 0
-    call_services.set_current_services(replace(call_services.current_services(), relay_slots=slots))
+    use_settings(relay_slots=slots)
     with run_relay() as relay_url:
         new_caller = _telnyx_caller if carrier == "telnyx" else _twilio_caller
         yield from new_caller(settings, anonymous, acme, relay_url if slots else None)
@@ -91,7 +90,7 @@ def _twilio_caller(
     settings: Settings, api: Api, acme: Tenant, relay_url: str | None
 ) -> Iterator[ScriptedCaller]:
     with connected_twilio() as twilio:
-        providers.set_current_carriers(providers.Carriers(settings)).register(twilio.adapter)
+        use_carriers(providers.Carriers(settings)).register(twilio.adapter)
         number = acme.number(provider_type="twilio")["did_number"]
         twilio.account.add_number(number)
         call = TwilioCall(api, number)
@@ -102,13 +101,9 @@ def _telnyx_caller(
     settings: Settings, api: Api, acme: Tenant, relay_url: str | None
 ) -> Iterator[ScriptedCaller]:
     signer = Signer()
-    call_services.set_current_services(
-        replace(call_services.current_services(), public_base_url=BASE_URL)
-    )
+    use_settings(public_base_url=BASE_URL)
     with telnyx_server() as server, new_account(server):
-        providers.set_current_carriers(providers.Carriers(settings)).register(
-            create_adapter(server, signer)
-        )
+        use_carriers(providers.Carriers(settings)).register(create_adapter(server, signer))
         number = acme.number(provider_type="telnyx")["did_number"]
         carrier_client = TelnyxCarrierClient(server, signer, api)
         if relay_url:

@@ -10,6 +10,7 @@ import pytest
 from tests.integration.calls.conftest import RealCallerCarrier
 from tests.support.carrier_client import CarrierClient, action_types
 from tests.support.factories import Platform, Tenant
+from tests.support.services import app_services
 from vca.kit import clock
 from vca.telephony.types import Caller, CallEvent, CallMetadata, ProviderAccountRef
 from vca.tenancy.session import tenant_session
@@ -31,7 +32,7 @@ def number(acme: Tenant, platform: Platform) -> str:
 
 
 def _build_inbound_call(number: str, carrier: RealCallerCarrier) -> InboundCall:
-    owner = authentication.find_number_owner(number)
+    owner = authentication.find_number_owner(number, services=app_services())
     assert owner is not None
     metadata = CallMetadata(
         owner.tenant.id, owner.phone_number_id, None, number, "inbound", clock.now(), uuid4().hex
@@ -50,21 +51,25 @@ def test_at_most_ten_of_a_thousand_concurrent_calls_are_live(
     def make_call(attempt: int) -> str:
         rang_at = inbound_call.metadata.timestamp
         event = CallEvent("RINGING", f"call-{attempt}", rang_at, f"ring-{attempt}")
-        response = call_start.start_inbound_call(replace(inbound_call, event=event))
+        response = call_start.start_inbound_call(
+            replace(inbound_call, event=event), services=app_services()
+        )
         if response.turns is None:
             return "refused"
         assert response.ref is not None
-        with tenant_session(acme.ref) as session:  # the count is highest after a call is answered
+        with tenant_session(
+            acme.ref, database=app_services().database
+        ) as session:  # the count is highest after a call is answered
             live_counts.append(live_usage.live_usage(session).calls)
         if attempt % 3 == 0:  # some calls end and make room for others
             end = CallEvent("ENDED", event.call_id, clock.now(), "end", "caller_hangup")
-            call_flow.apply_call_event(response.ref, event=end)
+            call_flow.apply_call_event(response.ref, event=end, services=app_services())
         return "answered"
 
     with ThreadPoolExecutor(20) as threads:
         results = Counter(threads.map(make_call, range(ATTEMPTS)))
 
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         assert live_usage.live_usage(session).calls == LIMIT
     assert max(live_counts) == LIMIT
     assert results["answered"] > LIMIT

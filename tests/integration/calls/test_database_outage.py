@@ -7,9 +7,8 @@ from sqlalchemy import text
 from tests.support import admin_db
 from tests.support.carrier_client import CarrierClient
 from tests.support.factories import Tenant, fresh_number
-from vca.kit import db, json
-from vca.kit.db import Database
-from vca.telephony import providers
+from tests.support.services import app_services, open_database, use_database
+from vca.kit import json
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 
 # SQLSTATE 53100: disk full.
@@ -23,9 +22,9 @@ CREATE TRIGGER disk_full BEFORE INSERT ON {table} EXECUTE FUNCTION fail()
 def test_a_caller_hears_the_fallback_sentence_and_a_status_returns_503(
     app: Flask, acme: Tenant
 ) -> None:
-    carrier = providers.current_carriers().simulator
+    carrier = app_services().carriers.simulator
     client = app.test_client()
-    db.set_current_database(Database("postgresql://nobody@/nothing?host=/nowhere&port=1"))
+    use_database(open_database("postgresql://nobody@/nothing?host=/nowhere&port=1"))
 
     def send(action: str, **fields: str) -> tuple[int, bytes, str | None]:
         request = carrier.signed_request(action, "/telephony/fake/", call_id="away", **fields)
@@ -62,7 +61,7 @@ def test_a_caller_hears_the_fallback_sentence_when_the_servers_disk_is_full(
 def test_requests_signed_by_a_tenants_account_return_503(app: Flask, acme: Tenant) -> None:
     account_carrier = FakeTelephonyAdapter("a-tenants-own-secret")
     client = app.test_client()
-    db.set_current_database(Database("postgresql://nobody@/nothing?host=/nowhere&port=1"))
+    use_database(open_database("postgresql://nobody@/nothing?host=/nowhere&port=1"))
 
     for action in ("voice", "status"):
         fields = {"to": fresh_number(), "status": "completed"}

@@ -6,6 +6,7 @@ from sqlalchemy import select
 from tests.integration.calls.conftest import CallRecord
 from tests.support.carrier_client import CarrierClient, action_types, spoken_text
 from tests.support.factories import Factory, Tenant, fresh_number
+from tests.support.services import app_services
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core.models import OutboundLeg
 
@@ -26,7 +27,7 @@ def number(acme: Tenant, target_number: str) -> str:
 
 def _list_forwarded_numbers(tenant: Tenant) -> list[str]:
     """Return the numbers of the tenant's outbound legs."""
-    with tenant_session(tenant.ref) as session:
+    with tenant_session(tenant.ref, database=app_services().database) as session:
         return [leg.number for leg in session.scalars(select(OutboundLeg))]
 
 

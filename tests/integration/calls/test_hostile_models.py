@@ -2,7 +2,6 @@
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from time import monotonic, sleep
 from typing import Any
 
@@ -17,13 +16,13 @@ from tests.integration.calls.conftest import use_model
 from tests.support.carrier_client import CarrierClient, action_types
 from tests.support.factories import Factory, Platform, Tenant, fresh_number
 from tests.support.model_readers import readers_end
+from tests.support.services import app_services, use_services
 from vca.conversation.llm import MAX_ARGUMENTS_CHARS, ToolCall
 from vca.conversation.llm.models import LatencyPolicy, Models
 from vca.kit import json
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.carrier_webhooks import polled_turn
-from vca.tenant.calls.core import call_services
 from vca.tenant.calls.core.models import Call, OutboundLeg
 
 SECRETS = ("globex-prompt", "globex-greeting", "globex-variable", "globex-target")
@@ -92,13 +91,13 @@ def _list_connected_numbers(response_bodies: list[dict[str, Any]]) -> set[str]:
 
 
 def _list_dialled_numbers(tenant: Tenant) -> set[str]:
-    with tenant_session(tenant.ref) as session:
+    with tenant_session(tenant.ref, database=app_services().database) as session:
         return set(session.scalars(select(OutboundLeg.number)))
 
 
 def _count_ends(tenant: Tenant) -> Counter[tuple[str, str | None]]:
     """Count the tenant's calls by status and end reason."""
-    with tenant_session(tenant.ref) as session:
+    with tenant_session(tenant.ref, database=app_services().database) as session:
         rows = session.execute(select(Call.status, Call.end_reason))
         return Counter((status, reason) for status, reason in rows)
 
@@ -187,12 +186,7 @@ def test_a_hundred_calls_with_a_hanging_model_end_and_leave_no_turn_running(
     platform.api.patch(acme.url("/settings"), {"limits": {"concurrent_calls": 100}})
     monkeypatch.setattr(polled_turn, "RESPOND_AFTER_S", 0.1)
     latency_policy = LatencyPolicy(filler_s=0.05, first_s=0.2, stall_s=0.2, whole_s=0.4)
-    call_services.set_current_services(
-        replace(
-            call_services.current_services(),
-            models=Models(HangingModel(), HangingModel(), latency_policy=latency_policy),
-        )
-    )
+    use_services(models=Models(HangingModel(), HangingModel(), latency_policy=latency_policy))
     acme.profile(greeting="Acme here.")
     number = acme.number()["did_number"]
 

@@ -10,6 +10,7 @@ import pytest
 from tests.support.api import Api
 from tests.support.carrier_client import CALLER, CarrierClient
 from tests.support.factories import Factory, Platform, Tenant, fresh_number
+from tests.support.services import app_services
 from vca.kit import clock
 from vca.registry.number_registry import service as number_registry
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
@@ -44,7 +45,7 @@ def _list_turn_texts(tenant: Tenant, call: Mapping[str, Any]) -> list[str]:
 
 
 def _count_unrouted_calls(number: str) -> int:
-    with public_session() as session:
+    with public_session(database=app_services().database) as session:
         return sum(
             unrouted.misses
             for unrouted in number_registry.list_unrouted_numbers(session)

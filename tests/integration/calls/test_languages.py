@@ -12,9 +12,9 @@ from tests.fakes.models import SequenceModel
 from tests.support.api import Api
 from tests.support.carrier_client import CarrierClient
 from tests.support.factories import Tenant, fresh_number
+from tests.support.services import open_database, use_database
 from vca.conversation.localised_phrases import PhraseKey, phrase
-from vca.kit import db, json
-from vca.kit.db import Database
+from vca.kit import json
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 
 ScriptModel = Callable[..., SequenceModel]
@@ -143,7 +143,7 @@ def test_callers_hear_the_apology_in_their_language_while_the_database_is_away(
     acme.profile(language="it-IT", voice=VOICE)
     state = carrier_client.ring(acme.number()["did_number"], "it-1")["state"]
     request = carrier_client.build_request("speech", call_id="it-1", state=state, text="Buongiorno")
-    db.set_current_database(Database("postgresql://nobody@/nothing?host=/nowhere&port=1"))
+    use_database(open_database("postgresql://nobody@/nothing?host=/nowhere&port=1"))
 
     response = app.test_client().post(request.url, data=request.body, headers=dict(request.headers))
 

@@ -24,6 +24,7 @@ from tests.integration.calls.conftest import CallRecord, RealCallerCarrier, use_
 from tests.support.api import Api
 from tests.support.carrier_client import CarrierClient, action_types
 from tests.support.factories import Factory, Tenant, fresh_number
+from tests.support.services import app_services, use_carriers, use_services
 from vca.conversation.llm import (
     AnswerSummary,
     ModelClient,
@@ -31,7 +32,7 @@ from vca.conversation.llm import (
     ToolCall,
 )
 from vca.conversation.types import Profile
-from vca.kit import clock, db, http, mail, storage
+from vca.kit import clock
 from vca.kit.http import TIMEOUT_S, HttpResponse, OutgoingClient, UrlPolicy
 from vca.kit.mail import Mail, Mailer
 from vca.kit.storage import ObjectInfo, ObjectReader, Store
@@ -40,7 +41,7 @@ from vca.telephony import providers
 from vca.telephony.types import CallReply, Recording, Say
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.control import outbound_calls, reconciliation
-from vca.tenant.calls.core.call_services import current_services
+from vca.tenant.calls.core import call_tokens
 from vca.tenant.calls.core.call_types import CallRef
 
 
@@ -168,15 +169,15 @@ class MonitoredClient(OutgoingClient):
 @pytest.fixture
 def transaction_monitor(app: Flask) -> Iterator[TransactionMonitor]:
     """Return a monitor of the database's connections that the store and the mailer report to."""
-    monitor, engine = TransactionMonitor(), db.current_database().engine
+    monitor, engine = TransactionMonitor(), app_services().database.engine
     event.listen(engine, "checkout", monitor.on_checkout)
     event.listen(engine, "checkin", monitor.on_checkin)
-    store = storage.current_store()
-    storage.set_current_store(MonitoredStore(monitor, store))
-    mail.set_current_mailer(MonitoredMailer(monitor))
+    store = app_services().store
+    use_services(store=MonitoredStore(monitor, store))
+    use_services(mailer=MonitoredMailer(monitor))
     yield monitor
-    mail.set_current_mailer(None)
-    storage.set_current_store(store)
+    use_services(mailer=None)
+    use_services(store=store)
     event.remove(engine, "checkout", monitor.on_checkout)
     event.remove(engine, "checkin", monitor.on_checkin)
 
@@ -186,7 +187,7 @@ def carrier(transaction_monitor: TransactionMonitor, settings: Settings) -> Moni
     """Install and return a carrier that reports to the monitor."""
     MonitoredCarrier.monitor = transaction_monitor
     adapter = MonitoredCarrier(f"fake-carrier|{settings.secret_key}")
-    providers.set_current_carriers(providers.Carriers(settings)).register(adapter)
+    use_carriers(providers.Carriers(settings)).register(adapter)
     return adapter
 
 
@@ -238,14 +239,14 @@ def test_an_inbound_call_uses_the_network_without_an_open_transaction(
     world.run_jobs(acme)
     state = carrier_client.ring(number["did_number"], "call-1")["state"]
     carrier.live_calls.add("call-1")
-    ref = current_services().verify_state(state).ref
+    ref = call_tokens.verify_state(state, services=app_services()).ref
     transfer_response = carrier_client.say("call-1", state, "Sales, please.")
     assert action_types(transfer_response)[-1] == "transfer"
     leg_response = carrier_client.send_event(
         "leg", "call-1", transfer_response["state"], outcome="busy"
     )
     carrier_client.say("call-1", leg_response["state"], "Tell them that I called.")
-    assert reconciliation.check_call(ref, immediately=True) == "live"
+    assert reconciliation.check_call(ref, immediately=True, services=app_services()) == "live"
     carrier.add_recording("call-1", b"RIFF")
     carrier_client.send_status("call-1", "completed", state=state)
     world.run_jobs(acme)
@@ -265,14 +266,16 @@ def test_an_outbound_call_uses_the_network_without_an_open_transaction(
     acme: Tenant,
     number: dict[str, Any],
 ) -> None:
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         to, phone_number_id = fresh_number(), UUID(number["id"])
-        call_id = outbound_calls.place_call(session, to=to, from_phone_number_id=phone_number_id).id
+        call_id = outbound_calls.place_call(
+            session, to=to, from_phone_number_id=phone_number_id, services=app_services()
+        ).id
     ref = CallRef(acme.ref, call_id)
 
-    outbound_calls.dial(ref)
+    outbound_calls.dial(ref, services=app_services())
     world.sql(acme, "UPDATE calls SET provider_call_id = NULL")
-    outbound_calls.dial(ref)
+    outbound_calls.dial(ref, services=app_services())
     acme.post(f"/calls/{call_id}/hangup")
     acme.delete(f"/phone-numbers/{number['id']}")
     world.run_jobs(acme)
@@ -293,8 +296,10 @@ def test_a_decision_webhook_is_requested_without_an_open_transaction(
     acme: Tenant,
     number: dict[str, Any],
 ) -> None:
-    http.set_current_client(
-        MonitoredClient(transaction_monitor, HttpResponse(200, {}, b'{"decision": "reject"}'))
+    use_services(
+        http_client=MonitoredClient(
+            transaction_monitor, HttpResponse(200, {}, b'{"decision": "reject"}')
+        )
     )
     body = {"url": "https://acme.example/decide"}
     acme.post(f"/phone-numbers/{number['id']}/decision-webhook", body)
@@ -330,13 +335,13 @@ def test_the_monitor_detects_open_transactions_of_all_threads(
         "direct": lambda: carrier.update_live_call(
             "call-1", CallReply((Say("Hi."),)), callback_url=""
         ),
-        "put": lambda: storage.current_store().put("a/b.wav", [b"RIFF"], content_type="audio/wav"),
+        "put": lambda: app_services().store.put("a/b.wav", [b"RIFF"], content_type="audio/wav"),
         "mail": lambda: MonitoredMailer(transaction_monitor).send(unsent_mail),
     }
     transaction_is_open, operation_is_done = Event(), Event()
 
     def run_in_transaction() -> None:
-        with tenant_session(acme.ref):
+        with tenant_session(acme.ref, database=app_services().database):
             transaction_is_open.set()
             if in_other_thread:
                 operation_is_done.wait(10)

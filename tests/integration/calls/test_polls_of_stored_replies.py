@@ -12,8 +12,9 @@ from tests.integration.calls.conftest import CallRecord, use_model
 from tests.integration.tenancy.session_state import wait_for
 from tests.support.carrier_client import CarrierClient, action_types, spoken_text
 from tests.support.factories import Tenant
+from tests.support.services import app_services
 from vca.tenant.calls.carrier_webhooks import polled_turn
-from vca.tenant.calls.core.call_services import current_services
+from vca.tenant.calls.core import call_tokens
 
 StartTurn = Callable[[str, str], dict[str, Any]]
 CARD_SENTENCE = "Your card is 4111 1111 1111 1111."
@@ -49,9 +50,10 @@ def start_turn(
 
 def as_older_version(state: str, *, spoken_chars: int) -> str:
     """Return the token that a version without checksums made of a state."""
-    call_state = current_services().verify_state(state)
-    return current_services().sign_state(
-        replace(call_state, spoken_chars=spoken_chars, spoken_checksum=None)
+    call_state = call_tokens.verify_state(state, services=app_services())
+    return call_tokens.sign_state(
+        replace(call_state, spoken_chars=spoken_chars, spoken_checksum=None),
+        services=app_services(),
     )
 
 

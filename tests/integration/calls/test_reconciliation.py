@@ -11,6 +11,7 @@ from tests.support import admin_db
 from tests.support.carrier_client import CarrierClient
 from tests.support.factories import Factory, Tenant, fresh_number
 from tests.support.recordings import ProcessKilled
+from tests.support.services import app_services
 from vca.kit import clock
 from vca.observability import metrics
 from vca.telephony.adapter import TelephonyError
@@ -18,8 +19,8 @@ from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.telephony.types import CallEvent
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.control import outbound_calls, reconciliation
-from vca.tenant.calls.core import watchdog
-from vca.tenant.calls.core.call_services import CallState, current_services
+from vca.tenant.calls.core import call_tokens, watchdog
+from vca.tenant.calls.core.call_tokens import CallState
 from vca.tenant.calls.core.call_types import CallRef
 from vca.tenant.calls.turns import call_flow
 
@@ -49,12 +50,14 @@ def ref(carrier_client: CarrierClient, real_carrier: RealCallerCarrier, number: 
     """Return an answered call that is live at its carrier."""
     state = carrier_client.ring(number, "call-1")["state"]
     real_carrier.live_calls.add("call-1")
-    return current_services().verify_state(state).ref
+    return call_tokens.verify_state(state, services=app_services()).ref
 
 
 def _check_later(ref: CallRef, **delay: float) -> str:
     """Check the call as of a later time; return the result."""
-    return reconciliation.check_call(ref, now=clock.now() + timedelta(**delay))
+    return reconciliation.check_call(
+        ref, now=clock.now() + timedelta(**delay), services=app_services()
+    )
 
 
 def _count_lookups(carrier: FakeTelephonyAdapter) -> int:
@@ -69,7 +72,9 @@ def test_the_first_check_of_a_call_is_due_after_the_silence_limit(
 ) -> None:
     [due] = _list_check_times(acme)
 
-    assert abs(due - clock.now() - watchdog.silence_limit()) < timedelta(seconds=30)
+    assert abs(due - clock.now() - watchdog.silence_limit(services=app_services())) < timedelta(
+        seconds=30
+    )
 
 
 def test_an_active_call_is_not_looked_up_and_is_checked_later(
@@ -94,7 +99,9 @@ def test_a_silent_live_call_is_looked_up_and_checked_later(
 def test_a_silent_call_with_an_event_from_the_future_is_looked_up(
     real_carrier: RealCallerCarrier, carrier_client: CarrierClient, ref: CallRef
 ) -> None:
-    state = current_services().sign_state(CallState(ref, provider_call_id="call-1"))
+    state = call_tokens.sign_state(
+        CallState(ref, provider_call_id="call-1"), services=app_services()
+    )
     carrier_client.send_status("call-1", "answered", state=state, at="2099-01-01T00:00:00+00:00")
 
     _check_later(ref, minutes=5)
@@ -186,7 +193,7 @@ def test_a_simulated_call_without_a_turn_ends_as_abandoned(
 ) -> None:
     call_id = acme.simulate(number)["call_id"]
     [due] = _list_check_times(acme)
-    idle_limit = watchdog.silence_limit(simulated=True)
+    idle_limit = watchdog.silence_limit(simulated=True, services=app_services())
     assert abs(due - clock.now() - idle_limit) < timedelta(seconds=30)
 
     results = [
@@ -204,7 +211,9 @@ def test_an_immediate_check_does_not_end_a_simulated_call(
 ) -> None:
     call_id = acme.simulate(number)["call_id"]
 
-    result = reconciliation.check_call(CallRef(acme.ref, UUID(call_id)), immediately=True)
+    result = reconciliation.check_call(
+        CallRef(acme.ref, UUID(call_id)), immediately=True, services=app_services()
+    )
 
     assert result == "live"
     assert call_record.end_state == ("in_progress", None)
@@ -216,7 +225,7 @@ def test_an_immediate_check_does_not_end_a_simulated_call(
 def test_an_ended_call_has_no_scheduled_check(acme: Tenant, ref: CallRef) -> None:
     event = CallEvent("ENDED", "call-1", clock.now(), "end", end_reason="api_hangup")
 
-    call_flow.apply_call_event(ref, event=event)
+    call_flow.apply_call_event(ref, event=event, services=app_services())
 
     assert _list_check_times(acme) == []
 
@@ -232,7 +241,7 @@ def test_a_call_ends_in_the_transaction_that_deletes_its_check(
     event = CallEvent("ENDED", "call-1", clock.now(), "end", end_reason="caller_hangup")
 
     with pytest.raises(ProcessKilled):
-        call_flow.apply_call_event(ref, event=event)
+        call_flow.apply_call_event(ref, event=event, services=app_services())
 
     assert len(_list_check_times(acme)) == 1
     assert acme.get("/calls").json[0]["status"] == "in_progress"
@@ -253,9 +262,12 @@ def test_a_call_without_an_agent_has_no_scheduled_check(
 def ordered_call(real_carrier: RealCallerCarrier, acme: Tenant, number: str) -> CallRef:
     """Order an outbound call without dialling it."""
     [phone_number] = acme.get("/phone-numbers").json
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         call = outbound_calls.place_call(
-            session, to=fresh_number(), from_phone_number_id=UUID(phone_number["id"])
+            session,
+            to=fresh_number(),
+            from_phone_number_id=UUID(phone_number["id"]),
+            services=app_services(),
         )
         return CallRef(acme.ref, call.id)
 

@@ -1,7 +1,7 @@
 """Voice WebSockets without a valid signature or token are rejected, and nothing is written."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -28,6 +28,7 @@ from tests.support.api import Api
 from tests.support.db_snapshot import SnapshotChecker
 from tests.support.factories import Tenant
 from tests.support.processes import wait_until
+from tests.support.services import app_services, use_carriers, use_settings
 from vca.kit import clock, crypto
 from vca.servers.relay import route
 from vca.settings import Settings
@@ -35,8 +36,8 @@ from vca.telephony import providers
 from vca.telephony.providers.telnyx.adapter import TelnyxAdapter
 from vca.telephony.types import ProviderAccountRef, WebSocketFormat
 from vca.tenancy.schema import TenantRef
-from vca.tenant.calls.core import call_services
-from vca.tenant.calls.core.call_services import WebSocketClaims
+from vca.tenant.calls.core import call_tokens
+from vca.tenant.calls.core.call_tokens import WebSocketClaims
 from vca.tenant.calls.core.call_types import CallRef
 
 RELAY_PATH = "/telephony/twilio/relay"
@@ -91,9 +92,9 @@ def relay_url(app: Flask) -> Iterator[str]:
 @pytest.fixture
 def twilio(app: Flask, settings: Settings) -> Iterator[ConnectedTwilio]:
     """Install Twilio as the deployment's carrier and return it."""
-    call_services.set_current_services(replace(call_services.current_services(), relay_slots=9))
+    use_settings(relay_slots=9)
     with connected_twilio() as twilio:
-        providers.set_current_carriers(providers.Carriers(settings)).register(twilio.adapter)
+        use_carriers(providers.Carriers(settings)).register(twilio.adapter)
         yield twilio
 
 
@@ -362,13 +363,13 @@ def _sign_telnyx_url() -> str:
         uuid4(),
         clock.now() + timedelta(seconds=60),
     )
-    return call_services.current_services().sign_websocket(claims)
+    return call_tokens.sign_websocket(claims, services=app_services())
 
 
 @pytest.mark.usefixtures("unchanged_database")
 def test_a_token_is_rejected_at_another_carriers_path(two_calls: TwoCalls) -> None:
     with telnyx_server() as server, new_account(server):
-        providers.current_carriers().register(create_adapter(server, Signer()))
+        app_services().carriers.register(create_adapter(server, Signer()))
         paths = (
             two_calls.path.replace("twilio", "telnyx"),
             f"twilio/relay/{_sign_telnyx_url()}",

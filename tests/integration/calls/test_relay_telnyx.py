@@ -1,7 +1,6 @@
 """Calls over Telnyx's voice WebSockets: the commands before and after them."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 from sqlalchemy import text
@@ -16,10 +15,10 @@ from tests.integration.calls.conftest import CallRecord
 from tests.support import admin_db
 from tests.support.api import Api
 from tests.support.factories import Tenant
+from tests.support.services import app_services, use_carriers, use_settings
 from vca.settings import Settings
 from vca.telephony import providers
 from vca.telephony.types import CallReply, Listen, Say
-from vca.tenant.calls.core import call_services
 
 SIGNER = Signer()
 
@@ -36,12 +35,8 @@ def carrier_client(
     settings: Settings, server: TelnyxServer, anonymous: Api
 ) -> Iterator[TelnyxCarrierClient]:
     """Install a Telnyx account as the deployment's carrier; return a client for its events."""
-    call_services.set_current_services(
-        replace(call_services.current_services(), public_base_url=BASE_URL, relay_slots=3)
-    )
-    providers.set_current_carriers(providers.Carriers(settings)).register(
-        create_adapter(server, SIGNER)
-    )
+    use_settings(public_base_url=BASE_URL, relay_slots=3)
+    use_carriers(providers.Carriers(settings)).register(create_adapter(server, SIGNER))
     with new_account(server):
         yield TelnyxCarrierClient(server, SIGNER, anonymous)
     with admin_db.public_session() as session:
@@ -67,7 +62,7 @@ def test_an_update_of_a_live_call_stops_the_websocket_first(
 ) -> None:
     acme.profile(greeting="Acme here.")
     leg = carrier_client.ring(acme.number(provider_type="telnyx")["did_number"])
-    adapter = providers.current_carriers().adapter("telnyx")
+    adapter = app_services().carriers.adapter("telnyx")
     assert adapter is not None
 
     reply = CallReply((Say("Your table is ready."), Listen()))

@@ -17,13 +17,14 @@ from tests.integration.tenancy.session_state import wait_for
 from tests.support.carrier_client import CarrierClient, action_types, spoken_text
 from tests.support.concurrency import run_concurrently
 from tests.support.factories import Tenant
+from tests.support.services import app_services
 from vca.conversation.llm import ModelError
 from vca.conversation.llm.openai import OpenAIModel
 from vca.kit import clock
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.carrier_webhooks import polled_turn
-from vca.tenant.calls.core import record, turn_records
-from vca.tenant.calls.core.call_services import CallState, current_services
+from vca.tenant.calls.core import call_tokens, record, turn_records
+from vca.tenant.calls.core.call_tokens import CallState
 from vca.tenant.calls.core.call_types import Utterance
 from vca.tenant.calls.turns import turn_handler
 
@@ -57,8 +58,8 @@ def _let_model_answer(model_may_answer: Event, monkeypatch: pytest.MonkeyPatch) 
 
 def _store_utterance(state: str, text: str) -> None:
     """Store an utterance without an answer, as a process does that dies after it."""
-    ref = current_services().verify_state(state).ref
-    with tenant_session(ref.tenant) as session:
+    ref = call_tokens.verify_state(state, services=app_services()).ref
+    with tenant_session(ref.tenant, database=app_services().database) as session:
         record.lock_call_context(session, ref.call_id)
         turn_records.insert_turn(
             session, ref.call_id, sequence=2, speaker="caller", text=text, started_at=clock.now()
@@ -196,22 +197,24 @@ def test_an_answer_that_a_killed_process_lost_is_generated_again(
     monkeypatch.setattr(polled_turn, "RESPOND_AFTER_S", 0.1)
     script_model(["At nine."])
     _store_utterance(state, "When?")
-    ref, now = current_services().verify_state(state).ref, clock.now()
+    ref, now = call_tokens.verify_state(state, services=app_services()).ref, clock.now()
     recent_poll = CallState(
         ref, turns=1, spoken_chars=len(FILLER), polling_since=now, provider_call_id="call-1"
     )
     overdue_poll = replace(recent_poll, polling_since=now - timedelta(seconds=13))
 
     poll_response = carrier_client.send_event(
-        "more", "call-1", current_services().sign_state(recent_poll)
+        "more", "call-1", call_tokens.sign_state(recent_poll, services=app_services())
     )
     monkeypatch.setattr(polled_turn, "RESPOND_AFTER_S", 2)
     response = carrier_client.send_event(
-        "more", "call-1", current_services().sign_state(overdue_poll)
+        "more", "call-1", call_tokens.sign_state(overdue_poll, services=app_services())
     )
 
     assert action_types(poll_response) == ["come_back"]
-    assert current_services().verify_state(poll_response["state"]).spoken_chars == len(FILLER)
+    assert call_tokens.verify_state(
+        poll_response["state"], services=app_services()
+    ).spoken_chars == len(FILLER)
     assert spoken_text(response) == "At nine."
     assert call_record.transcript == ["agent: Acme here.", "caller: When?", "agent: At nine."]
 
@@ -229,8 +232,10 @@ def test_a_poll_of_an_ended_call_gets_a_hang_up(
 
 
 def test_a_poll_without_a_turn_returns_400(carrier_client: CarrierClient, state: str) -> None:
-    ref = current_services().verify_state(state).ref
-    state_without_turns = current_services().sign_state(CallState(ref, provider_call_id="call-1"))
+    ref = call_tokens.verify_state(state, services=app_services()).ref
+    state_without_turns = call_tokens.sign_state(
+        CallState(ref, provider_call_id="call-1"), services=app_services()
+    )
     request = carrier_client.build_request("more", call_id="call-1", state=state_without_turns)
 
     assert carrier_client.send(request).status_code == 400
@@ -242,9 +247,11 @@ def test_a_poll_without_a_turn_returns_400(carrier_client: CarrierClient, state:
 def test_an_answer_after_the_hang_up_is_not_stored(
     carrier_client: CarrierClient, call_record: CallRecord, state: str
 ) -> None:
-    ref = current_services().verify_state(state).ref
+    ref = call_tokens.verify_state(state, services=app_services()).ref
     models = use_model(StepModel("We open at nine. ", "We close at five."))
-    turn = turn_handler.handle_utterance(ref, Utterance("When?", after=1), models=models)
+    turn = turn_handler.handle_utterance(
+        ref, Utterance("When?", after=1), models=models, services=app_services()
+    )
     next(turn)
 
     carrier_client.send_status("call-1", "completed", state=state)
@@ -259,9 +266,11 @@ def test_an_answer_after_the_hang_up_is_not_stored(
 def test_a_cancelled_answer_is_stored_as_far_as_it_was_spoken(
     carrier_client: CarrierClient, call_record: CallRecord, state: str, chunk_count: int
 ) -> None:
-    ref = current_services().verify_state(state).ref
+    ref = call_tokens.verify_state(state, services=app_services()).ref
     models = use_model(StepModel("We open at nine. ", hanging_step()))
-    turn = turn_handler.handle_utterance(ref, Utterance("When?", after=1), models=models)
+    turn = turn_handler.handle_utterance(
+        ref, Utterance("When?", after=1), models=models, services=app_services()
+    )
     spoken_chunks = [next(turn).text for _ in range(chunk_count)]
 
     turn.close()

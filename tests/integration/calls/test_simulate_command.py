@@ -1,6 +1,5 @@
 """`flask calls simulate`: a simulated call in the terminal."""
 
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import click
@@ -10,12 +9,12 @@ from flask import Flask
 
 from tests.fakes.models import Answer, streams_answer
 from tests.support.factories import Tenant, fresh_number
+from tests.support.services import use_services
 from vca.conversation.llm import AnswerSummary, ModelClient, ModelRequest, ToolCall
 from vca.conversation.llm.models import Models
 from vca.conversation.types import Tokens
 from vca.devtools.scripted_model.model import ScriptedModel
 from vca.kit import json
-from vca.tenant.calls.core import call_services
 
 TAKE_MESSAGE = ToolCall("take_message", '{"name": "Jane", "number": "555", "reason": "Call back."}')
 TRANSFER = ToolCall("transfer", '{"target": "front desk"}')
@@ -47,9 +46,7 @@ def number(app: Flask, acme: Tenant) -> str:
         tools=["end_call", "transfer", "take_message"],
         transfer_targets={"front desk": {"number": "+442079460123", "description": "People."}},
     )
-    call_services.set_current_services(
-        replace(call_services.current_services(), models=Models(EchoModel()))
-    )
+    use_services(models=Models(EchoModel()))
     number: str = acme.number()["did_number"]
     return number
 
@@ -92,9 +89,7 @@ def test_each_spoken_chunk_is_printed_separately(
 
 def test_one_line_says_that_a_scripted_model_answers(app: Flask, number: str) -> None:
     with_another_model = _simulate(app, number).stdout
-    call_services.set_current_services(
-        replace(call_services.current_services(), models=Models(ScriptedModel()))
-    )
+    use_services(models=Models(ScriptedModel()))
 
     text_lines = _simulate(app, number).stdout.splitlines()
     json_text = _simulate(app, number, options=("--json",)).stdout

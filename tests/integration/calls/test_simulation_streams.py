@@ -1,7 +1,6 @@
 """Turns of a simulation as server-sent events."""
 
 from collections.abc import Generator, Iterator
-from dataclasses import replace
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -13,15 +12,14 @@ from tests.fakes.models import Answer, streams_answer
 from tests.support.admissions import calling_out_places
 from tests.support.api import ApiResponse
 from tests.support.factories import Tenant
+from tests.support.services import app_services, use_services
 from vca.api import admission
 from vca.conversation.llm import AnswerSummary, ModelClient, ModelRequest, ToolCall
 from vca.conversation.llm.models import Models
-from vca.kit import db, json
+from vca.kit import json
 from vca.kit.admission import Admission
 from vca.kit.db import DatabaseUnavailable
 from vca.kit.web import sse
-from vca.telephony import providers
-from vca.tenant.calls.core import call_services
 from vca.tenant.calls.simulation import simulated_calls
 
 EVENT_STREAM_HEADERS = {"Accept": "text/event-stream"}
@@ -70,13 +68,11 @@ def single_place(app: Flask) -> Iterator[Admission]:
 
 
 def _install_model(model: ModelClient) -> None:
-    call_services.set_current_services(
-        replace(call_services.current_services(), models=Models(model))
-    )
+    use_services(models=Models(model))
 
 
 def _count_connections_in_use() -> int:
-    pool = db.current_database().engine.pool
+    pool = app_services().database.engine.pool
     assert isinstance(pool, QueuePool)
     return pool.checkedout()
 
@@ -100,8 +96,8 @@ def _parse_events(response: ApiResponse) -> list[tuple[str, Any]]:
 def _stream_turn(tenant: Tenant, call_id: str) -> Generator[sse.Event, None, None]:
     return simulated_calls.stream_turn(
         tenant.ref,
-        carriers=providers.current_carriers(),
-        services=call_services.current_services(),
+        carriers=app_services().carriers,
+        services=app_services(),
         call_id=UUID(call_id),
         text="When do you close?",
     )
@@ -176,7 +172,7 @@ def test_an_invalid_turn_returns_a_problem_document(
 def test_a_failure_after_the_first_event_is_the_last_event(
     acme: Tenant, call_id: str, model: ConnectionCountingModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def raise_unavailable(*_: Any) -> None:
+    def raise_unavailable(*_: Any, **__: Any) -> None:
         raise DatabaseUnavailable
 
     monkeypatch.setattr(simulated_calls, "build_reply", raise_unavailable)

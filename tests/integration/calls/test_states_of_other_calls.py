@@ -10,10 +10,12 @@ from tests.support.api import Api
 from tests.support.carrier_client import CarrierClient
 from tests.support.db_snapshot import SnapshotChecker
 from tests.support.factories import Tenant
+from tests.support.services import app_services
 from vca.kit import clock
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.telephony.types import ProviderAccountRef
-from vca.tenant.calls.core.call_services import CallState, WebSocketClaims, current_services
+from vca.tenant.calls.core import call_tokens
+from vca.tenant.calls.core.call_tokens import CallState, WebSocketClaims
 from vca.tenant.calls.core.call_types import CallRef
 
 ACTIONS = ("speech", "keys", "more", "leg", "voicemail", "recording", "interrupted", "status")
@@ -60,7 +62,9 @@ def test_the_state_of_a_call_that_is_placed_counts_for_its_first_events_only(
     acme.profile(greeting="Hello.", end_phrases=["goodbye"])
     carrier_client.ring(acme.number()["did_number"], "call-1")
     ref = CallRef(acme.ref, UUID(call_record.call["id"]))
-    state = current_services().sign_state(CallState(ref, provider_call_id=None, turns=1))
+    state = call_tokens.sign_state(
+        CallState(ref, provider_call_id=None, turns=1), services=app_services()
+    )
 
     for action in ACTIONS[:-1]:
         request = carrier_client.build_request(
@@ -86,7 +90,7 @@ def test_the_token_of_a_websockets_url_is_no_state(
         clock.now() + timedelta(seconds=60),
     )
 
-    token = current_services().sign_websocket(claims)
+    token = call_tokens.sign_websocket(claims, services=app_services())
 
     assert _send_all(carrier_client, "call-1", token) == {400}
     assert _send_all(carrier_client, slot.hex, token) == {400}

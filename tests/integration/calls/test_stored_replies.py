@@ -11,11 +11,11 @@ from tests.support.carrier_client import CarrierClient
 from tests.support.concurrency import run_concurrently
 from tests.support.factories import Tenant
 from tests.support.locks import open_transaction, waiting_pids
+from tests.support.services import app_services
 from vca.conversation.types import Tokens
 from vca.kit import clock
 from vca.tenancy.session import tenant_session
-from vca.tenant.calls.core import record, turn_records
-from vca.tenant.calls.core.call_services import current_services
+from vca.tenant.calls.core import call_tokens, record, turn_records
 from vca.tenant.calls.core.call_types import CallRef
 from vca.tenant.calls.core.models import Turn
 
@@ -25,8 +25,8 @@ def ref(carrier_client: CarrierClient, acme: Tenant) -> CallRef:
     """Return a live call with a greeting and an utterance, its turns 1 and 2."""
     acme.profile(greeting="Acme here.")
     state = carrier_client.ring(acme.number()["did_number"], "call-1")["state"]
-    ref = current_services().verify_state(str(state)).ref
-    with tenant_session(ref.tenant) as session:
+    ref = call_tokens.verify_state(str(state), services=app_services()).ref
+    with tenant_session(ref.tenant, database=app_services().database) as session:
         record.lock_call_context(session, ref.call_id)
         turn_records.insert_turn(
             session,
@@ -41,16 +41,18 @@ def ref(carrier_client: CarrierClient, acme: Tenant) -> CallRef:
 
 def store_reply(ref: CallRef, text: str = "At five.", **details: Any) -> int | None:
     details = {"answers": 2, "tokens": Tokens(7, 3), **details}
-    return turn_records.store_reply(ref, text=text, started_at=clock.now(), **details)
+    return turn_records.store_reply(
+        ref, text=text, started_at=clock.now(), **details, services=app_services()
+    )
 
 
 def read_turns(ref: CallRef) -> list[Turn]:
-    with tenant_session(ref.tenant) as session:
+    with tenant_session(ref.tenant, database=app_services().database) as session:
         return list(turn_records.load_turns(session, ref.call_id))
 
 
 def read_tokens(ref: CallRef) -> tuple[int, int]:
-    with tenant_session(ref.tenant) as session:
+    with tenant_session(ref.tenant, database=app_services().database) as session:
         call = record.get_call(session, ref.call_id)
         return call.tokens, call.output_tokens
 

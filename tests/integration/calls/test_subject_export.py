@@ -13,7 +13,8 @@ from tests.support.carrier_client import CarrierClient
 from tests.support.erasure_fixture import ErasureSubject
 from tests.support.factories import Factory, Tenant
 from tests.support.recordings import stored_files
-from vca.kit import json, storage
+from tests.support.services import app_services
+from vca.kit import json
 from vca.kit.storage import StorageError
 from vca.tenancy.session import tenant_session
 from vca.tenant.recordings.models import Recording
@@ -195,7 +196,7 @@ def test_an_export_file_that_is_missing_in_the_store_returns_404(
 ) -> None:
     export_url = _request_export(tenant_with_subject_data, erasure_subject)
     world.run_jobs(tenant_with_subject_data)
-    storage.current_store().delete_all(f"{tenant_with_subject_data.ref.id.hex}/exports")
+    app_services().store.delete_all(f"{tenant_with_subject_data.ref.id.hex}/exports")
 
     response = tenant_with_subject_data.api.get(f"{export_url}/file")
 
@@ -214,7 +215,7 @@ def test_an_unreachable_store_delays_an_export(
         raise StorageError("away", permanent=False)
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(storage.current_store()), "put", fail_to_put)
+        patch.setattr(type(app_services().store), "put", fail_to_put)
         world.run_jobs(tenant_with_subject_data)
     assert tenant_with_subject_data.api.get(export_url).json["status"] == "pending"
 
@@ -234,8 +235,8 @@ def test_a_recording_that_names_a_file_of_another_tenant_does_not_reach_it(
     operation: str,
 ) -> None:
     foreign_key = f"{globex.ref.id.hex}/recording.mp3"
-    storage.current_store().put(foreign_key, [b"audio of globex"], content_type="audio/mpeg")
-    with tenant_session(tenant_with_subject_data.ref) as session:
+    app_services().store.put(foreign_key, [b"audio of globex"], content_type="audio/mpeg")
+    with tenant_session(tenant_with_subject_data.ref, database=app_services().database) as session:
         recordings = session.scalars(select(Recording).where(Recording.status == "stored")).all()
         for recording in recordings:
             recording.storage_key = foreign_key
@@ -247,7 +248,7 @@ def test_a_recording_that_names_a_file_of_another_tenant_does_not_reach_it(
         tenant_with_subject_data.post("/privacy/erase", {"number": erasure_subject.number})
     world.run_jobs(tenant_with_subject_data)
 
-    assert storage.current_store().exists(foreign_key)
+    assert app_services().store.exists(foreign_key)
     if operation == "export":
         files = _read_archive(tenant_with_subject_data.api.get(f"{export_url}/file").data)
         assert files["export.json"]["holds"]["recordings"] == 0

@@ -10,12 +10,12 @@ from tests.fakes.models import SequenceModel
 from tests.integration.calls.conftest import CallRecord
 from tests.support.carrier_client import CALLER, CarrierClient, action_types, spoken_text
 from tests.support.factories import Factory, Tenant, fresh_number
+from tests.support.services import app_services
 from vca.conversation.llm import ModelError
 from vca.kit import clock, json
 from vca.observability import log
 from vca.tenancy.session import tenant_session
-from vca.tenant.calls.core import record
-from vca.tenant.calls.core.call_services import current_services
+from vca.tenant.calls.core import call_tokens, record
 from vca.tenant.calls.core.call_transfer import OnFailure
 from vca.tenant.calls.core.models import OutboundLeg
 from vca.tenant.calls.turns import transfers
@@ -49,18 +49,24 @@ def state(
 
 
 def _list_legs(tenant: Tenant) -> list[tuple[str, str]]:
-    with tenant_session(tenant.ref) as session:
+    with tenant_session(tenant.ref, database=app_services().database) as session:
         query = select(OutboundLeg).order_by(OutboundLeg.created_at)
         return [(leg.kind, leg.number) for leg in session.scalars(query)]
 
 
 def _start_transfer(state: str, on_failure: OnFailure) -> None:
     """Start a transfer to sales without a tool call of the agent."""
-    ref = current_services().verify_state(state).ref
-    with tenant_session(ref.tenant) as session:
+    ref = call_tokens.verify_state(state, services=app_services()).ref
+    with tenant_session(ref.tenant, database=app_services().database) as session:
         context = record.lock_call_context(session, ref.call_id)
         transfers.start_transfer(
-            session, ref, context, target="sales", now=clock.now(), on_failure=on_failure
+            session,
+            ref,
+            context,
+            target="sales",
+            now=clock.now(),
+            on_failure=on_failure,
+            services=app_services(),
         )
 
 

@@ -1,7 +1,6 @@
 """Turns of a call: keys, barge-in, silence, consent to a recording, and token limits."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 from flask import Flask
@@ -12,12 +11,12 @@ from tests.integration.calls.conftest import CallRecord, RealCallerCarrier
 from tests.support.api import Api
 from tests.support.carrier_client import CarrierClient, action_types, spoken_text
 from tests.support.factories import Factory, Platform, Tenant, fresh_number
+from tests.support.services import app_services, use_production_rules, use_services
 from vca.conversation.llm.models import Models
 from vca.conversation.types import Limits, Tokens
 from vca.devtools.scripted_model.model import ScriptedModel
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.tenancy.session import tenant_session
-from vca.tenant.calls.core import call_services
 from vca.tenant.recordings.models import Recording
 
 ScriptModel = Callable[..., SequenceModel]
@@ -166,7 +165,7 @@ def test_a_recording_is_fetched_once_with_or_without_its_event(
         carrier_client.send_event("recording", "call-1", state, recording_id=recording_id)
     world.run_jobs(acme)
 
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         [row] = session.scalars(select(Recording))
     assert (row.kind, row.status, row.provider_recording_id) == ("call", "stored", recording_id)
 
@@ -178,9 +177,7 @@ def test_a_call_above_its_token_limit_ends_with_a_sentence(
     carrier_client: CarrierClient, call_record: CallRecord, script_model: ScriptModel, number: str
 ) -> None:
     model = script_model(["Yes."], tokens=Tokens(60, 40))
-    call_services.set_current_services(
-        replace(call_services.current_services(), limits=Limits(tokens=150))
-    )
+    use_services(limits=Limits(tokens=150))
     state = carrier_client.ring(number, "call-1")["state"]
 
     responses = []
@@ -220,9 +217,8 @@ def test_above_the_daily_token_limit_callers_hear_a_sentence_and_are_forwarded(
 def test_in_production_the_scripted_model_does_not_answer_real_callers(
     app: Flask, carrier_client: CarrierClient, acme: Tenant, anonymous: Api, call_record: CallRecord
 ) -> None:
-    call_services.set_current_services(
-        replace(call_services.current_services(), models=Models(ScriptedModel()), production=True)
-    )
+    use_services(models=Models(ScriptedModel()))
+    use_production_rules()
     acme.patch("/settings", {"sentences": {"fallback": "Please call again."}})
     acme.profile(greeting="Acme here.")
     fallback_number = fresh_number()
@@ -238,8 +234,7 @@ def test_in_production_the_scripted_model_does_not_answer_real_callers(
 def test_in_production_the_scripted_model_answers_simulations(
     app: Flask, acme: Tenant, carrier: FakeTelephonyAdapter, number: str
 ) -> None:
-    call_services.set_current_services(
-        replace(call_services.current_services(), models=Models(ScriptedModel()), production=True)
-    )
+    use_services(models=Models(ScriptedModel()))
+    use_production_rules()
 
     assert acme.simulate(number)["reply"] == "Acme here."

@@ -23,6 +23,7 @@ from tests.fakes.models import SequenceModel
 from tests.integration.calls.conftest import CallRecord, use_model
 from tests.support.api import Api
 from tests.support.factories import Factory, Tenant, fresh_number
+from tests.support.services import use_carriers
 from tests.unit.telephony.test_twilio_webhooks import FORGERIES, Forgery
 from vca.settings import Settings
 from vca.telephony import providers
@@ -40,7 +41,7 @@ CLOSED_HOURS = {"weekly": {}, "closed_action": "voicemail"}
 def twilio(app: Flask, settings: Settings) -> Iterator[ConnectedTwilio]:
     """Install Twilio as the deployment's carrier and return it."""
     with connected_twilio() as twilio:
-        providers.set_current_carriers(providers.Carriers(settings)).register(twilio.adapter)
+        use_carriers(providers.Carriers(settings)).register(twilio.adapter)
         yield twilio
 
 

@@ -13,6 +13,7 @@ from tests.fakes.carriers.twilio.webhooks import inbound_form, sign_body, signed
 from tests.integration.calls.conftest import CallRecord
 from tests.support.api import Api
 from tests.support.factories import Tenant
+from tests.support.services import use_carriers
 from vca.settings import Settings
 from vca.telephony import providers
 
@@ -21,7 +22,7 @@ from vca.telephony import providers
 def number(app: Flask, settings: Settings, acme: Tenant) -> Iterator[str]:
     """Return a Twilio number whose agent greets the caller."""
     with connected_twilio() as twilio:
-        providers.set_current_carriers(providers.Carriers(settings)).register(twilio.adapter)
+        use_carriers(providers.Carriers(settings)).register(twilio.adapter)
         acme.profile(greeting="Acme here.")
         number = str(acme.number(provider_type="twilio")["did_number"])
         twilio.account.add_number(number)

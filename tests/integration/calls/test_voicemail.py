@@ -8,6 +8,7 @@ from sqlalchemy import select
 from tests.integration.calls.conftest import CallRecord, RealCallerCarrier
 from tests.support.carrier_client import CALLER, CarrierClient, action_types, spoken_text
 from tests.support.factories import Factory, Tenant
+from tests.support.services import app_services
 from vca.tenancy.session import tenant_session
 from vca.tenant.recordings.models import Recording
 
@@ -25,7 +26,7 @@ def number(acme: Tenant) -> str:
 
 
 def _list_recordings(tenant: Tenant) -> list[tuple[str, str | None]]:
-    with tenant_session(tenant.ref) as session:
+    with tenant_session(tenant.ref, database=app_services().database) as session:
         recordings = session.scalars(select(Recording))
         return [(row.kind, row.provider_recording_id) for row in recordings]
 

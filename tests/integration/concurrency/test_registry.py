@@ -10,6 +10,7 @@ from sqlalchemy import text
 from tests.support.api import ApiResponse
 from tests.support.concurrency import run_concurrently
 from tests.support.factories import Factory, Platform, Tenant, fresh_number
+from tests.support.services import app_services
 from vca.tenancy.session import public_session
 
 REQUEST_COUNT = 20
@@ -106,7 +107,7 @@ def test_every_concurrently_created_tenant_has_its_schema(
         "SELECT count(*) FROM public.tenants WHERE to_regnamespace('t_' || replace(id::text,"
         " '-', '')) IS NULL"
     )
-    with public_session() as session:
+    with public_session(database=app_services().database) as session:
         assert session.scalar(count_without_schema) == 0
 
 

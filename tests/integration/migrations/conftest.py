@@ -12,9 +12,10 @@ from tests.support import admin_db, database_templates, databases
 from tests.support.database_templates import Builder, DatabaseTemplates
 from tests.support.factories import Factory, Tenant
 from tests.support.revision_tree import NICKNAMES_SQL, RevisionTree, open_revision_tree
+from tests.support.services import open_database
 from vca.kit.backoff import BackOff
-from vca.kit.db import Database
 from vca.tenancy import migration_runner
+from vca.tenancy.database import TenantDatabase
 from vca.tenancy.session import public_session
 
 # Creating and dropping a database waits for a checkpoint each time; emptying one does not.
@@ -40,9 +41,9 @@ def _database_templates(
 
 
 @pytest.fixture
-def empty_database(_empty_url: str) -> Iterator[Database]:
+def empty_database(_empty_url: str) -> Iterator[TenantDatabase]:
     """Return an empty database."""
-    database = Database(_empty_url)
+    database = open_database(_empty_url)
     with public_session(database=database) as session:
         session.execute(text(_EMPTY_SQL))
     yield database
@@ -65,7 +66,7 @@ def template_payload(
 
 
 @pytest.fixture
-def migrated_database(template_payload: Any) -> Iterator[Database]:
+def migrated_database(template_payload: Any) -> Iterator[TenantDatabase]:
     """Open the copy of the template as its owner."""
     with admin_db.open_database() as database:
         yield database
@@ -82,9 +83,9 @@ def migration_world(app: Flask, template_payload: Any, monkeypatch: pytest.Monke
 
 
 @pytest.fixture
-def owner_database(database_url: str) -> Iterator[Database]:
+def owner_database(database_url: str) -> Iterator[TenantDatabase]:
     """Open the suite's database as the owner of its schemas."""
-    database = Database(database_url, pool_size=1)
+    database = open_database(database_url, pool_size=1)
     yield database
     database.close()
 

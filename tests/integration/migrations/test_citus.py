@@ -15,12 +15,12 @@ from sqlalchemy import Connection, make_url, text
 from tests.support.citus import RULES, broken_rules, unnamed_constraints
 from tests.support.factories import Factory, Tenant
 from tests.support.schema_dump import dump_schema
-from vca.kit import db
-from vca.kit.db import Database
+from tests.support.services import app_services, use_database
 from vca.registry import schema as registry
 from vca.registry.deployment import Deployment
 from vca.registry.tenants import service as tenants
-from vca.tenancy import citus, roles, schema, sql_splitter
+from vca.tenancy import citus, schema, sql_splitter
+from vca.tenancy.database import TenantDatabase
 from vca.tenancy.roles import Roles
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import owner_session, public_session, tenant_session
@@ -28,7 +28,7 @@ from vca.tenancy.session import owner_session, public_session, tenant_session
 # --- Rules of Citus ----------------------------------------------------------------------------
 
 
-def test_a_tenant_schema_breaks_no_rule(acme: Tenant, owner_database: Database) -> None:
+def test_a_tenant_schema_breaks_no_rule(acme: Tenant, owner_database: TenantDatabase) -> None:
     with owner_session(acme.ref, database=owner_database) as session:
         assert broken_rules(session.connection(), acme.ref.schema) == {}
         assert dump_schema(session.connection(), acme.ref.schema)
@@ -71,7 +71,7 @@ _TABLE_SQL = "CREATE TABLE good (id uuid, tenant_id uuid, CONSTRAINT good_pkey P
 
 @pytest.mark.parametrize(("rule", "violation"), [*VIOLATIONS.items(), *MORE_VIOLATIONS])
 def test_a_schema_that_breaks_a_rule_is_detected(
-    owner_database: Database, rule: str, violation: str
+    owner_database: TenantDatabase, rule: str, violation: str
 ) -> None:
     tenant = TenantRef(uuid4())
     with public_session(database=owner_database) as session:
@@ -92,7 +92,7 @@ def test_every_rule_has_a_statement_that_breaks_it() -> None:
 
 
 def test_the_script_names_each_constraint_and_adds_none_with_a_column() -> None:
-    script = list(sql_splitter.split_statements(schema.compile_script()))
+    script = list(sql_splitter.split_statements(schema.compile_script(for_citus=False)))
 
     assert list(unnamed_constraints(script)) == []
     assert len(script) > 10
@@ -130,10 +130,10 @@ def _schema_without_tenant_id(connection: Connection, tenant: TenantRef) -> set[
 
 
 def test_the_do_block_creates_the_same_schema_as_the_plain_script(
-    acme: Tenant, owner_database: Database
+    acme: Tenant, owner_database: TenantDatabase
 ) -> None:
     other_tenant = TenantRef(uuid4())
-    script = schema.compile_script()
+    script = schema.compile_script(for_citus=False)
     with public_session(database=owner_database) as session:
         connection = session.connection()
         grantees = session.scalar(
@@ -172,35 +172,33 @@ _REFERENCES_SQL = text("SELECT table_name::text, had_tenants FROM public.citus_t
 
 
 @pytest.fixture
-def citus_database(app: Flask, empty_database: Database) -> Iterator[Database]:
+def citus_database(app: Flask, empty_database: TenantDatabase) -> Iterator[TenantDatabase]:
     """Install the fake of Citus in a database and enable Citus in this process."""
     with public_session(database=empty_database) as session:
         session.execute(text(FAKE_CITUS_SQL))
-    db.set_current_database(empty_database)
-    citus.set_enabled(True)
-    previous_roles, login = roles.current_roles(), make_url(empty_database.dsn).username or ""
-    roles.set_current_roles(Roles(None, login, login))
-    yield empty_database
-    roles.set_current_roles(previous_roles)
-    citus.set_enabled(False)
+    login = make_url(empty_database.dsn).username or ""
+    roles = Roles(None, login, login)
+    database = use_database(TenantDatabase(empty_database.dsn, roles=roles, on_citus=True))
+    yield database
+    database.close()
 
 
-def _upgrade_public_schema(citus_database: Database) -> None:
+def _upgrade_public_schema(citus_database: TenantDatabase) -> None:
     registry.upgrade_public_schema(
-        citus_database, Deployment("development", "", roles.current_roles())
+        citus_database, Deployment("development", "", app_services().database.roles)
     )
 
 
 def _reference_tables() -> list[Any]:
-    with public_session() as session:
+    with public_session(database=app_services().database) as session:
         return [tuple(row) for row in session.execute(_REFERENCES_SQL)]
 
 
 def test_reference_tables_are_created_once_and_before_the_first_tenant(
-    citus_database: Database,
+    citus_database: TenantDatabase,
 ) -> None:
     _upgrade_public_schema(citus_database)
-    with public_session() as session:
+    with public_session(database=app_services().database) as session:
         tenants.create(session, name="Acme")
 
     _upgrade_public_schema(citus_database)
@@ -209,18 +207,18 @@ def test_reference_tables_are_created_once_and_before_the_first_tenant(
 
 
 def test_a_tenant_is_created_by_a_do_block_in_a_sharded_schema(
-    app: Flask, citus_database: Database
+    app: Flask, citus_database: TenantDatabase
 ) -> None:
     _upgrade_public_schema(citus_database)
-    with public_session() as session:
+    with public_session(database=app_services().database) as session:
         tenant_id = tenants.create(session, name="Acme").id
         setting = session.scalar(text("SHOW citus.enable_schema_based_sharding"))
-    with public_session() as session:
+    with public_session(database=app_services().database) as session:
         later_setting = session.scalar(
             text("SELECT current_setting('citus.enable_schema_based_sharding', true)")
         )
         script = session.scalar(text("SELECT script FROM public.tenant_ddl")) or ""
-    with tenant_session(TenantRef(tenant_id)) as session:
+    with tenant_session(TenantRef(tenant_id), database=app_services().database) as session:
         schema_lines = _schema_without_tenant_id(session.connection(), TenantRef(tenant_id))
 
     assert setting == "on"
@@ -231,7 +229,7 @@ def test_a_tenant_is_created_by_a_do_block_in_a_sharded_schema(
 
 
 def test_the_same_process_works_in_a_schema_from_a_do_block(
-    app: Flask, citus_database: Database
+    app: Flask, citus_database: TenantDatabase
 ) -> None:
     _upgrade_public_schema(citus_database)
     acme = Factory(app).tenant("Acme")
@@ -243,20 +241,18 @@ def test_the_same_process_works_in_a_schema_from_a_do_block(
     assert [call["tenant_id"] for call in acme.get("/calls").json] == [acme.id]
 
 
-def test_a_migration_is_a_do_block(next_revision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_migration_is_a_do_block(next_revision: str) -> None:
     previous_revision = f"{int(next_revision) - 1:04}"
-    plain_script = schema.compile_script(after_revision=previous_revision)
-    monkeypatch.setattr(citus, "_enabled", True)
+    plain_script = schema.compile_script(for_citus=False, after_revision=previous_revision)
 
-    assert schema.compile_script(after_revision=previous_revision) == schema.wrap_in_do_block(
-        plain_script
-    )
+    script = schema.compile_script(for_citus=True, after_revision=previous_revision)
+    assert script == schema.wrap_in_do_block(plain_script)
     assert len(list(sql_splitter.split_statements(plain_script))) == 2
-    assert schema.compile_script(after_revision=next_revision) == ""
+    assert schema.compile_script(for_citus=True, after_revision=next_revision) == ""
 
 
 def test_a_single_postgres_gets_no_citus_statement(acme: Tenant) -> None:
-    with public_session() as session:
+    with public_session(database=app_services().database) as session:
         citus.create_reference_tables(session, "public.tenants")
         citus.enable_schema_sharding(session)
         setting = session.scalar(
@@ -264,4 +260,4 @@ def test_a_single_postgres_gets_no_citus_statement(acme: Tenant) -> None:
         )
 
     assert not setting
-    assert not schema.compile_script().startswith("DO ")
+    assert not schema.compile_script(for_citus=False).startswith("DO ")

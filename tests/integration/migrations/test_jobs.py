@@ -7,6 +7,7 @@ from sqlalchemy import text
 from tests.support import admin_db
 from tests.support.factories import Factory, Tenant
 from tests.support.schema_dump import dump_schema
+from tests.support.services import app_services
 from vca.jobs import queue
 from vca.kit.db import Database
 from vca.tenancy.session import public_session, tenant_session
@@ -29,7 +30,7 @@ def _job_count(tenant: Tenant) -> int:
 
 
 def test_all_functions_of_the_queue_and_of_public_pin_their_search_path(acme: Tenant) -> None:
-    with public_session() as session:
+    with public_session(database=app_services().database) as session:
         for schema, search_path in SEARCH_PATHS.items():
             assert (
                 session.scalars(
@@ -48,7 +49,7 @@ def test_tables_in_a_tenant_schema_capture_no_jobs(acme: Tenant) -> None:
         for table in ("procrastinate_jobs", "procrastinate_events", "procrastinate_workers"):
             session.execute(text(f"CREATE TABLE {table} (LIKE jobs.{table} INCLUDING ALL)"))
 
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         queue.enqueue(session, "planted.test", number="+1")
 
     with admin_db.tenant_session(acme.ref) as session:
@@ -65,21 +66,21 @@ def test_functions_in_a_tenant_schema_are_not_called(acme: Tenant) -> None:
     with admin_db.tenant_session(acme.ref) as session:
         session.execute(text(function_sql))
 
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         queue.enqueue(session, "planted.test", number="+1")
 
     assert _job_count(acme) == 1
 
 
 def test_a_job_belongs_to_the_tenant_of_the_transaction(acme: Tenant, globex: Tenant) -> None:
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         queue.enqueue(session, "planted.test", tenant_id=globex.id)
 
     assert (_job_count(acme), _job_count(globex)) == (1, 0)
 
 
 def test_a_job_of_a_rolled_back_transaction_is_not_enqueued(acme: Tenant) -> None:
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         queue.enqueue(session, "planted.test")
         assert _job_count(acme) == 0
         session.rollback()
@@ -94,7 +95,7 @@ def test_an_insert_sends_no_notification(world: Factory) -> None:
         " WHERE tgrelid = 'jobs.procrastinate_jobs'::regclass AND tgenabled <> 'D'"
         " AND p.prosrc ILIKE '%pg_notify%' AND t.tgtype::int & 4 > 0"
     )
-    with public_session() as session:
+    with public_session(database=app_services().database) as session:
         assert session.scalars(notify_triggers_sql).all() == []
 
 

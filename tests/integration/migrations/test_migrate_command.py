@@ -8,6 +8,7 @@ from tests.support.database_templates import Builder
 from tests.support.factories import Factory, Tenant
 from tests.support.revision_tree import RevisionTree
 from tests.support.schema_dump import dump_schema
+from tests.support.services import app_services
 from vca.kit import json
 from vca.registry import owner_connections
 from vca.registry.tenants import revision_store
@@ -72,7 +73,7 @@ def test_a_migrated_schema_equals_a_new_one(
     new_tenant = migration_world.tenant("New")
 
     def dump_without_tenant_id(tenant: Tenant) -> set[str]:
-        with tenant_session(tenant.ref) as session:
+        with tenant_session(tenant.ref, database=app_services().database) as session:
             lines = dump_schema(session.connection(), tenant.ref.schema)
         return {line.replace(tenant.id, "<tenant>") for line in lines}
 

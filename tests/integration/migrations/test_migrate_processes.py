@@ -19,7 +19,7 @@ from tests.support.database_templates import Builder
 from tests.support.factories import Factory, Tenant
 from tests.support.processes import Program, run_program, wait_until
 from tests.support.revision_tree import RevisionTree
-from vca.kit import db
+from tests.support.services import app_services
 from vca.registry.tenants.models import Tenant as TenantRow
 from vca.tenancy.session import public_session
 
@@ -50,7 +50,7 @@ class MigrationSetup:
     def migrated_count(self) -> int:
         """Return the number of tenants that are recorded as migrated."""
         query = select(func.count()).where(TenantRow.schema_revision == self.revision)
-        with public_session() as session:
+        with public_session(database=app_services().database) as session:
             return session.scalar(query) or 0
 
     def assert_consistent(self) -> None:
@@ -86,7 +86,7 @@ def migration_setup(
     """Add a slow revision and return the setup of its migration."""
     revision = revision_tree.add_sql("slowly", SLOW_SQL)
     environment = {
-        "DATABASE_URL": db.current_database().dsn,
+        "DATABASE_URL": app_services().database.dsn,
         "MIGRATION_DATABASE_URL": admin_db.database_url(),
         "APP_ENV": "development",
         "APP_NAME": "VCA",

@@ -1,7 +1,5 @@
 """Tests of a tenant that is two revisions behind: API, calls and jobs are deferred or rejected."""
 
-from uuid import UUID
-
 import pytest
 from flask import Flask
 from sqlalchemy import text
@@ -10,10 +8,13 @@ from tests.support import admin_db, migrate_command
 from tests.support.api import Api
 from tests.support.carrier_client import CarrierClient
 from tests.support.factories import Factory, Platform, Tenant, fresh_number
+from tests.support.jobs import task_runner
 from tests.support.revision_tree import NICKNAMES_SQL, RevisionTree
-from vca.jobs import queue, worker_loop
+from tests.support.services import app_services
+from vca.jobs import worker_loop
 from vca.kit import json
 from vca.registry.number_registry import service as number_registry
+from vca.servers import worker
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.tenancy import schema
 from vca.tenancy.schema import TenantUpgrading
@@ -48,12 +49,12 @@ def two_new_revisions(revision_tree: RevisionTree, old_tenant: Tenant, number: s
 
 
 def _call_count(tenant: Tenant) -> int:
-    with tenant_session(tenant.ref) as session:
+    with tenant_session(tenant.ref, database=app_services().database) as session:
         return session.scalar(text("SELECT count(*) FROM calls")) or 0
 
 
 def _unrouted_call_count(number: str) -> int:
-    with public_session() as session:
+    with public_session(database=app_services().database) as session:
         return sum(
             row.misses
             for row in number_registry.list_unrouted_numbers(session)
@@ -235,7 +236,7 @@ def test_jobs_are_rescheduled_until_the_tenant_is_migrated(
         " WHERE args->>'tenant_id' = :id AND task_name = 'phone_numbers.register'"
     )
 
-    worker_loop.run_worker(admin_db.database_url(), wait=False)
+    worker_loop.run_worker(admin_db.database_url(), run_task=task_runner, wait=False)
 
     with admin_db.public_session() as session:
         jobs = [tuple(row) for row in session.execute(jobs_sql, {"id": old_tenant.id})]
@@ -246,12 +247,13 @@ def test_jobs_are_rescheduled_until_the_tenant_is_migrated(
     assert [operation for operation, _ in carrier.operations] == ["register_number"]
 
 
-def test_the_admission_check_of_jobs_rejects_an_outdated_tenant(
+def test_no_task_is_called_for_an_outdated_tenant(
     old_tenant: Tenant, two_new_revisions: RevisionTree
 ) -> None:
-    assert queue._admission_check is not None
     with pytest.raises(TenantUpgrading):
-        queue._admission_check(UUID(old_tenant.id))
+        worker.run_task(
+            lambda: pytest.fail("called"), {"tenant_id": old_tenant.id}, services=app_services()
+        )
 
 
 def test_the_simulate_command_prints_that_the_tenant_is_upgraded(

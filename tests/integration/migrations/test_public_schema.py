@@ -18,30 +18,31 @@ from sqlalchemy.schema import BLANK_SCHEMA, CreateSchema
 from tests.support.api import Api
 from tests.support.databases import DEPLOYMENT
 from tests.support.schema_dump import dump_schema
-from vca.kit import db
-from vca.kit.db import NAMING_CONVENTION, Database, timeouts
+from tests.support.services import open_database, use_database, use_services
+from vca.kit.db import NAMING_CONVENTION, timeouts
 from vca.registry import schema
 from vca.registry.models import metadata
 from vca.settings import Settings
 from vca.tenancy import schema as tenant_schema
+from vca.tenancy.database import TenantDatabase
 from vca.tenancy.session import public_session
 
 VERSION_TABLE = "alembic_version"
 
 
-def _execute(database: Database, statement: str) -> list[Any]:
+def _execute(database: TenantDatabase, statement: str) -> list[Any]:
     with public_session(database=database) as session:
         result = session.connection().execute(text(statement))
         return list(result.all()) if result.returns_rows else []
 
 
-def _revision(database: Database) -> str:
+def _revision(database: TenantDatabase) -> str:
     [(revision,)] = _execute(database, f"SELECT version_num FROM public.{VERSION_TABLE}")
     return str(revision)
 
 
 @contextmanager
-def _open_connection(database: Database) -> Iterator[Connection]:
+def _open_connection(database: TenantDatabase) -> Iterator[Connection]:
     with public_session(database=database) as session:
         yield session.connection()
 
@@ -65,7 +66,7 @@ def _models_without_schema() -> MetaData:
 
 
 def test_migrations_from_empty_to_head_create_what_the_models_define(
-    empty_database: Database,
+    empty_database: TenantDatabase,
 ) -> None:
     assert schema.upgrade_public_schema(empty_database, DEPLOYMENT) == (None, schema.head())
 
@@ -82,7 +83,7 @@ def test_migrations_from_empty_to_head_create_what_the_models_define(
 
 
 def test_models_and_migrations_create_the_same_tables_and_indexes(
-    migrated_database: Database, empty_database: Database
+    migrated_database: TenantDatabase, empty_database: TenantDatabase
 ) -> None:
     with _open_connection(empty_database) as connection:
         connection.execute(CreateSchema("public", if_not_exists=True))
@@ -96,7 +97,7 @@ def test_models_and_migrations_create_the_same_tables_and_indexes(
     assert len(model_schema) > 30
 
 
-def test_a_second_upgrade_changes_nothing(migrated_database: Database) -> None:
+def test_a_second_upgrade_changes_nothing(migrated_database: TenantDatabase) -> None:
     with _open_connection(migrated_database) as connection:
         before = [dump_schema(connection, name) for name in ("public", "jobs")]
 
@@ -109,12 +110,12 @@ def test_a_second_upgrade_changes_nothing(migrated_database: Database) -> None:
     with _open_connection(migrated_database) as connection:
         assert [dump_schema(connection, name) for name in ("public", "jobs")] == before
     assert _execute(migrated_database, "SELECT revision, script FROM public.tenant_ddl") == [
-        (tenant_schema.head(), tenant_schema.compile_script())
+        (tenant_schema.head(), tenant_schema.compile_script(for_citus=False))
     ]
 
 
-def test_two_concurrent_upgrades_run_one_after_the_other(empty_database: Database) -> None:
-    databases = [Database(empty_database.dsn) for _ in range(2)]
+def test_two_concurrent_upgrades_run_one_after_the_other(empty_database: TenantDatabase) -> None:
+    databases = [open_database(empty_database.dsn) for _ in range(2)]
 
     with ThreadPoolExecutor(2) as threads:
         outcomes = list(
@@ -131,10 +132,10 @@ def test_two_concurrent_upgrades_run_one_after_the_other(empty_database: Databas
 
 
 def test_a_second_upgrade_waits_beyond_the_lock_timeout(
-    migrated_database: Database, monkeypatch: pytest.MonkeyPatch
+    migrated_database: TenantDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(timeouts, "LOCK_TIMEOUT_MS", 50)
-    second_database = Database(migrated_database.dsn)
+    second_database = open_database(migrated_database.dsn)
     lock_holder = psycopg2.connect(migrated_database.dsn)
     lock_holder.cursor().execute("SELECT pg_advisory_xact_lock(hashtext('vca.upgrade'))")
     blocked_sql = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
@@ -157,7 +158,7 @@ def test_a_second_upgrade_waits_beyond_the_lock_timeout(
 
 
 def test_a_failed_upgrade_is_rolled_back(
-    empty_database: Database, monkeypatch: pytest.MonkeyPatch
+    empty_database: TenantDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def raise_error() -> str:
         raise RuntimeError("no script")
@@ -175,7 +176,7 @@ def test_a_failed_upgrade_is_rolled_back(
 
 
 def test_a_newer_schema_is_left_unchanged_and_is_healthy(
-    app: Flask, anonymous: Api, migrated_database: Database
+    app: Flask, anonymous: Api, migrated_database: TenantDatabase
 ) -> None:
     _execute(migrated_database, f"UPDATE public.{VERSION_TABLE} SET version_num = '9999'")
     _execute(
@@ -184,7 +185,7 @@ def test_a_newer_schema_is_left_unchanged_and_is_healthy(
         " VALUES ('9999', 'SELECT 1', now() + interval '1 second')",
     )
     before = _execute(migrated_database, "SELECT * FROM public.tenant_ddl ORDER BY revision")
-    db.set_current_database(migrated_database)
+    use_database(migrated_database)
 
     assert schema.upgrade_public_schema(migrated_database, DEPLOYMENT) == ("9999", "9999")
     assert (
@@ -203,10 +204,10 @@ def test_a_newer_schema_is_left_unchanged_and_is_healthy(
 
 @pytest.mark.parametrize("revision", ["0001", "0002"])
 def test_a_schema_older_than_the_code_is_unhealthy(
-    app: Flask, anonymous: Api, migrated_database: Database, revision: str
+    app: Flask, anonymous: Api, migrated_database: TenantDatabase, revision: str
 ) -> None:
     _execute(migrated_database, f"UPDATE public.{VERSION_TABLE} SET version_num = '{revision}'")
-    db.set_current_database(migrated_database)
+    use_database(migrated_database)
 
     response = anonymous.get("/healthz")
 
@@ -217,9 +218,9 @@ def test_a_schema_older_than_the_code_is_unhealthy(
 
 
 def test_an_empty_database_is_unhealthy(
-    app: Flask, anonymous: Api, empty_database: Database
+    app: Flask, anonymous: Api, empty_database: TenantDatabase
 ) -> None:
-    db.set_current_database(empty_database)
+    use_database(empty_database)
 
     response = anonymous.get("/healthz")
 
@@ -228,9 +229,9 @@ def test_an_empty_database_is_unhealthy(
 
 
 def test_the_command_prints_the_revisions_before_and_after(
-    app: Flask, settings: Settings, empty_database: Database
+    app: Flask, settings: Settings, empty_database: TenantDatabase
 ) -> None:
-    app.extensions["settings"] = replace(settings, migration_database_url=empty_database.dsn)
+    use_services(settings=replace(settings, migration_database_url=empty_database.dsn))
     runner = app.test_cli_runner()
 
     first = runner.invoke(args=["db", "upgrade"])

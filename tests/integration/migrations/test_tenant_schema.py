@@ -16,6 +16,7 @@ from tests.support import admin_db
 from tests.support.ast_index import ROOT
 from tests.support.factories import Tenant
 from tests.support.schema_dump import dump_schema
+from tests.support.services import app_services
 from vca.tenancy import schema
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
@@ -93,7 +94,9 @@ def test_the_compiled_script_creates_the_schema_that_create_tenant_creates(acme:
         connection = session.connection()
         _create_schema(connection, other_tenant)
         grantees = _grantees(session, other_tenant)
-        script = schema.render_for_tenant(schema.compile_script(), other_tenant, grantees=grantees)
+        script = schema.render_for_tenant(
+            schema.compile_script(for_citus=False), other_tenant, grantees=grantees
+        )
         connection.exec_driver_sql(script, execution_options={"no_parameters": True})
         script_schema = _without_tenant_id(
             dump_schema(connection, other_tenant.schema), other_tenant.id
@@ -126,13 +129,15 @@ def test_alembic_online_creates_the_schema_of_the_compiled_script(acme: Tenant) 
 
 
 def test_a_rendered_script_names_one_tenant_and_has_no_sentinel(acme: Tenant) -> None:
-    script = schema.render_for_tenant(schema.compile_script(), acme.ref, grantees='"somebody"')
+    script = schema.render_for_tenant(
+        schema.compile_script(for_citus=False), acme.ref, grantees='"somebody"'
+    )
 
     assert acme.id in script
     assert schema.TENANT_SENTINEL not in script
     assert schema.SCHEMA_SENTINEL not in script
     assert schema.GRANTEES_SENTINEL not in script
-    assert schema.compile_script(after_revision=schema.head()) == ""
+    assert schema.compile_script(for_citus=False, after_revision=schema.head()) == ""
 
 
 def test_schemas_of_two_tenants_differ_only_in_the_tenant_id(acme: Tenant, globex: Tenant) -> None:
@@ -187,7 +192,7 @@ def test_a_row_cannot_have_the_id_of_another_tenant(acme: Tenant, globex: Tenant
     acme.profile()
     with (
         pytest.raises(IntegrityError, match="ai_profiles_tenant_id_check"),
-        tenant_session(acme.ref) as session,
+        tenant_session(acme.ref, database=app_services().database) as session,
     ):
         session.execute(text("UPDATE ai_profiles SET tenant_id = :id"), {"id": globex.id})
 

@@ -5,7 +5,6 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -18,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from tests.support.api import Api
 from tests.support.carrier_client import BASE_PATH, CarrierClient
 from tests.support.factories import Factory, Tenant, fresh_number
+from tests.support.services import app_services, use_services
 from vca.conversation.llm import ModelError
 from vca.conversation.llm.models import Models
 from vca.devtools.scripted_model.model import ScriptedModel
@@ -29,7 +29,6 @@ from vca.telephony.providers.fake.adapter import SIGNATURE_HEADER, FakeTelephony
 from vca.telephony.types import CarrierRequest
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls import service
-from vca.tenant.calls.core import call_services
 
 
 @pytest.fixture
@@ -125,9 +124,7 @@ def _use_all_features(
 def _fail_in_the_model(
     app: Flask, carrier_client: CarrierClient, state: str, texts: dict[str, str]
 ) -> None:
-    call_services.set_current_services(
-        replace(call_services.current_services(), models=Models(_FailingModel(texts["failure"])))
-    )
+    use_services(models=Models(_FailingModel(texts["failure"])))
     carrier_client.say("call", state, f"Are you there, {texts['utterance']}?")
 
 
@@ -149,7 +146,10 @@ def _crash(
 def _fail_in_the_database(acme: Tenant, texts: dict[str, str], numbers: list[str]) -> None:
     """Log an error of the database server, whose message quotes the row."""
     update_sql = text("UPDATE phone_numbers SET mode = 'odd' WHERE label = :label")
-    with pytest.raises(DBAPIError) as error, tenant_session(acme.ref) as session:
+    with (
+        pytest.raises(DBAPIError) as error,
+        tenant_session(acme.ref, database=app_services().database) as session,
+    ):
         session.execute(update_sql, {"label": texts["label"]})
     assert numbers[1] in str(error.value)
     log.get_logger().error("refused", exc_info=error.value)

@@ -12,6 +12,7 @@ from tests.support.database_templates import Builder, DatabaseTemplates
 from tests.support.db_snapshot import SnapshotChecker
 from tests.support.factories import Factory
 from tests.support.populated_tenant import PopulatedTenant
+from tests.support.services import app_services
 from tests.support.tenants_cli import TenantsCli
 from vca.kit.db import Database
 from vca.settings import Settings
@@ -53,7 +54,7 @@ def template_payload(
 @pytest.fixture
 def template_settings(app: Flask, template_payload: Any) -> Settings:
     """Return the settings with the URLs of the template's copy."""
-    settings: Settings = app.extensions["settings"]
+    settings: Settings = app_services().settings
     return settings
 
 

@@ -9,10 +9,10 @@ from flask import Flask
 
 from tests.support.accounts import create_account, requested_operations
 from tests.support.factories import Factory, Tenant, fresh_number
+from tests.support.services import app_services
 from vca.kit import json, phone
 from vca.kit.number_ranges import parse_ranges
 from vca.registry.number_registry import claimed_numbers
-from vca.telephony import providers
 from vca.telephony.adapter import TelephonyError
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.telephony.types import NumberSetting
@@ -66,7 +66,7 @@ class _UnfitCarrier(FakeTelephonyAdapter):
 def test_check_reports_what_keeps_browsers_from_calling(
     app: Flask, acme: Tenant, carrier: FakeTelephonyAdapter
 ) -> None:
-    providers.current_carriers().register(_UnfitCarrier())
+    app_services().carriers.register(_UnfitCarrier())
 
     output = _run_json(app, "check", "--tenant", acme.id, exit_code=1)
 

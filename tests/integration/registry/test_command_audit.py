@@ -6,6 +6,7 @@ import pytest
 
 from tests.support.db_snapshot import SnapshotChecker
 from tests.support.factories import Factory, Tenant, fresh_number
+from tests.support.services import app_services
 from tests.support.tenants_cli import TenantsCli
 from vca.audit import redaction
 from vca.kit import json
@@ -62,8 +63,16 @@ def test_each_command_that_changes_something_writes_one_audit_entry(
         ("tenants activate", "tenant", tenant_id),
         ("api-keys create", "api_key", key_id),
         ("api-keys revoke", "api_key", key_id),
-        ("dids assign", "did", str(redaction.hash_text(number))),
-        ("dids release", "did", str(redaction.hash_text(number))),
+        (
+            "dids assign",
+            "did",
+            str(redaction.hash_text(number, app_services().settings.peppers[0])),
+        ),
+        (
+            "dids release",
+            "did",
+            str(redaction.hash_text(number, app_services().settings.peppers[0])),
+        ),
         ("dialling freeze", "deployment", None),
         ("dialling resume", "deployment", None),
     ]

@@ -1,7 +1,6 @@
 """Test of every command on an empty database: it fails with a message and no traceback."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -10,8 +9,7 @@ from flask import Flask
 from sqlalchemy import make_url
 
 from tests.support import databases
-from vca.kit import db
-from vca.kit.db import Database
+from tests.support.services import open_database, use_database, use_settings
 from vca.settings import Settings
 
 # These commands start servers, or need the embedded server.
@@ -41,13 +39,12 @@ def app_without_upgrade(
     server = request.getfixturevalue("database_server")
     owner_url = server.create_empty(f"{make_url(database_url).database}_never_upgraded")
     web_url = databases.as_login(owner_url, databases.WEB)
-    app.extensions["settings"] = replace(
-        settings,
+    use_settings(
         database_url=web_url,
         worker_database_url=databases.as_login(owner_url, databases.WORKER),
         migration_database_url=owner_url,
     )
-    database = db.set_current_database(Database(web_url))
+    database = use_database(open_database(web_url))
     yield app
     database.close()
     server.drop_database(make_url(owner_url).database or "")

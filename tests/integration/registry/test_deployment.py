@@ -13,6 +13,7 @@ from tests.support import databases
 from tests.support.db_snapshot import SnapshotChecker
 from tests.support.factories import Factory, Tenant
 from tests.support.processes import WORKER_COMMAND, run_program
+from tests.support.services import use_services, use_settings
 from vca.kit import json
 from vca.kit.db import Database
 from vca.registry import preflight, schema
@@ -40,12 +41,12 @@ def restored_settings(
     app: Flask, owner_database: Database, template_settings: Settings
 ) -> Iterator[Settings]:
     """Return the settings of a deployment on a restored copy of another deployment's database."""
-    app.extensions["settings"] = replace(template_settings, public_base_url=ORIGINAL)
+    use_services(settings=replace(template_settings, public_base_url=ORIGINAL))
     assert _run(app, "adopt").exit_code == 0
     copy_settings = replace(template_settings, public_base_url=COPY)
-    app.extensions["settings"] = copy_settings
+    use_services(settings=copy_settings)
     yield copy_settings
-    app.extensions["settings"] = template_settings
+    use_services(settings=template_settings)
     _run(app, "adopt")
 
 
@@ -93,7 +94,7 @@ def _run_worker(settings: Settings, output: Path) -> int:
 def settings_without_url(app: Flask, template_settings: Settings) -> Settings:
     """Return the settings of a deployment without a PUBLIC_BASE_URL, such as that of `make run`."""
     settings = replace(template_settings, public_base_url="")
-    app.extensions["settings"] = settings
+    use_services(settings=settings)
     assert _run(app, "adopt").exit_code == 0
     return settings
 
@@ -137,11 +138,11 @@ def test_a_copy_of_another_environment_does_not_record_its_url(
 def test_an_upgrade_records_the_first_url_and_a_check_compares_it(
     app: Flask, settings_without_url: Settings
 ) -> None:
-    app.extensions["settings"] = replace(settings_without_url, public_base_url=ORIGINAL)
+    use_services(settings=replace(settings_without_url, public_base_url=ORIGINAL))
     before = _verdicts(app)
     assert _run(app, "upgrade").exit_code == 0
 
-    app.extensions["settings"] = replace(settings_without_url, public_base_url=COPY)
+    use_services(settings=replace(settings_without_url, public_base_url=COPY))
     after = _verdicts(app)
 
     assert (before["deployment"], after["deployment"]) == ("ok", "failed")
@@ -169,9 +170,7 @@ def test_checks_fail_when_web_and_worker_log_in_as_the_owner(
     app: Flask, settings: Settings
 ) -> None:
     owner_url = settings.migration_database_url
-    app.extensions["settings"] = replace(
-        settings, database_url=owner_url, worker_database_url=owner_url
-    )
+    use_settings(database_url=owner_url, worker_database_url=owner_url)
 
     result = _run(app, "check")
 
@@ -183,7 +182,7 @@ def test_checks_fail_when_web_and_worker_log_in_as_the_owner(
 
 def test_a_check_fails_when_the_worker_cannot_log_in(app: Flask, settings: Settings) -> None:
     invalid_url = databases.as_login(settings.database_url, "nobody_of_this_name")
-    app.extensions["settings"] = replace(settings, worker_database_url=invalid_url)
+    use_services(settings=replace(settings, worker_database_url=invalid_url))
 
     [check] = [check for check in _run_json(app, "check") if check["what"] == "worker logs in"]
 

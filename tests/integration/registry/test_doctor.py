@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from tests.support.database_templates import Builder
 from tests.support.db_snapshot import SnapshotChecker
 from tests.support.factories import Factory, Tenant
+from tests.support.services import use_settings
 from tests.support.tenants_cli import TenantsCli
 from vca.settings import Settings
 
@@ -49,9 +49,7 @@ def with_roles(
     globex: Tenant,
 ) -> Iterator[None]:
     """Change the role prefix of the deployment, so that its tenants have no roles."""
-    tenants_cli.app.extensions["settings"] = replace(
-        template_settings, tenant_roles="on", tenant_role_prefix=ROLE_PREFIX
-    )
+    use_settings(tenant_roles="on", tenant_role_prefix=ROLE_PREFIX)
     db_snapshot.rows("UPDATE public.deployment SET role_prefix = %s", ROLE_PREFIX)
     yield
     for (role,) in db_snapshot.rows(

@@ -16,8 +16,9 @@ from tests.support.db_snapshot import SnapshotChecker
 from tests.support.erasure_fixture import ErasureSubject, all_stored_files, dump_rows
 from tests.support.factories import Factory, Tenant
 from tests.support.recordings import stored_files
+from tests.support.services import app_services, use_carriers
 from tests.support.tenants_cli import TenantsCli
-from vca.kit import json, storage
+from vca.kit import json
 from vca.kit.storage import StorageError
 from vca.settings import Settings
 from vca.telephony import providers
@@ -33,7 +34,7 @@ def erasure_subject() -> ErasureSubject:
 def carrier_client(template_world: Factory, settings: Settings) -> CarrierClient:
     """Return a client of a carrier whose calls are real, in the template's copy."""
     carrier = RealCallerCarrier(f"fake-carrier|{settings.secret_key}")
-    providers.set_current_carriers(providers.Carriers(settings)).register(carrier)
+    use_carriers(providers.Carriers(settings)).register(carrier)
     return CarrierClient(carrier, template_world.api(None))
 
 
@@ -211,7 +212,7 @@ def test_reapply_reports_an_unavailable_ledger_without_a_traceback(
     def raise_storage_error(*_: object) -> None:
         raise StorageError("away", permanent=False)
 
-    monkeypatch.setattr(type(storage.current_store()), "keys", raise_storage_error)
+    monkeypatch.setattr(type(app_services().store), "keys", raise_storage_error)
 
     result = _run_privacy(tenants_cli.app, "reapply")
 

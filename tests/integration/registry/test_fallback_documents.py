@@ -9,22 +9,23 @@ import pytest
 from flask import Flask
 
 from tests.support.factories import Factory, Platform, Tenant, fresh_number
+from tests.support.services import app_services, use_services, use_settings
 from vca.kit import json
 from vca.registry.number_registry.service import Owner
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.telephony.types import Forward, HangUp, Say
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.carrier_webhooks import authentication, fallback
-from vca.tenant.calls.core import call_services, outbound_legs
+from vca.tenant.calls.core import outbound_legs
 
 
 @pytest.fixture
 def folder(app: Flask, tmp_path: Path) -> Iterator[Path]:
     """Return the folder that VCA keeps up to date."""
-    services = call_services.current_services()
-    call_services.set_current_services(replace(services, fallback_folder=str(tmp_path)))
+    services = app_services()
+    use_settings(carrier_fallback_folder=str(tmp_path))
     yield tmp_path
-    call_services.set_current_services(services)
+    use_services(**vars(services))
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def number(acme: Tenant, carrier: FakeTelephonyAdapter) -> dict[str, Any]:
 def limited_owner(acme: Tenant, number: dict[str, Any]) -> Owner:
     """Return the owner of the number, who may dial once a minute."""
     acme.patch("/settings", {"dial_policy": {"per_minute": 1}})
-    owner = authentication.find_number_owner(number["did_number"])
+    owner = authentication.find_number_owner(number["did_number"], services=app_services())
     assert owner is not None
     return owner
 
@@ -95,13 +96,18 @@ def test_rendering_counts_no_legs(
 ) -> None:
     acme.patch("/settings", {"dial_policy": {"per_minute": 1}})
     to = number["fallback_number"]
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         outbound_legs.authorise_leg(
-            session, to, kind="forward", call_id=None, from_number=number["did_number"]
+            session,
+            to,
+            kind="forward",
+            call_id=None,
+            from_number=number["did_number"],
+            services=app_services(),
         )
 
     assert [_render(app, tmp_path, number) for _ in range(3)] == [["forward"]] * 3
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         assert outbound_legs.count_recent_legs(session).last_day == 1
 
 
@@ -109,7 +115,9 @@ def test_a_call_during_an_upgrade_counts_the_leg_to_its_fallback_number(
     limited_owner: Owner, number: dict[str, Any]
 ) -> None:
     first, second = (
-        fallback.fallback_actions(limited_owner, number["did_number"], records_leg=True)
+        fallback.fallback_actions(
+            limited_owner, number["did_number"], records_leg=True, services=app_services()
+        )
         for _ in range(2)
     )
 
@@ -121,13 +129,15 @@ def test_a_call_that_is_reported_again_when_it_is_answered_counts_its_leg_once(
     acme: Tenant, limited_owner: Owner, number: dict[str, Any]
 ) -> None:
     ringing, answered = (
-        fallback.actions_during_upgrade(limited_owner, number["did_number"], unanswered=unanswered)
+        fallback.actions_during_upgrade(
+            limited_owner, number["did_number"], unanswered=unanswered, services=app_services()
+        )
         for unanswered in (True, False)
     )
 
     assert [type(action) for action in ringing] == [Forward]
     assert [type(action) for action in answered] == [Forward]
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         assert outbound_legs.count_recent_legs(session).last_day == 1
 
 
@@ -199,7 +209,7 @@ def test_a_suspension_writes_the_documents_again(
 def test_without_a_folder_a_freeze_says_what_to_do(
     app: Flask, acme: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = app.extensions["settings"]
+    settings = app_services().settings
     with_url = replace(settings, carrier_fallback_url="https://fallback.example.com/vca")
     monkeypatch.setitem(app.extensions, "settings", with_url)
 

@@ -17,6 +17,7 @@ from tests.support import admin_db
 from tests.support.api import Api
 from tests.support.concurrency import run_concurrently
 from tests.support.factories import Factory, Tenant
+from tests.support.services import app_services, use_services
 from vca.conversation.llm import ModelCheck, ModelError
 from vca.conversation.llm.model_support import FULL_SUPPORT, ModelSupport
 from vca.conversation.llm.models import Models
@@ -24,7 +25,6 @@ from vca.kit import json
 from vca.registry.model_checks import background
 from vca.registry.model_checks import service as model_checks
 from vca.tenancy.session import public_session
-from vca.tenant.calls.core import call_services
 
 TOKEN = "a-token-of-the-test-suite-and-no-other"
 NO_TOOLS = FULL_SUPPORT.without("tools")
@@ -65,11 +65,11 @@ class CheckedModel(StepModel):
 
 @pytest.fixture(autouse=True)
 def _restore_models(app: Flask) -> Iterator[None]:
-    services = call_services.current_services()
+    services = app_services()
     with admin_db.public_session() as session:
         session.execute(text("DELETE FROM public.model_checks"))
     yield
-    call_services.set_current_services(services)
+    use_services(**vars(services))
     with admin_db.public_session() as session:
         session.execute(text("DELETE FROM public.model_checks"))
 
@@ -81,14 +81,13 @@ def _to_models(model: CheckedModel, fallback: CheckedModel | None = None) -> Mod
 def use_models(*results: ModelSupport | ModelError) -> list[CheckedModel]:
     """Make the process use a model for each result, the second one as the fallback."""
     models = [CheckedModel(result, f"m{number}") for number, result in enumerate(results)]
-    call_services.set_current_services(
-        replace(call_services.current_services(), models=_to_models(*models))
-    )
+    use_services(models=_to_models(*models))
     return models
 
 
 def check_due(*models: CheckedModel, min_age: timedelta = timedelta(minutes=10)) -> None:
-    model_checks.check_due_models(_to_models(*models), min_age=min_age)
+    services = replace(app_services(), models=_to_models(*models))
+    model_checks.check_due_models(min_age=min_age, services=services)
 
 
 def run_command(app: Flask, *arguments: str) -> Result:
@@ -109,7 +108,8 @@ def test_a_check_before_the_database_is_upgraded_is_tried_again(
     monkeypatch.setattr(model_checks, "_START", "SELECT public.no_such_function(%(model)s)")
 
     with capture_logs() as logs:
-        is_checked = background.check_once(Models(StepModel()), min_age=timedelta(0))
+        services = replace(app_services(), models=Models(StepModel()))
+        is_checked = background.check_once(min_age=timedelta(0), services=services)
 
     assert not is_checked
     assert [line["event"] for line in logs] == ["model.check_failed"]
@@ -142,7 +142,7 @@ def test_the_same_model_of_another_endpoint_is_checked_separately() -> None:
     check_due(second)
 
     assert second.checked_models == ["parrot"]
-    with public_session() as session:
+    with public_session(database=app_services().database) as session:
         [state] = model_checks.read_states(session, Models(second))
     assert state.support == FULL_SUPPORT
 

@@ -8,6 +8,7 @@ from sqlalchemy import text
 
 from tests.support import admin_db
 from tests.support.factories import Platform, Tenant, fresh_number
+from tests.support.services import app_services
 from vca.registry.number_registry import service as number_registry
 from vca.telephony.types import ProviderAccountRef
 from vca.tenancy.session import public_connection, tenant_session
@@ -140,9 +141,9 @@ def test_the_owner_of_a_number_includes_the_plan_of_the_tenant(
     number = acme.number()["did_number"]
     platform.api.patch(acme.url(), {"plan": "growth"})
 
-    with public_connection() as connection:
+    with public_connection(database=app_services().database) as connection:
         owner = number_registry.find_owner(connection, number=number)
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         own_number_owner = number_registry.find_tenant_number(session, number=number)
 
     assert owner is not None

@@ -10,6 +10,7 @@ from sqlalchemy import text
 from tests.fakes.http_receiver import HttpReceiver
 from tests.support import admin_db
 from tests.support.factories import Factory, Platform, Tenant, assert_created
+from tests.support.services import app_services
 from tests.support.tenants_cli import TenantsCli
 from tests.support.webhooks import (
     emit_event,
@@ -102,8 +103,10 @@ def test_a_rolled_back_change_sends_no_event(
     acme: Tenant, platform: Platform, world: Factory, endpoint: HttpReceiver
 ) -> None:
     _register(platform, endpoint)
-    with public_session() as session:
-        tenants.update(session, tenant_id=UUID(acme.id), status="suspended")
+    with public_session(database=app_services().database) as session:
+        tenants.update(
+            session, tenant_id=UUID(acme.id), status="suspended", services=app_services()
+        )
         session.rollback()
 
     assert world.run_platform_jobs() == []
@@ -141,7 +144,7 @@ def test_a_tenant_cannot_emit_an_event_with_another_tenants_id(
     webhook = _register(platform, endpoint)
     payload = f'{{"type": "call.ended", "data": {{"tenant_id": "{globex.id}"}}}}'
 
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         session.execute(text(EMIT_SQL), {"id": uuid4(), "payload": payload})
 
     [delivery] = _deliveries(platform, webhook)
@@ -200,15 +203,15 @@ def test_a_platform_secret_cannot_be_decrypted_as_a_secret_of_a_tenant(
     acme: Tenant, platform: Platform, endpoint: HttpReceiver
 ) -> None:
     webhook = _register(platform, endpoint)
-    with public_session() as session:
+    with public_session(database=app_services().database) as session:
         row = session.get_one(PlatformWebhook, UUID(webhook["id"]))
-        assert endpoints.signing_secrets(PLATFORM_SCOPE, row, now=row.created_at) == [
-            webhook["secret"]
-        ]
+        assert endpoints.signing_secrets(
+            PLATFORM_SCOPE, row, now=row.created_at, services=app_services()
+        ) == [webhook["secret"]]
 
         tenant_context = encryption.EncryptionContext(UUID(acme.id), "webhooks", row.id, "secret")
         with pytest.raises(DecryptionError):
-            encryption.current_keyring().decrypt(bytes(row.secret), tenant_context)
+            app_services().keyring.decrypt(bytes(row.secret), tenant_context)
 
 
 def test_platform_deliveries_are_purged_after_thirty_days(
@@ -224,7 +227,7 @@ def test_platform_deliveries_are_purged_after_thirty_days(
         f" WHERE id = '{first['id']}'"
     )
 
-    with public_session() as session:
+    with public_session(database=app_services().database) as session:
         retention.purge_expired(session, tables=[PlatformDelivery], now=clock.now())
 
     assert len(_deliveries(platform, webhook)) == 1

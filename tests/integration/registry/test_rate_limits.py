@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from tests.support import locks
 from tests.support.concurrency import run_concurrently
 from tests.support.factories import Tenant
+from tests.support.services import app_services
 from vca.kit import db
 from vca.registry.rate_limits import buckets, token_cache
 from vca.registry.rate_limits.buckets import Limit
@@ -28,13 +29,13 @@ def _limit(name: str = "key", *, rate: float = NEGLIGIBLE_RATE, burst: int = 100
 
 
 def _acquire(limit: Limit, count: int) -> tuple[int, float]:
-    with db.current_database().connection() as connection:
+    with app_services().database.connection() as connection:
         [grant] = buckets.acquire(connection, [(limit, count)])
     return grant.granted, round(grant.remaining, 1)
 
 
 def _sql(statement: str, limit: Limit) -> tuple[float, ...] | None:
-    with db.current_database().connection() as connection:
+    with app_services().database.connection() as connection:
         return db.fetch_one(connection, statement, {"id": limit.bucket_id.hex})
 
 
@@ -45,7 +46,7 @@ def _advance_time(limit: Limit, seconds: float) -> None:
 
 
 def _spend_token(cache: TokenCache, *limits: Limit) -> bool:
-    with db.current_database().connection() as connection:
+    with app_services().database.connection() as connection:
         try:
             cache.spend(connection, limits)
         except RateLimited:
@@ -126,7 +127,7 @@ def test_the_cleanup_deletes_only_full_buckets() -> None:
         _acquire(limit, 5)
     _advance_time(full, 10_000)
 
-    with db.current_database().connection() as connection:
+    with app_services().database.connection() as connection:
         assert buckets.delete_full(connection) >= 1
 
     count = "SELECT count(*) FROM public.rate_buckets WHERE id = %(id)s"
@@ -141,7 +142,7 @@ def test_the_cleanup_skips_locked_buckets(database_url: str) -> None:
 
     with (
         locks.open_transaction(database_url, locking_query),
-        db.current_database().connection() as connection,
+        app_services().database.connection() as connection,
     ):
         buckets.delete_full(connection)
 
@@ -263,7 +264,7 @@ def test_a_rejection_names_the_exceeded_limit_and_the_time_to_retry() -> None:
     for _ in range(2):
         _spend_token(cache, key, tenant)
 
-    with db.current_database().connection() as connection, pytest.raises(RateLimited) as error:
+    with app_services().database.connection() as connection, pytest.raises(RateLimited) as error:
         cache.spend(connection, [key, tenant])
 
     assert error.value.limit is tenant
@@ -314,7 +315,10 @@ def test_a_process_deletes_full_buckets_once_per_interval(monkeypatch: pytest.Mo
     ],
 )
 def test_a_tenant_transaction_cannot_access_token_buckets(acme: Tenant, statement: str) -> None:
-    with pytest.raises(DBAPIError) as error, tenant_session(acme.ref) as session:
+    with (
+        pytest.raises(DBAPIError) as error,
+        tenant_session(acme.ref, database=app_services().database) as session,
+    ):
         session.execute(text(statement))
 
     assert db.sqlstate(error.value) == "42501"

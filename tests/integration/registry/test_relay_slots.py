@@ -14,6 +14,7 @@ from tests.support import admin_db, locks
 from tests.support.concurrency import run_concurrently
 from tests.support.factories import Tenant
 from tests.support.processes import wait_until
+from tests.support.services import app_services
 from vca.kit import db
 from vca.registry.relay_slots import service as slots
 from vca.tenancy.session import public_connection, public_session, tenant_session
@@ -30,7 +31,7 @@ def delete_slots(app: Flask) -> Iterator[None]:
 
 
 def _try_acquire() -> UUID | None:
-    with public_connection() as connection:
+    with public_connection(database=app_services().database) as connection:
         return slots.acquire_slot(connection, max_slots=MAX_SLOTS)
 
 
@@ -41,17 +42,17 @@ def _acquire() -> UUID:
 
 
 def _open(slot: UUID) -> bool:
-    with public_connection() as connection:
+    with public_connection(database=app_services().database) as connection:
         return slots.open_once(connection, slot)
 
 
 def _renew(slot: UUID) -> bool:
-    with public_connection() as connection:
+    with public_connection(database=app_services().database) as connection:
         return slots.renew(connection, slot)
 
 
 def _release(slot: UUID) -> bool:
-    with public_connection() as connection:
+    with public_connection(database=app_services().database) as connection:
         return slots.release_slot(connection, slot)
 
 
@@ -148,14 +149,20 @@ def test_an_open_slot_expires_unless_it_is_renewed() -> None:
     ],
 )
 def test_a_tenant_transaction_cannot_access_slots(acme: Tenant, statement: str) -> None:
-    with pytest.raises(DBAPIError) as error, tenant_session(acme.ref) as session:
+    with (
+        pytest.raises(DBAPIError) as error,
+        tenant_session(acme.ref, database=app_services().database) as session,
+    ):
         session.execute(text(statement))
 
     assert db.sqlstate(error.value) == "42501"
 
 
 def test_the_web_login_cannot_read_the_slots_table() -> None:
-    with pytest.raises(DBAPIError) as error, public_session() as session:
+    with (
+        pytest.raises(DBAPIError) as error,
+        public_session(database=app_services().database) as session,
+    ):
         session.execute(text("SELECT * FROM public.relay_slots"))
 
     assert db.sqlstate(error.value) == "42501"

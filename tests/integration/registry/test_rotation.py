@@ -13,8 +13,9 @@ from tests.support.database_templates import Builder
 from tests.support.db_snapshot import SnapshotChecker
 from tests.support.factories import Factory, Tenant
 from tests.support.locks import open_transaction
+from tests.support.services import app_services, open_database, use_services
 from tests.support.tenants_cli import TenantsCli
-from vca.kit import clock, db, encryption, json
+from vca.kit import clock, db, json
 from vca.kit.db import Database
 from vca.kit.encryption import DecryptionError, EncryptionContext, Keyring
 from vca.registry.webhooks import endpoints
@@ -35,10 +36,10 @@ def _old_key(tenants_cli: TenantsCli) -> Iterator[None]:
 
 @contextmanager
 def _use_key(key: bytes) -> Iterator[None]:
-    before = encryption.current_keyring()
-    encryption.set_current_keyring(Keyring([key]))
+    before = app_services().keyring
+    use_services(keyring=Keyring([key]))
     yield
-    encryption.set_current_keyring(before)
+    use_services(keyring=before)
 
 
 def three_tenants(world: Factory) -> list[Tenant]:
@@ -65,10 +66,14 @@ def tenants(template_payload: list[Tenant]) -> list[Tenant]:
 
 
 def _create_webhooks(scope: WebhookScope) -> None:
-    with scope.open_session() as session:
+    with scope.open_session(app_services().database) as session:
         for _ in range(2):
-            row, _ = endpoints.create(session, scope, url="https://example.com/", is_active=False)
-            endpoints.rotate_secret(session, scope, webhook_id=row.id, now=clock.now())
+            row, _ = endpoints.create(
+                session, scope, url="https://example.com/", is_active=False, services=app_services()
+            )
+            endpoints.rotate_secret(
+                session, scope, webhook_id=row.id, now=clock.now(), services=app_services()
+            )
 
 
 def _stored_values(
@@ -104,7 +109,7 @@ def test_a_rotation_re_encrypts_all_secrets_with_the_new_key(
     tenants_cli: TenantsCli, db_snapshot: SnapshotChecker, tenants: list[Tenant]
 ) -> None:
     before = _decrypt_all(Keyring([OLD_KEY]), _stored_values(db_snapshot, tenants))
-    encryption.set_current_keyring(Keyring([NEW_KEY, OLD_KEY]))
+    use_services(keyring=Keyring([NEW_KEY, OLD_KEY]))
 
     exit_code, result = _rotate(tenants_cli)
 
@@ -117,7 +122,7 @@ def test_a_rotation_re_encrypts_all_secrets_with_the_new_key(
 def test_a_second_rotation_changes_nothing(
     tenants_cli: TenantsCli, db_snapshot: SnapshotChecker, tenants: list[Tenant]
 ) -> None:
-    encryption.set_current_keyring(Keyring([NEW_KEY, OLD_KEY]))
+    use_services(keyring=Keyring([NEW_KEY, OLD_KEY]))
     _rotate(tenants_cli)
     before = _stored_values(db_snapshot, tenants)
 
@@ -131,7 +136,7 @@ def test_a_dry_run_counts_and_changes_nothing(
     tenants_cli: TenantsCli, db_snapshot: SnapshotChecker, tenants: list[Tenant]
 ) -> None:
     before = _stored_values(db_snapshot, tenants)
-    encryption.set_current_keyring(Keyring([NEW_KEY, OLD_KEY]))
+    use_services(keyring=Keyring([NEW_KEY, OLD_KEY]))
 
     exit_code, result = _rotate(tenants_cli, "--dry-run")
 
@@ -151,7 +156,7 @@ def test_a_second_run_finishes_a_killed_one_and_all_secrets_stay_readable(
 ) -> None:
     before = _decrypt_all(Keyring([OLD_KEY]), _stored_values(db_snapshot, tenants))
     keyring = Keyring([NEW_KEY, OLD_KEY])
-    encryption.set_current_keyring(keyring)
+    use_services(keyring=keyring)
     write_count = 0
     execute_script = db.execute_script
 
@@ -182,12 +187,12 @@ def test_concurrent_rotations_all_complete(
     owner_database: Database, db_snapshot: SnapshotChecker, tenants: list[Tenant]
 ) -> None:
     before = _decrypt_all(Keyring([OLD_KEY]), _stored_values(db_snapshot, tenants))
-    encryption.set_current_keyring(Keyring([NEW_KEY, OLD_KEY]))
+    use_services(keyring=Keyring([NEW_KEY, OLD_KEY]))
     results: list[rotation.RotationResult] = []
 
     def rotate_in_own_pool() -> None:
-        database = Database(owner_database.dsn, pool_size=1)
-        results.append(rotation.rotate(database))
+        database = open_database(owner_database.dsn, pool_size=1)
+        results.append(rotation.rotate(database, services=app_services()))
         database.close()
 
     threads = [threading.Thread(target=rotate_in_own_pool) for _ in range(4)]
@@ -212,7 +217,7 @@ def test_a_rotation_does_not_overwrite_a_concurrent_change(
     [webhook_id] = [
         context.row_id for context in _stored_values(db_snapshot, tenants[:1]) if context.tenant_id
     ][:1]
-    encryption.set_current_keyring(Keyring([NEW_KEY, OLD_KEY]))
+    use_services(keyring=Keyring([NEW_KEY, OLD_KEY]))
     new_secrets: list[str] = []
     write_values = rotation._write_values
 
@@ -220,13 +225,13 @@ def test_a_rotation_does_not_overwrite_a_concurrent_change(
         database: Database, re_encrypted: Mapping[rotation.OutdatedValue, bytes]
     ) -> None:
         if any(outdated.id == webhook_id for outdated in re_encrypted) and not new_secrets:
-            encryption.set_current_keyring(Keyring([OLD_KEY]))
-            with scope.open_session() as session:
+            use_services(keyring=Keyring([OLD_KEY]))
+            with scope.open_session(app_services().database) as session:
                 _, new_secret = endpoints.rotate_secret(
-                    session, scope, webhook_id=webhook_id, now=clock.now()
+                    session, scope, webhook_id=webhook_id, now=clock.now(), services=app_services()
                 )
                 new_secrets.append(new_secret)
-            encryption.set_current_keyring(Keyring([NEW_KEY, OLD_KEY]))
+            use_services(keyring=Keyring([NEW_KEY, OLD_KEY]))
         write_values(database, re_encrypted)
 
     monkeypatch.setattr(rotation, "_write_values", change_secret_and_write)
@@ -243,7 +248,7 @@ def test_a_rotation_reports_rows_that_stay_locked(
     tenants: list[Tenant],
     db_snapshot: SnapshotChecker,
 ) -> None:
-    encryption.set_current_keyring(Keyring([NEW_KEY, OLD_KEY]))
+    use_services(keyring=Keyring([NEW_KEY, OLD_KEY]))
 
     with open_transaction(
         owner_database.dsn, f'SELECT 1 FROM "{tenants[1].ref.schema}".webhooks FOR UPDATE'
@@ -280,7 +285,7 @@ def test_a_rotation_reports_unreadable_values_and_leaves_them_unchanged(
     db_snapshot.rows(
         f"UPDATE {table} SET previous_secret = %s WHERE id = %s", lost_key_value, context.row_id.hex
     )
-    encryption.set_current_keyring(Keyring([NEW_KEY, OLD_KEY]))
+    use_services(keyring=Keyring([NEW_KEY, OLD_KEY]))
 
     exit_code, result = _rotate(tenants_cli)
 
@@ -298,7 +303,7 @@ def test_a_rotation_reports_unreadable_values_and_leaves_them_unchanged(
 def test_a_rotated_value_cannot_be_decrypted_in_another_context(
     tenants_cli: TenantsCli, db_snapshot: SnapshotChecker, tenants: list[Tenant]
 ) -> None:
-    encryption.set_current_keyring(Keyring([NEW_KEY, OLD_KEY]))
+    use_services(keyring=Keyring([NEW_KEY, OLD_KEY]))
     _rotate(tenants_cli)
 
     encrypted = _stored_values(db_snapshot, tenants)
@@ -315,7 +320,7 @@ def test_a_rotation_skips_a_tenant_without_the_table(
 ) -> None:
     schema = tenants[0].ref.schema
     db_snapshot.rows(f'DROP TABLE "{schema}".webhooks CASCADE')
-    encryption.set_current_keyring(Keyring([NEW_KEY, OLD_KEY]))
+    use_services(keyring=Keyring([NEW_KEY, OLD_KEY]))
 
     exit_code, result = _rotate(tenants_cli)
 
@@ -325,7 +330,7 @@ def test_a_rotation_skips_a_tenant_without_the_table(
 def test_a_rotation_without_a_terminal_prints_json_lines_and_is_audited(
     tenants_cli: TenantsCli, db_snapshot: SnapshotChecker, tenants: list[Tenant]
 ) -> None:
-    encryption.set_current_keyring(Keyring([NEW_KEY, OLD_KEY]))
+    use_services(keyring=Keyring([NEW_KEY, OLD_KEY]))
 
     result = tenants_cli.app.test_cli_runner().invoke(args=["secrets", "rotate"])
 
@@ -344,7 +349,7 @@ def test_a_rotation_processes_every_batch(
 ) -> None:
     monkeypatch.setattr(rotation, "BATCH", 2)
     monkeypatch.setattr(rotation, "_TENANTS_PER_CONNECTION", 2)
-    encryption.set_current_keyring(Keyring([NEW_KEY, OLD_KEY]))
+    use_services(keyring=Keyring([NEW_KEY, OLD_KEY]))
 
     _, result = _rotate(tenants_cli)
 

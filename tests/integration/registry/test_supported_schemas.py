@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from tests.support import admin_db
 from tests.support.factories import Tenant
+from tests.support.services import app_services
 from vca.registry.tenants import service as tenants
 from vca.tenancy.schema import TenantUpgrading
 
@@ -48,14 +49,14 @@ def set_revision(acme: Tenant) -> Iterator[SetRevision]:
 def test_a_supported_schema_is_remembered_for_a_while(
     acme: Tenant, now_s: list[float], set_revision: SetRevision
 ) -> None:
-    tenants.require_supported_schema(acme.ref.id)
+    tenants.require_supported_schema(acme.ref.id, services=app_services())
     set_revision(OLD_REVISION)
     now_s[0] += tenants.REMEMBER_SUPPORT_S - 1
-    tenants.require_supported_schema(acme.ref.id)
+    tenants.require_supported_schema(acme.ref.id, services=app_services())
 
     now_s[0] += 1
     with pytest.raises(TenantUpgrading):
-        tenants.require_supported_schema(acme.ref.id)
+        tenants.require_supported_schema(acme.ref.id, services=app_services())
 
 
 def test_an_outdated_schema_is_read_at_every_request(
@@ -63,11 +64,11 @@ def test_an_outdated_schema_is_read_at_every_request(
 ) -> None:
     set_revision(OLD_REVISION)
     with pytest.raises(TenantUpgrading):
-        tenants.require_supported_schema(acme.ref.id)
+        tenants.require_supported_schema(acme.ref.id, services=app_services())
 
     set_revision(None)
 
-    tenants.require_supported_schema(acme.ref.id)
+    tenants.require_supported_schema(acme.ref.id, services=app_services())
 
 
 def test_the_number_of_remembered_schemas_is_bounded(
@@ -75,11 +76,13 @@ def test_the_number_of_remembered_schemas_is_bounded(
 ) -> None:
     monkeypatch.setattr(tenants, "_MAX_REMEMBERED_TENANTS", 1)
     for tenant in (acme, globex):
-        tenants.require_supported_schema(tenant.ref.id)
-    tenants.require_supported_schema(uuid4())  # an unknown tenant is not remembered
+        tenants.require_supported_schema(tenant.ref.id, services=app_services())
+    tenants.require_supported_schema(
+        uuid4(), services=app_services()
+    )  # an unknown tenant is not remembered
 
     set_revision(OLD_REVISION)
 
     with pytest.raises(TenantUpgrading):
-        tenants.require_supported_schema(acme.ref.id)
+        tenants.require_supported_schema(acme.ref.id, services=app_services())
     assert list(tenants._supported_until_s) == [globex.ref.id]

@@ -5,6 +5,7 @@ from sqlalchemy import text
 
 from tests.support import admin_db
 from tests.support.factories import Factory, Platform, Tenant, assert_created, fresh_number
+from tests.support.services import app_services
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.tenancy import schema
 from vca.tenancy.session import tenant_session
@@ -149,7 +150,7 @@ def test_activating_a_deleted_tenant_does_not_reclaim_a_number_of_another_tenant
 
 
 def test_a_tenant_schema_contains_the_id_of_its_tenant(acme: Tenant) -> None:
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         owner_id = session.scalar(text("SELECT id FROM tenant_self"))
 
     assert str(owner_id) == acme.id

@@ -9,8 +9,8 @@ from sqlalchemy import make_url, text
 from tests.support import admin_db, databases, rate_limits
 from tests.support.factories import Factory, Tenant
 from tests.support.processes import WebServer, process_environment, run_gunicorn, wait_until
+from tests.support.services import open_database, use_database
 from tests.support.tcp_proxy import TcpProxy
-from vca.kit import db
 from vca.kit.db import Database
 from vca.settings import Settings
 
@@ -69,7 +69,7 @@ def web(_web: WebServer, db_proxy: TcpProxy) -> Iterator[WebServer]:
 @pytest.fixture
 def direct_database(app: Flask, outage_url: str) -> Iterator[Database]:
     """Switch the test process to the same database without the proxy, and empty the job queue."""
-    database = db.set_current_database(Database(databases.as_login(outage_url, databases.WEB)))
+    database = use_database(open_database(databases.as_login(outage_url, databases.WEB)))
     with admin_db.public_session() as session:  # jobs of earlier tests
         session.execute(text("DELETE FROM jobs.procrastinate_jobs"))
     yield database

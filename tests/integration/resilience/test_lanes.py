@@ -4,6 +4,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from functools import cache, partial
 from pathlib import Path
 from threading import Event
 
@@ -13,15 +14,18 @@ from sqlalchemy import text
 from tests.fakes.http_receiver import OK, HttpReceiver, http_receiver
 from tests.support import admin_db, databases
 from tests.support.factories import Factory, Tenant, fresh_number
+from tests.support.jobs import task_runner
 from tests.support.locks import open_transaction, waiting_pids
 from tests.support.processes import WORKER_COMMAND, run_program, wait_until
+from tests.support.services import app_services, use_services
 from tests.support.tcp_proxy import TcpProxy
 from tests.support.webhooks import allow_loopback, emit_event, register_webhook
 from vca.jobs import lane_manager, lanes, queue, worker_loop
 from vca.jobs.lanes import Lane
-from vca.kit import db, http
 from vca.kit.db import Database
 from vca.registry.caps import CAPS
+from vca.servers import worker
+from vca.services import Services
 from vca.tenancy.session import tenant_session
 
 TIMEOUT_S = 30.0
@@ -64,14 +68,14 @@ def worker_settings(
     environment: dict[str, str], db_proxy: TcpProxy, direct_database: Database
 ) -> Iterator[dict[str, str]]:
     """Yield the settings of a worker; it and this process may send to this machine."""
-    client = http.current_client()
+    client = app_services().http_client
     allow_loopback()
     yield {
         **environment,
         "WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8",
         "WEBHOOK_ALLOW_HTTP": "true",
     }
-    http.set_current_client(client)
+    use_services(http_client=client)
 
 
 @pytest.fixture
@@ -279,7 +283,7 @@ def plant_task(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 def _enqueue(tenant: Tenant, count: int, *, name: str = TASK) -> None:
-    with tenant_session(tenant.ref) as session:
+    with tenant_session(tenant.ref, database=app_services().database) as session:
         for _ in range(count):
             queue.enqueue(session, name)
 
@@ -293,7 +297,9 @@ def test_a_lane_runs_as_many_jobs_at_the_same_time_as_it_has_slots(
     for tenant in (acme, globex):
         _enqueue(tenant, 2 * CAP)
 
-    worker_loop.run_worker(admin_db.database_url(), worker_lanes=LANES, wait=False)
+    worker_loop.run_worker(
+        admin_db.database_url(), run_task=task_runner, worker_lanes=LANES, wait=False
+    )
 
     assert _count(f"task_name = '{TASK}'") == 0
     assert not barrier.broken
@@ -313,7 +319,9 @@ def test_a_single_run_drains_every_lane_beyond_the_cap_and_jobs_of_jobs(
     plant_task(lambda tenant_id: done.append("calls"), lane="calls", name="planted.next")
     _enqueue(acme, 5)
 
-    worker_loop.run_worker(admin_db.database_url(), worker_lanes=LANES, wait=False)
+    worker_loop.run_worker(
+        admin_db.database_url(), run_task=task_runner, worker_lanes=LANES, wait=False
+    )
 
     assert sorted(done) == ["batch"] * 5 + ["calls"] * 5
     assert _count_of(acme, "status IN ('todo', 'doing') AND task_name LIKE 'planted%'") == 0
@@ -324,25 +332,27 @@ def test_each_lane_has_connections_and_threads_of_its_own(
 ) -> None:
     _clear_queue()
     usage: dict[str, tuple[Database, str]] = {}
-    pools = {
-        lane.name: direct_database.with_dsn(direct_database.dsn, pool_size=1) for lane in LANES
-    }
     for lane in LANES:
 
-        def note(tenant_id: str, name: str = lane.name) -> None:
-            usage[name] = db.current_database(), threading.current_thread().name
+        def note(*, tenant_id: str, services: Services, name: str = lane.name) -> None:
+            usage[name] = services.database, threading.current_thread().name
 
         plant_task(note, lane=lane.name, name=f"planted.{lane.name}")
         _enqueue(acme, 1, name=f"planted.{lane.name}")
 
-    worker_loop.run_worker(admin_db.database_url(), worker_lanes=LANES, databases=pools, wait=False)
+    worker_loop.run_worker(
+        admin_db.database_url(),
+        run_task=cache(partial(worker.task_runner, services=app_services())),
+        worker_lanes=LANES,
+        wait=False,
+    )
 
     for lane in LANES:
         database, thread = usage[lane.name]
-        assert database is pools[lane.name]
         assert thread.startswith(lane.name)
         database.close()
-    assert db.current_database() is direct_database
+    databases_of_lanes = {id(database) for database, _ in usage.values()}
+    assert len(databases_of_lanes - {id(direct_database)}) == len(LANES)
 
 
 def test_a_job_of_an_earlier_release_runs_in_the_lane_of_its_task(
@@ -354,10 +364,12 @@ def test_a_job_of_an_earlier_release_runs_in_the_lane_of_its_task(
     enqueue = text("SELECT jobs.enqueue(:task, '{}'::jsonb)")
 
     for names in (["calls", "batch"], ["batch"]):
-        with tenant_session(acme.ref) as session:
+        with tenant_session(acme.ref, database=app_services().database) as session:
             session.execute(enqueue, {"task": TASK})
         worker_lanes = [lane for lane in LANES if lane.name in names]
-        worker_loop.run_worker(admin_db.database_url(), worker_lanes=worker_lanes, wait=False)
+        worker_loop.run_worker(
+            admin_db.database_url(), run_task=task_runner, worker_lanes=worker_lanes, wait=False
+        )
 
     assert [name.partition("_")[0] for name in threads] == ["calls", "batch"]
 
@@ -372,11 +384,13 @@ def test_every_job_of_a_long_earlier_queue_runs_in_the_lane_of_its_task(
     monkeypatch.setattr(lane_manager, "_ADOPTED_AT_ONCE", 2)
     threads: list[str] = []
     plant_task(lambda tenant_id: threads.append(threading.current_thread().name), lane="calls")
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         enqueue = "SELECT jobs.enqueue(:task, '{}'::jsonb) FROM generate_series(1, 9)"
         session.execute(text(enqueue), {"task": TASK})
 
-    worker_loop.run_worker(admin_db.database_url(), worker_lanes=LANES, wait=False)
+    worker_loop.run_worker(
+        admin_db.database_url(), run_task=task_runner, worker_lanes=LANES, wait=False
+    )
 
     assert [name.partition("_")[0] for name in threads] == ["calls"] * 9
 
@@ -394,4 +408,4 @@ def test_an_error_in_one_lane_ends_the_worker_with_that_error(
     monkeypatch.setattr(worker_loop, "create_worker_app", fail_for_calls)
 
     with pytest.raises(RuntimeError, match="a fault in the code"):
-        worker_loop.run_worker(admin_db.database_url(), worker_lanes=LANES)
+        worker_loop.run_worker(admin_db.database_url(), run_task=task_runner, worker_lanes=LANES)

@@ -12,8 +12,8 @@ from tests.fakes.carriers.telnyx.accounts import BASE_URL, NUMBER, create_adapte
 from tests.fakes.carriers.telnyx.calls import CONNECTION_ID
 from tests.fakes.carriers.telnyx.server import TelnyxServer, telnyx_server
 from tests.fakes.carriers.telnyx.signing import Signer
+from tests.support.services import app_services, use_carriers
 from vca.kit import json
-from vca.telephony import providers
 from vca.telephony.adapter import TelephonyError
 from vca.telephony.providers import Carriers
 from vca.telephony.providers.telnyx.adapter import TelnyxAdapter
@@ -229,7 +229,7 @@ def test_setup_requires_a_public_base_url(telnyx: TelnyxServer) -> None:
 
 
 def _register_adapter(app: Flask, adapter: TelnyxAdapter) -> None:
-    providers.set_current_carriers(Carriers(app.extensions["settings"])).register(adapter)
+    use_carriers(Carriers(app_services().settings)).register(adapter)
 
 
 def _run_telnyx(app: Flask, *arguments: str) -> tuple[int, str]:
@@ -256,7 +256,7 @@ def test_the_command_prints_the_connection_id_as_a_setting(
 
 
 def test_the_command_prints_an_error_in_one_sentence(app: Flask, telnyx: TelnyxServer) -> None:
-    providers.set_current_carriers(Carriers(app.extensions["settings"]))
+    use_carriers(Carriers(app_services().settings))
     without_keys = _run_telnyx(app, "setup")
     _register_adapter(app, create_adapter(telnyx, SIGNER, telnyx_api_key="KEY-of-somebody-else"))
     with_wrong_key = _run_telnyx(app, "setup")

@@ -8,8 +8,9 @@ from flask import Flask
 
 from tests.support.db_snapshot import SnapshotChecker
 from tests.support.factories import Tenant
-from vca.kit.db import Database
+from tests.support.services import open_database
 from vca.settings import Settings
+from vca.tenancy.database import TenantDatabase
 
 
 @pytest.fixture(scope="session")
@@ -21,12 +22,12 @@ def db_snapshot(database_url: str) -> Iterator[SnapshotChecker]:
 
 
 @pytest.fixture
-def make_pool(app: Flask, settings: Settings) -> Iterator[Callable[..., Database]]:
+def make_pool(app: Flask, settings: Settings) -> Iterator[Callable[..., TenantDatabase]]:
     """Return a function that creates pools of a given size; close them at the end."""
-    pools: list[Database] = []
+    pools: list[TenantDatabase] = []
 
-    def make(size: int, **options: Any) -> Database:
-        pools.append(Database(settings.database_dsn, pool_size=size, **options))
+    def make(size: int, **options: Any) -> TenantDatabase:
+        pools.append(open_database(settings.database_dsn, pool_size=size, **options))
         return pools[-1]
 
     yield make
@@ -53,8 +54,8 @@ def swapped_schemas(acme: Tenant, globex: Tenant, db_snapshot: SnapshotChecker) 
 
 
 @pytest.fixture
-def owner_database(database_url: str) -> Iterator[Database]:
+def owner_database(database_url: str) -> Iterator[TenantDatabase]:
     """Open the database as the owner of its schemas."""
-    database = Database(database_url, pool_size=1)
+    database = open_database(database_url, pool_size=1)
     yield database
     database.close()

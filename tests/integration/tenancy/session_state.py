@@ -11,12 +11,13 @@ from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
 from tests.support.factories import Tenant
+from tests.support.services import app_services
 from vca.kit import db
-from vca.kit.db import Database
+from vca.tenancy.database import TenantDatabase
 from vca.tenancy.session import tenant_session
 from vca.tenant.ai_profiles.models import AiProfile
 
-MakePool = Callable[..., Database]
+MakePool = Callable[..., TenantDatabase]
 Value = TypeVar("Value")
 SET_NOTE = "UPDATE settings SET variables = jsonb_build_object('note', %(note)s::text)"
 _NOTE_QUERY = "SELECT variables->>'note' FROM settings"
@@ -38,7 +39,7 @@ def read_note(session: Session) -> str | None:
 
 def note_of(tenant: Tenant) -> str | None:
     """Return the tenant's note, from a session of its own."""
-    with tenant_session(tenant.ref) as session:
+    with tenant_session(tenant.ref, database=app_services().database) as session:
         return read_note(session)
 
 

@@ -9,8 +9,7 @@ import pytest
 from tests.support import databases
 from tests.support.db_snapshot import SnapshotChecker, schema_of
 from tests.support.factories import Factory, Tenant
-from vca.kit import db
-from vca.tenancy import roles
+from tests.support.services import app_services
 
 DENIED = "42501"
 CHANGES = (
@@ -40,7 +39,7 @@ def run_statement(request: pytest.FixtureRequest, world: Factory) -> Iterator[Ru
 
     It rolls back the transaction.
     """
-    connection = psycopg2.connect(databases.as_login(db.current_database().dsn, request.param))
+    connection = psycopg2.connect(databases.as_login(app_services().database.dsn, request.param))
     connection.autocommit = True
 
     def run_and_roll_back(begin_sql: str, statement: str) -> str | None:
@@ -69,7 +68,7 @@ def test_a_tenant_transaction_can_only_read_and_add_audit_entries(
     acme: Tenant, run_statement: RunStatement
 ) -> None:
     acme.patch("/settings", {"time_zone": "Europe/Paris"})
-    begin_sql = _begin_sql(acme.id, roles.current_roles().role_name(acme.ref))
+    begin_sql = _begin_sql(acme.id, app_services().database.roles.role_name(acme.ref))
 
     for change in CHANGES:
         assert run_statement(begin_sql, change.format(table="audit_entries")) == DENIED, change
@@ -102,6 +101,6 @@ def test_the_logins_can_only_read_and_add_platform_audit_entries(
 def test_a_tenant_transaction_cannot_read_platform_audit_entries(
     acme: Tenant, run_statement: RunStatement
 ) -> None:
-    begin_sql = _begin_sql(acme.id, roles.current_roles().role_name(acme.ref))
+    begin_sql = _begin_sql(acme.id, app_services().database.roles.role_name(acme.ref))
 
     assert run_statement(begin_sql, "SELECT * FROM public.audit_entries") == DENIED

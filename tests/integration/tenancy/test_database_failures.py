@@ -11,13 +11,15 @@ from sqlalchemy.exc import DBAPIError
 
 from tests.support.db_snapshot import SnapshotChecker
 from tests.support.factories import Tenant
+from tests.support.services import app_services, open_database
 from vca.kit import db, postgres_errors
 from vca.kit.circuit_breaker import CircuitOpen
-from vca.kit.db import Database, DatabaseBusy, DatabaseUnavailable
+from vca.kit.db import DatabaseBusy, DatabaseUnavailable
 from vca.observability import log
+from vca.tenancy.database import TenantDatabase
 from vca.tenancy.session import public_session, tenant_session
 
-MakePool = Callable[..., Database]
+MakePool = Callable[..., TenantDatabase]
 OUTAGES = ("08000", "08003", "08006", "57P01", "57P02", "57P03", "53300")
 BUSY_ERRORS = ("57014", "55P03", "25P03")
 OTHER_ERRORS = (
@@ -36,7 +38,7 @@ OTHER_ERRORS = (
 )
 
 
-def _raise_error(database: Database, sqlstate: str) -> None:
+def _raise_error(database: TenantDatabase, sqlstate: str) -> None:
     """Run a statement that fails with this SQLSTATE."""
     with public_session(database=database) as session:
         session.connection().exec_driver_sql(
@@ -44,7 +46,7 @@ def _raise_error(database: Database, sqlstate: str) -> None:
         )
 
 
-def _execute(database: Database, *steps: str | Callable[[], object]) -> None:
+def _execute(database: TenantDatabase, *steps: str | Callable[[], object]) -> None:
     """Execute statements and call functions in one transaction."""
     with public_session(database=database) as session:
         for step in steps:
@@ -54,7 +56,7 @@ def _execute(database: Database, *steps: str | Callable[[], object]) -> None:
                 step()
 
 
-def _is_open(database: Database) -> bool:
+def _is_open(database: TenantDatabase) -> bool:
     """Return whether the circuit breaker rejects requests."""
     try:
         database.breaker.enter(lambda: True)
@@ -155,7 +157,7 @@ def test_errors_of_scripts_that_bypass_sqlalchemy_are_translated_too(make_pool: 
 
 
 def test_a_failed_connect_is_an_outage(app: object) -> None:
-    database = Database("postgresql://nobody@127.0.0.1:1/nowhere")
+    database = open_database("postgresql://nobody@127.0.0.1:1/nowhere")
 
     with pytest.raises(DatabaseUnavailable) as error, database.connection():
         pytest.fail("connected")
@@ -167,7 +169,7 @@ def test_a_failed_connect_is_an_outage(app: object) -> None:
 def test_a_locked_row_returns_503_and_other_tenants_are_served(
     acme: Tenant, globex: Tenant
 ) -> None:
-    with tenant_session(acme.ref) as holder:
+    with tenant_session(acme.ref, database=app_services().database) as holder:
         holder.execute(text("SELECT id FROM settings FOR UPDATE"))
         response = acme.patch("/settings", {"time_zone": "Europe/Berlin"})
         globex_response = globex.get("/settings")
@@ -181,7 +183,10 @@ def test_a_locked_row_returns_503_and_other_tenants_are_served(
 def test_the_log_contains_the_server_message_without_quoted_values(app: Flask) -> None:
     descriptions = []
     for statement in ("SELECT * FROM missing_table", "SELECT 'a caller said this'::integer"):
-        with pytest.raises(DBAPIError) as error, public_session() as session:
+        with (
+            pytest.raises(DBAPIError) as error,
+            public_session(database=app_services().database) as session,
+        ):
             session.execute(text(statement))
         descriptions.append(log.describe_exception(error.value))
 

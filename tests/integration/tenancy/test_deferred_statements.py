@@ -15,8 +15,9 @@ from tests.integration.tenancy.session_state import (
 )
 from tests.support.factories import Tenant
 from tests.support.sent_sql import record_sent_sql
+from tests.support.services import app_services
 from vca.kit import db
-from vca.kit.db import Database
+from vca.tenancy.database import TenantDatabase
 from vca.tenancy.session import tenant_session
 from vca.tenant.settings.models import Settings
 
@@ -27,7 +28,7 @@ _ADD_TO_NOTE = (
 
 
 @pytest.fixture
-def database(make_pool: MakePool, acme: Tenant) -> Database:
+def database(make_pool: MakePool, acme: Tenant) -> TenantDatabase:
     """Return a pool with one connection, which is open."""
     database = make_pool(1)
     with tenant_session(acme.ref, database=database) as session:
@@ -36,7 +37,7 @@ def database(make_pool: MakePool, acme: Tenant) -> Database:
 
 
 def test_a_deferred_statement_is_sent_with_the_commit_at_the_latest(
-    acme: Tenant, database: Database, monkeypatch: pytest.MonkeyPatch
+    acme: Tenant, database: TenantDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with (
         record_sent_sql(monkeypatch) as round_trips,
@@ -51,7 +52,7 @@ def test_a_deferred_statement_is_sent_with_the_commit_at_the_latest(
 
 
 def test_a_deferred_statement_is_executed_before_the_next_one_in_its_round_trip(
-    acme: Tenant, database: Database, monkeypatch: pytest.MonkeyPatch
+    acme: Tenant, database: TenantDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with (
         record_sent_sql(monkeypatch) as round_trips,
@@ -68,7 +69,7 @@ def test_a_deferred_statement_is_executed_before_the_next_one_in_its_round_trip(
 
 
 def test_deferred_statements_are_executed_in_their_order(acme: Tenant) -> None:
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         for note in "abc":
             defer_note(session, note, _ADD_TO_NOTE)
 
@@ -81,7 +82,7 @@ def test_deferred_statements_are_executed_in_their_order(acme: Tenant) -> None:
 def test_a_deferred_statement_is_rolled_back_with_its_savepoint(
     acme: Tenant, rolled_back: str, note: str
 ) -> None:
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         defer_note(session, "a", _ADD_TO_NOTE)
         with session.begin_nested() as outer:
             defer_note(session, "b", _ADD_TO_NOTE)
@@ -100,7 +101,7 @@ def test_a_deferred_statement_is_rolled_back_with_its_savepoint(
 def test_a_savepoint_is_rolled_back_after_an_error_although_a_statement_was_deferred(
     acme: Tenant,
 ) -> None:
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         defer_note(session, "a")
         savepoint = session.begin_nested()
         with pytest.raises(DBAPIError):

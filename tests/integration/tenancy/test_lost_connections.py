@@ -18,10 +18,12 @@ from tests.integration.tenancy.session_state import (
 from tests.support.db_snapshot import SnapshotChecker
 from tests.support.factories import Factory, Tenant
 from tests.support.sent_sql import record_sent_sql
+from tests.support.services import app_services, open_database, use_database
 from tests.support.tcp_proxy import TcpProxy
 from vca.kit import db
-from vca.kit.db import Database, DatabaseUnavailable
+from vca.kit.db import DatabaseUnavailable
 from vca.settings import Settings
+from vca.tenancy.database import TenantDatabase
 from vca.tenancy.session import open_tenant, run_in_tenant, tenant_session
 
 Terminate = Callable[[int], None]
@@ -68,7 +70,7 @@ def _fetch_pid(connection: Connection) -> int:
 
 
 def _run_statement(connection: Connection, tenant: Tenant) -> tuple[int, str]:
-    with open_tenant(connection, tenant.ref) as session:
+    with open_tenant(connection, tenant.ref, database=app_services().database) as session:
         return backend_pid(session), search_path_and_tenant(session)[0]
 
 
@@ -102,7 +104,7 @@ def test_the_first_statement_uses_a_new_connection(
 def test_an_idle_connection_of_the_pool_is_replaced_when_it_is_checked_out(
     acme: Tenant, globex: Tenant, make_pool: MakePool, terminate: Terminate
 ) -> None:
-    database = db.set_current_database(make_pool(1))
+    database = use_database(make_pool(1))
     with database.connection() as connection:
         lost_pid = _fetch_pid(connection)
 
@@ -120,7 +122,7 @@ def test_a_transaction_whose_start_was_not_sent_continues_in_its_tenant(
 
     with database.connection() as connection:
         lost_pid = _fetch_pid(connection)
-        with open_tenant(connection, acme.ref) as session:
+        with open_tenant(connection, acme.ref, database=app_services().database) as session:
             defer_note(session, "deferred")
             terminate(lost_pid)
             assert search_path_and_tenant(session) == (acme.ref.schema, acme.id)
@@ -138,7 +140,7 @@ def test_a_commit_that_sends_the_whole_transaction_uses_a_new_connection(
 
     with database.connection() as connection:
         lost_pid = _fetch_pid(connection)
-        with open_tenant(connection, acme.ref) as session:
+        with open_tenant(connection, acme.ref, database=app_services().database) as session:
             defer_note(session, "deferred")
             terminate(lost_pid)
             session.commit()
@@ -156,7 +158,7 @@ def test_a_replaced_connection_has_its_tenant_in_its_catalogue_cache(
 
     with (
         database.connection(schema=first.ref.schema) as connection,
-        open_tenant(connection, first.ref) as session,
+        open_tenant(connection, first.ref, database=app_services().database) as session,
     ):
         terminate(lost_pid)
         pid = backend_pid(session)
@@ -189,7 +191,7 @@ def test_older_idle_connections_are_discarded_with_a_lost_one(
     assert not new_pids & set(old_pids)
 
 
-RUNNING_STATEMENTS: dict[str, Callable[[Database, Tenant], object]] = {
+RUNNING_STATEMENTS: dict[str, Callable[[TenantDatabase, Tenant], object]] = {
     "first statement": lambda database, tenant: _execute_in_session(
         database, tenant, _COUNT_AND_DIE
     ),
@@ -200,13 +202,13 @@ RUNNING_STATEMENTS: dict[str, Callable[[Database, Tenant], object]] = {
 }
 
 
-def _execute_in_session(database: Database, tenant: Tenant, *statements: str) -> None:
+def _execute_in_session(database: TenantDatabase, tenant: Tenant, *statements: str) -> None:
     with tenant_session(tenant.ref, database=database) as session:
         for statement in statements:
             session.execute(text(statement))
 
 
-def _fetch_on_connection(database: Database, statement: str) -> None:
+def _fetch_on_connection(database: TenantDatabase, statement: str) -> None:
     with database.connection() as connection:
         db.fetch_one(connection, statement, {})
 
@@ -253,7 +255,7 @@ def test_if_no_new_connection_can_be_opened_the_pool_recovers_later(
     first_statement: str, settings: Settings, acme: Tenant, caplog: pytest.LogCaptureFixture
 ) -> None:
     with TcpProxy(settings.database_dsn) as server:
-        database = Database(server.url, pool_size=1)
+        database = open_database(server.url, pool_size=1)
 
         def lose_server(connection: Connection) -> None:
             _fetch_pid(connection)

@@ -12,13 +12,15 @@ from sqlalchemy.exc import DBAPIError
 from tests.integration.tenancy.session_state import MakePool, wait_for
 from tests.support.db_snapshot import SnapshotChecker
 from tests.support.factories import Tenant
+from tests.support.services import app_services, open_database, use_database
 from tests.support.tcp_proxy import TcpProxy
-from vca.kit import db, deadline
+from vca.kit import deadline
 from vca.kit.circuit_breaker import CircuitOpen
-from vca.kit.db import Database, DatabaseBusy, DatabaseUnavailable
+from vca.kit.db import DatabaseBusy, DatabaseUnavailable
 from vca.kit.db.breaker import create_breaker
 from vca.kit.db.copy_driver import BulkDatabase
 from vca.settings import Settings
+from vca.tenancy.database import TenantDatabase
 from vca.tenancy.session import public_session, tenant_session
 
 OpenServer = Callable[[], TcpProxy]
@@ -41,12 +43,12 @@ def open_server(settings: Settings) -> Iterator[OpenServer]:
 
 
 @pytest.fixture
-def connect(app: object) -> Iterator[Callable[..., Database]]:
+def connect(app: object) -> Iterator[Callable[..., TenantDatabase]]:
     """Return a function that creates a pool for a server; close the pools at the end."""
-    pools: list[Database] = []
+    pools: list[TenantDatabase] = []
 
-    def create(server: TcpProxy, size: int = 2) -> Database:
-        pools.append(Database(server.url, pool_size=size))
+    def create(server: TcpProxy, size: int = 2) -> TenantDatabase:
+        pools.append(open_database(server.url, pool_size=size))
         return pools[-1]
 
     yield create
@@ -54,7 +56,7 @@ def connect(app: object) -> Iterator[Callable[..., Database]]:
         pool.close()
 
 
-def execute(database: Database, *statements: str) -> None:
+def execute(database: TenantDatabase, *statements: str) -> None:
     """Execute statements in one transaction outside of all tenants."""
     with public_session(database=database) as session:
         for statement in statements:
@@ -63,7 +65,7 @@ def execute(database: Database, *statements: str) -> None:
 
 def execute_in_tenant(tenant: Tenant, *steps: str | Callable[[], object]) -> None:
     """Execute statements and call functions in one transaction of the tenant."""
-    with tenant_session(tenant.ref) as session:
+    with tenant_session(tenant.ref, database=app_services().database) as session:
         for step in steps:
             if isinstance(step, str):
                 session.execute(text(step))
@@ -71,7 +73,7 @@ def execute_in_tenant(tenant: Tenant, *steps: str | Callable[[], object]) -> Non
                 step()
 
 
-def responds(database: Database) -> bool:
+def responds(database: TenantDatabase) -> bool:
     """Return whether a request succeeds."""
     try:
         execute(database, "SELECT 1")
@@ -80,7 +82,7 @@ def responds(database: Database) -> bool:
     return True
 
 
-def is_rejected_by_breaker(database: Database) -> bool:
+def is_rejected_by_breaker(database: TenantDatabase) -> bool:
     """Return whether the breaker is open; a test with a request would close it."""
     try:
         database.breaker.enter(lambda: True)
@@ -90,10 +92,10 @@ def is_rejected_by_breaker(database: Database) -> bool:
 
 
 def test_databases_of_one_server_share_a_breaker(settings: Settings, database_url: str) -> None:
-    web, owner = Database(settings.database_dsn), Database(database_url)
+    web, owner = open_database(settings.database_dsn), open_database(database_url)
     bulk, other_database = (
         BulkDatabase(database_url),
-        Database(
+        open_database(
             make_url(database_url).set(database="postgres").render_as_string(hide_password=False)
         ),
     )
@@ -116,11 +118,11 @@ def test_databases_of_one_server_share_a_breaker(settings: Settings, database_ur
 def test_a_server_is_identified_by_its_address(
     url: str, other_url: str, is_same_server: bool
 ) -> None:
-    assert (Database(url).breaker is Database(other_url).breaker) is is_same_server
+    assert (open_database(url).breaker is open_database(other_url).breaker) is is_same_server
 
 
 def test_a_server_that_is_down_does_not_affect_another_server(
-    open_server: OpenServer, connect: Callable[..., Database]
+    open_server: OpenServer, connect: Callable[..., TenantDatabase]
 ) -> None:
     first_server, second_server = open_server(), open_server()
     first, second = connect(first_server), connect(second_server)
@@ -139,7 +141,7 @@ def test_a_server_that_is_down_does_not_affect_another_server(
 
 
 def test_a_failed_connect_of_a_bulk_command_opens_the_breaker_of_the_server(
-    open_server: OpenServer, connect: Callable[..., Database]
+    open_server: OpenServer, connect: Callable[..., TenantDatabase]
 ) -> None:
     server = open_server()
     server.cut()
@@ -162,8 +164,8 @@ def test_the_open_breaker_of_a_server_rejects_bulk_commands(open_server: OpenSer
 def test_a_hundred_timeouts_of_one_tenant_do_not_affect_another_one(
     sqlstate: str, acme: Tenant, globex: Tenant, make_pool: MakePool
 ) -> None:
-    database = db.set_current_database(make_pool(3))
-    with tenant_session(acme.ref) as holder:
+    database = use_database(make_pool(3))
+    with tenant_session(acme.ref, database=app_services().database) as holder:
         holder.execute(text("SELECT id FROM settings FOR UPDATE"))
         for number in range(100):
             with pytest.raises(DatabaseBusy):
@@ -202,7 +204,7 @@ def test_a_slow_statement_on_a_server_that_responds_does_not_open_the_breaker(
 
 
 def test_a_frozen_server_opens_the_breaker_and_closes_it_when_it_responds_again(
-    open_server: OpenServer, connect: Callable[..., Database]
+    open_server: OpenServer, connect: Callable[..., TenantDatabase]
 ) -> None:
     server = open_server()
     database = connect(server)
@@ -221,7 +223,7 @@ def test_a_frozen_server_opens_the_breaker_and_closes_it_when_it_responds_again(
 
 
 def test_only_one_request_at_a_time_examines_a_frozen_server(
-    open_server: OpenServer, connect: Callable[..., Database]
+    open_server: OpenServer, connect: Callable[..., TenantDatabase]
 ) -> None:
     server = open_server()
     database = connect(server)
@@ -246,7 +248,7 @@ def test_only_one_request_at_a_time_examines_a_frozen_server(
 
 
 def test_a_response_to_another_request_disproves_an_outage(
-    open_server: OpenServer, connect: Callable[..., Database]
+    open_server: OpenServer, connect: Callable[..., TenantDatabase]
 ) -> None:
     """All connections of a pooler can be in use, so that a new one waits."""
     database = connect(open_server())
@@ -262,12 +264,12 @@ def test_a_response_to_another_request_disproves_an_outage(
 
 
 def test_a_connection_lost_between_two_statements_does_not_open_the_breaker(
-    acme: Tenant, open_server: OpenServer, connect: Callable[..., Database]
+    acme: Tenant, open_server: OpenServer, connect: Callable[..., TenantDatabase]
 ) -> None:
     server = open_server()
     database = connect(server)
 
-    db.set_current_database(database)
+    use_database(database)
 
     with pytest.raises(DatabaseBusy):
         execute_in_tenant(acme, "SELECT 1", server.cut, server.restore, "SELECT 1")
@@ -279,7 +281,7 @@ def test_a_connection_lost_between_two_statements_does_not_open_the_breaker(
 def test_a_connection_lost_while_a_statement_runs_opens_the_breaker(
     acme: Tenant,
     open_server: OpenServer,
-    connect: Callable[..., Database],
+    connect: Callable[..., TenantDatabase],
     db_snapshot: SnapshotChecker,
 ) -> None:
     server = open_server()

@@ -18,15 +18,17 @@ from sqlalchemy.exc import DBAPIError
 from tests.integration.tenancy.session_state import execute_unreachable
 from tests.support.db_snapshot import SnapshotChecker
 from tests.support.factories import Factory, Tenant
-from vca.kit import db, deadline
-from vca.kit.db import Database, DatabaseBusy, DatabaseUnavailable
+from tests.support.services import app_services, use_database
+from vca.kit import deadline
+from vca.kit.db import DatabaseBusy, DatabaseUnavailable
 from vca.kit.db.breaker import create_breaker
 from vca.kit.db.schema_affinity import SPREAD_DIVISOR
+from vca.tenancy.database import TenantDatabase
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import IsolationError, open_tenant, public_session, tenant_session
 from vca.tenant.settings.models import Settings
 
-MakePool = Callable[..., Database]
+MakePool = Callable[..., TenantDatabase]
 # `make bench` sends 10,000 requests.
 REQUEST_COUNT = int(os.environ.get("POOL_REQUESTS", "2000"))
 HTTP_REQUEST_COUNT = REQUEST_COUNT // 5
@@ -77,7 +79,7 @@ class Traffic:
         self.count("done")
 
     def _read(self, tenant: Tenant) -> None:
-        with tenant_session(tenant.ref) as session:
+        with tenant_session(tenant.ref, database=app_services().database) as session:
             sentences = session.scalars(SENTENCE_QUERY).all()
         self._check_sentences(tenant, sentences)
         self.count("session")
@@ -103,7 +105,11 @@ class Traffic:
             "missing table": "SELECT * FROM no_such_table",
         }.get(kind)
         try:
-            with public_session() if kind == "no tenant" else tenant_session(tenant.ref) as session:
+            with (
+                public_session(database=app_services().database)
+                if kind == "no tenant"
+                else tenant_session(tenant.ref, database=app_services().database) as session
+            ):
                 if statement is None:
                     raise KeyError("test")
                 session.connection().exec_driver_sql(statement)
@@ -118,7 +124,7 @@ class Traffic:
 
     def _kill_backend(self, tenant: Tenant) -> None:
         try:
-            with tenant_session(tenant.ref) as session:
+            with tenant_session(tenant.ref, database=app_services().database) as session:
                 pid = session.execute(text("SELECT pg_backend_pid()")).scalar_one()
                 self.db_snapshot.rows("SELECT pg_terminate_backend(%s)", pid)
                 session.execute(text("SELECT pg_sleep(5)"))
@@ -142,7 +148,7 @@ def test_mixed_requests_leave_no_connection_with_a_tenants_path(
     """
     for tenant in (acme, globex):
         tenant.patch("/settings", {"sentences": {"closed": f"closed at {tenant.id}"}})
-    database = db.set_current_database(make_pool(POOL_SIZE))
+    database = use_database(make_pool(POOL_SIZE))
     default_path = db_snapshot.rows("SHOW search_path")[0][0]
     checkouts: Counter[tuple[str, str]] = Counter()
 
@@ -171,13 +177,13 @@ def test_mixed_requests_leave_no_connection_with_a_tenants_path(
     assert _queue_pool(database).checkedin() <= POOL_SIZE
 
 
-def _queue_pool(database: Database) -> QueuePool:
+def _queue_pool(database: TenantDatabase) -> QueuePool:
     pool = database.engine.pool
     assert isinstance(pool, QueuePool)
     return pool
 
 
-def visit_tenant(tenant: Tenant, database: Database) -> int:
+def visit_tenant(tenant: Tenant, database: TenantDatabase) -> int:
     """Open a session of the tenant and return the pid of the server process."""
     with tenant_session(tenant.ref, database=database) as session:
         pid: int = session.execute(text("SELECT pg_backend_pid()")).scalar_one()
@@ -251,7 +257,7 @@ def test_a_connection_over_its_limit_is_closed_when_it_returns_to_the_pool(
     for index in range(3):
         with (
             database.connection() as connection,
-            open_tenant(connection, world.tenant(f"{index}").ref),
+            open_tenant(connection, world.tenant(f"{index}").ref, database=app_services().database),
         ):
             pids.append(connection.connection.dbapi_connection.get_backend_pid())  # type: ignore[union-attr]
 
@@ -290,7 +296,7 @@ def test_the_pool_opens_connections_before_an_open_one_reaches_its_limit(
 def test_requests_use_the_connection_that_served_their_tenant_before(
     acme: Tenant, globex: Tenant, make_pool: MakePool
 ) -> None:
-    database = db.set_current_database(make_pool(2, tenants_per_connection=1))
+    database = use_database(make_pool(2, tenants_per_connection=1))
     connections: list[Any] = []
     event.listen(database.engine, "connect", lambda connection, _: connections.append(connection))
 
@@ -329,13 +335,16 @@ def test_a_new_tenant_waits_for_the_only_connection_in_use(
 
 
 def test_failed_session_entries_do_not_exhaust_the_pool(acme: Tenant, make_pool: MakePool) -> None:
-    database = db.set_current_database(make_pool(1))
+    database = use_database(make_pool(1))
 
     for _ in range(20):
-        with pytest.raises(IsolationError), tenant_session(TenantRef(uuid4())) as session:
+        with (
+            pytest.raises(IsolationError),
+            tenant_session(TenantRef(uuid4()), database=app_services().database) as session,
+        ):
             execute_unreachable(session)
 
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         assert session.scalars(select(Settings.tenant_id)).all() == [acme.ref.id]
     assert _queue_pool(database).checkedout() == 0
 

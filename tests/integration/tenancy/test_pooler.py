@@ -18,10 +18,12 @@ from sqlalchemy.orm import Session
 from tests.support.ast_index import ROOT
 from tests.support.factories import Factory, Tenant
 from tests.support.pooler import PGBOUNCER, SERVER_CONNECTIONS, Pooler, run_pgbouncer
+from tests.support.services import app_services, open_database, use_database
 from vca.kit import db
-from vca.kit.db import Database, DatabaseBusy, DatabaseUnavailable
+from vca.kit.db import DatabaseBusy, DatabaseUnavailable
 from vca.kit.db.dialect import SESSION_SETTINGS_KEY
 from vca.settings import Settings as ProductSettings
+from vca.tenancy.database import TenantDatabase
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public_session, tenant_session
 from vca.tenant.settings.models import Settings
@@ -58,9 +60,9 @@ def pooler(settings: ProductSettings, tmp_path: Path) -> Iterator[Pooler]:
 
 
 @pytest.fixture
-def pooled_database(app: Flask, pooler: Pooler) -> Iterator[Database]:
+def pooled_database(app: Flask, pooler: Pooler) -> Iterator[TenantDatabase]:
     """Return the database through PgBouncer."""
-    database = Database(pooler.url, pool_size=CLIENT_COUNT)
+    database = open_database(pooler.url, pool_size=CLIENT_COUNT)
     yield database
     database.close()
 
@@ -132,7 +134,7 @@ def _failure_counts(counts: Counter[str]) -> list[int]:
 
 
 def test_no_client_reads_a_row_of_another_tenant(
-    acme: Tenant, globex: Tenant, pooled_database: Database
+    acme: Tenant, globex: Tenant, pooled_database: TenantDatabase
 ) -> None:
     load = Load(lambda tenant: tenant_session(tenant, database=pooled_database), acme, globex)
 
@@ -155,12 +157,12 @@ def open_session_with_set(
     """
     with ExitStack() as stack:
         pooler = stack.enter_context(run_pgbouncer(database_url, tmp_path))
-        database = Database(pooler.url, pool_size=CLIENT_COUNT)
+        database = open_database(pooler.url, pool_size=CLIENT_COUNT)
         stack.callback(database.close)
         yield from _open_sessions_with_set(database, acme)
 
 
-def _open_sessions_with_set(database: Database, acme: Tenant) -> Iterator[OpenSession]:
+def _open_sessions_with_set(database: TenantDatabase, acme: Tenant) -> Iterator[OpenSession]:
     with ExitStack() as stack:
         for _ in range(SERVER_CONNECTIONS):
             session = stack.enter_context(public_session(database=database))
@@ -193,7 +195,7 @@ def test_a_search_path_set_for_a_connection_leaks_rows_of_other_tenants(
 
 
 def test_timeouts_and_time_zone_apply_to_every_transaction_and_end_with_it(
-    acme: Tenant, pooled_database: Database
+    acme: Tenant, pooled_database: TenantDatabase
 ) -> None:
     with tenant_session(acme.ref, database=pooled_database) as session:
         inside = session.execute(_SETTINGS_QUERY).one()
@@ -208,11 +210,11 @@ def test_timeouts_and_time_zone_apply_to_every_transaction_and_end_with_it(
 
 
 def test_the_lock_timeout_applies_behind_the_pooler(
-    acme: Tenant, pooled_database: Database
+    acme: Tenant, pooled_database: TenantDatabase
 ) -> None:
     """The lock timeout of the server ends the wait; the client's would close the connection."""
     lock_row = text("SELECT id FROM settings FOR UPDATE")
-    with tenant_session(acme.ref) as holder:
+    with tenant_session(acme.ref, database=app_services().database) as holder:
         holder.execute(lock_row)
         with (
             pytest.raises(DatabaseBusy) as error,
@@ -227,7 +229,7 @@ def test_transactions_do_not_repeat_settings_that_the_connection_has(
     app: Flask, acme: Tenant, settings: ProductSettings, tmp_path: Path
 ) -> None:
     with run_pgbouncer(settings.database_dsn, tmp_path, database_options=CONNECT_QUERY) as pooler:
-        database = Database(pooler.url)
+        database = open_database(pooler.url)
         with database.connection() as connection:
             outside = connection.execute(_SETTINGS_QUERY).one()
             begin_settings = connection.connection.info[SESSION_SETTINGS_KEY]
@@ -245,7 +247,7 @@ def test_the_readme_shows_the_recommended_connect_query() -> None:
 
 
 def test_a_connection_without_a_pooler_does_not_repeat_its_settings(app: Flask) -> None:
-    with db.current_database().connection() as connection:
+    with app_services().database.connection() as connection:
         assert connection.connection.info[SESSION_SETTINGS_KEY] == ""
 
 
@@ -255,7 +257,7 @@ def test_a_pooler_that_does_not_ignore_options_rejects_the_connection(
     with run_pgbouncer(
         settings.database_dsn, tmp_path, ignored_parameters="extra_float_digits"
     ) as pooler:
-        database = Database(pooler.url)
+        database = open_database(pooler.url)
         with pytest.raises(DatabaseUnavailable) as error, database.connection():
             pytest.fail("connected")
         database.close()
@@ -264,10 +266,10 @@ def test_a_pooler_that_does_not_ignore_options_rejects_the_connection(
 
 
 def test_tenants_can_use_the_api_through_the_pooler(
-    world: Factory, pooled_database: Database
+    world: Factory, pooled_database: TenantDatabase
 ) -> None:
     """Each tenant reads only its own numbers and calls."""
-    db.set_current_database(pooled_database)
+    use_database(pooled_database)
     tenants = [world.tenant(name) for name in ("Acme", "Globex")]
     numbers = {}
     for tenant in tenants:

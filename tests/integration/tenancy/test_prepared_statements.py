@@ -12,17 +12,18 @@ from tests.integration.tenancy.session_state import MakePool
 from tests.support.factories import Factory, Tenant
 from tests.support.pooler import PGBOUNCER, run_pgbouncer
 from tests.support.sent_sql import record_sent_sql
+from tests.support.services import app_services, open_database
 from vca.kit import db
-from vca.kit.db import Database
 from vca.registry.number_registry import service as number_registry
 from vca.settings import Settings
+from vca.tenancy.database import TenantDatabase
 
 _STATEMENT = "SELECT status, '5%%' FROM public.tenants WHERE id = %(id)s AND id = %(id)s"
 _PREPARED = text("SELECT statement FROM pg_prepared_statements ORDER BY prepare_time")
 
 
 @pytest.fixture
-def database(make_pool: MakePool) -> Database:
+def database(make_pool: MakePool) -> TenantDatabase:
     return make_pool(1)
 
 
@@ -35,7 +36,7 @@ def prepared_statements(connection: Connection) -> list[str]:
 
 
 def test_a_connection_prepares_a_statement_once(
-    acme: Tenant, globex: Tenant, database: Database, monkeypatch: pytest.MonkeyPatch
+    acme: Tenant, globex: Tenant, database: TenantDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with database.connection() as connection:
         results = [read_status(connection, tenant.id) for tenant in (acme, globex)]
@@ -48,7 +49,7 @@ def test_a_connection_prepares_a_statement_once(
         assert statement.endswith("WHERE id = $1 AND id = $1")
 
 
-def test_a_value_is_never_part_of_the_statement(acme: Tenant, database: Database) -> None:
+def test_a_value_is_never_part_of_the_statement(acme: Tenant, database: TenantDatabase) -> None:
     with database.connection() as connection:
         for value in ("'); DROP TABLE public.tenants; --", "\\'", "%(id)s", "$1"):
             row = db.fetch_one_prepared(connection, "SELECT %(value)s::text", {"value": value})
@@ -56,7 +57,9 @@ def test_a_value_is_never_part_of_the_statement(acme: Tenant, database: Database
         assert read_status(connection, acme.id) == ("active", "5%")
 
 
-def test_a_failed_execution_leaves_the_statement_usable(acme: Tenant, database: Database) -> None:
+def test_a_failed_execution_leaves_the_statement_usable(
+    acme: Tenant, database: TenantDatabase
+) -> None:
     with database.connection() as connection:
         with pytest.raises(psycopg2.DataError):
             read_status(connection, "no uuid")
@@ -65,7 +68,7 @@ def test_a_failed_execution_leaves_the_statement_usable(acme: Tenant, database: 
 
 @pytest.mark.parametrize("cleanup", ["DEALLOCATE ALL", "DISCARD ALL"])
 def test_a_statement_that_the_server_does_not_know_any_more_is_executed_all_the_same(
-    acme: Tenant, database: Database, cleanup: str
+    acme: Tenant, database: TenantDatabase, cleanup: str
 ) -> None:
     with database.connection() as connection:
         for _ in range(2):
@@ -75,7 +78,7 @@ def test_a_statement_that_the_server_does_not_know_any_more_is_executed_all_the_
 
 
 def test_a_statement_that_the_server_knows_already_is_used(
-    acme: Tenant, database: Database
+    acme: Tenant, database: TenantDatabase
 ) -> None:
     with database.connection() as connection:
         assert read_status(connection, acme.id) == ("active", "5%")
@@ -85,12 +88,12 @@ def test_a_statement_that_the_server_knows_already_is_used(
 
 
 def test_a_connection_that_replaces_a_lost_one_prepares_again(
-    acme: Tenant, database: Database
+    acme: Tenant, database: TenantDatabase
 ) -> None:
     with database.connection() as connection:
         assert read_status(connection, acme.id) == ("active", "5%")
         pid = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
-        with db.current_database().connection() as other_connection:
+        with app_services().database.connection() as other_connection:
             other_connection.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
         assert read_status(connection, acme.id) == ("active", "5%")
         assert len(prepared_statements(connection)) == 1
@@ -104,7 +107,7 @@ def test_nothing_is_prepared_behind_a_transaction_pooler(
     acme: Tenant, settings: Settings, tmp_path: Path
 ) -> None:
     with run_pgbouncer(settings.database_dsn, tmp_path) as pooler:
-        database = Database(pooler.url, pool_size=1)
+        database = open_database(pooler.url, pool_size=1)
         with database.connection() as connection:
             assert read_status(connection, acme.id) == ("active", "5%")
             assert prepared_statements(connection) == []
@@ -112,7 +115,7 @@ def test_nothing_is_prepared_behind_a_transaction_pooler(
 
 
 def test_the_look_up_of_a_called_number_is_prepared(
-    acme: Tenant, database: Database, world: Factory
+    acme: Tenant, database: TenantDatabase, world: Factory
 ) -> None:
     with database.connection() as connection:
         assert number_registry.find_owner(connection, number="+14155550199") is None

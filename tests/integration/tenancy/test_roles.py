@@ -15,9 +15,8 @@ from sqlalchemy.exc import DBAPIError
 from tests.integration.tenancy.session_state import execute_unreachable
 from tests.support import admin_db, databases
 from tests.support.factories import Factory, Tenant, fresh_number
+from tests.support.services import app_services, open_database
 from vca.kit import db
-from vca.kit.db import Database
-from vca.tenancy import roles
 from vca.tenancy.roles import Roles
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import IsolationError, tenant_session
@@ -60,13 +59,13 @@ class WebConnection:
 @pytest.fixture
 def web_connection(world: Factory) -> Iterator[WebConnection]:
     """Open a connection as the web's login."""
-    connection = WebConnection(db.current_database().dsn)
+    connection = WebConnection(app_services().database.dsn)
     yield connection
     connection.close()
 
 
 def _role(tenant: Tenant) -> str:
-    return str(roles.current_roles().role_name(tenant.ref))
+    return str(app_services().database.roles.role_name(tenant.ref))
 
 
 def _begin_sql(
@@ -90,7 +89,7 @@ def _identity_check_sql(tenant: Tenant) -> str:
 def test_the_test_suite_opens_tenant_sessions_with_tenant_roles(
     acme: Tenant, web_connection: WebConnection
 ) -> None:
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         users = session.execute(text("SELECT session_user::text, current_user::text")).one()
 
     assert tuple(users) == (databases.WEB, _role(acme))
@@ -147,7 +146,7 @@ def test_a_changed_search_path_gives_no_access_to_another_tenant(
     acme: Tenant, globex: Tenant
 ) -> None:
     path = func.set_config("search_path", globex.ref.schema, True)
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         session.execute(select(path))
         with pytest.raises(DBAPIError) as error:
             session.execute(text("SELECT * FROM settings"))
@@ -156,7 +155,7 @@ def test_a_changed_search_path_gives_no_access_to_another_tenant(
 
 
 def test_rolling_back_a_savepoint_does_not_reset_the_role(acme: Tenant, globex: Tenant) -> None:
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         with pytest.raises(DBAPIError), session.begin_nested():
             session.execute(text(f'SELECT * FROM "{globex.ref.schema}".settings'))
         assert session.scalar(text("SELECT current_user::text")) == _role(acme)
@@ -164,7 +163,7 @@ def test_rolling_back_a_savepoint_does_not_reset_the_role(acme: Tenant, globex: 
 
 
 def test_the_role_is_reset_at_the_end_of_each_transaction(acme: Tenant, world: Factory) -> None:
-    database = Database(db.current_database().dsn, pool_size=1)
+    database = open_database(app_services().database.dsn, pool_size=1)
     endings = ("SELECT 1", "SELECT 1 / 0", "SET LOCAL statement_timeout = 1; SELECT pg_sleep(1)")
     for ending in endings:
         try:
@@ -269,9 +268,15 @@ def test_a_missing_role_fails_before_the_first_statement(acme: Tenant) -> None:
         role = _role(acme)
         session.execute(text(f'ALTER ROLE "{role}" RENAME TO "{role}_aside"'))
 
-    with pytest.raises(IsolationError), tenant_session(acme.ref) as session:
+    with (
+        pytest.raises(IsolationError),
+        tenant_session(acme.ref, database=app_services().database) as session,
+    ):
         execute_unreachable(session)
-    with pytest.raises(IsolationError), tenant_session(TenantRef(uuid4())) as session:
+    with (
+        pytest.raises(IsolationError),
+        tenant_session(TenantRef(uuid4()), database=app_services().database) as session,
+    ):
         execute_unreachable(session)
 
     with admin_db.tenant_session(acme.ref) as session:
@@ -281,7 +286,7 @@ def test_a_missing_role_fails_before_the_first_statement(acme: Tenant) -> None:
 
 def test_without_tenant_roles_the_logins_are_the_grantees(acme: Tenant) -> None:
     current_roles, disabled_roles = (
-        roles.current_roles(),
+        app_services().database.roles,
         Roles(None, databases.WEB, databases.WORKER),
     )
     assert disabled_roles.role_name(acme.ref) is None

@@ -22,6 +22,7 @@ from tests.integration.tenancy.session_state import (
 )
 from tests.support.db_snapshot import SnapshotChecker
 from tests.support.factories import Tenant
+from tests.support.services import app_services, use_database
 from vca.kit import db, deadline
 from vca.kit.db import DatabaseFailure, DatabaseUnavailable
 from vca.tenancy.session import tenant_session
@@ -143,7 +144,7 @@ def test_search_path_and_tenant_are_reset_at_the_end_of_a_transaction(
 
 @pytest.mark.parametrize("end", ["commit", "rollback"])
 def test_a_session_finds_no_tenant_table_after_its_end(end: str, acme: Tenant) -> None:
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         getattr(session, end)()
         with pytest.raises(DBAPIError) as error:
             session.execute(select(Settings.id))
@@ -179,7 +180,7 @@ def test_a_killed_backend_returns_503_and_the_next_request_succeeds(
 ) -> None:
     profile = acme.profile(greeting="before")
     before = db_snapshot.checksum(acme.id)
-    database = db.set_current_database(make_pool(1))
+    database = use_database(make_pool(1))
     killed_pids: list[int] = []
 
     @event.listens_for(database.engine, "before_cursor_execute")

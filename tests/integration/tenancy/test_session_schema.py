@@ -20,13 +20,14 @@ from tests.support.api import ApiResponse
 from tests.support.db_snapshot import SnapshotChecker, schema_of
 from tests.support.factories import Factory, Tenant, fresh_number
 from tests.support.populated_tenant import SignedCarrierClient, populate_tenant
+from tests.support.services import app_services
 from vca.jobs import queue
 from vca.kit import db
-from vca.kit.db import Database
 from vca.registry.number_registry import service as number_registry
 from vca.registry.preflight import TABLES_PER_TENANT
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.telephony.types import ProviderAccountRef
+from vca.tenancy.database import TenantDatabase
 from vca.tenancy.schema import TenantRef, schema_name
 from vca.tenancy.session import (
     IsolationError,
@@ -43,7 +44,7 @@ from vca.tenant.settings.models import Settings
 
 
 def test_a_tenant_session_reads_only_the_schema_of_its_tenant(acme: Tenant) -> None:
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         assert search_path_and_tenant(session) == (acme.ref.schema, acme.id)
         assert session.scalars(select(Settings.id)).all() == [UUID(acme.id)]
         assert session.scalar(text("SELECT public.acting_tenant()")) == acme.ref.id
@@ -54,12 +55,18 @@ def test_a_tenant_session_reads_only_the_schema_of_its_tenant(acme: Tenant) -> N
 
 
 def test_a_missing_schema_fails_before_the_first_statement(acme: Tenant) -> None:
-    with pytest.raises(IsolationError), tenant_session(TenantRef(uuid4())) as session:
+    with (
+        pytest.raises(IsolationError),
+        tenant_session(TenantRef(uuid4()), database=app_services().database) as session,
+    ):
         execute_unreachable(session)
 
 
 def test_an_empty_session_in_a_missing_schema_fails(acme: Tenant) -> None:
-    with pytest.raises(IsolationError), tenant_session(TenantRef(uuid4())):
+    with (
+        pytest.raises(IsolationError),
+        tenant_session(TenantRef(uuid4()), database=app_services().database),
+    ):
         pass
 
 
@@ -67,7 +74,10 @@ def test_an_empty_session_in_a_missing_schema_fails(acme: Tenant) -> None:
 def test_a_schema_of_another_tenant_fails_before_the_first_statement(
     app: Flask, acme: Tenant
 ) -> None:
-    with pytest.raises(IsolationError), tenant_session(acme.ref) as session:
+    with (
+        pytest.raises(IsolationError),
+        tenant_session(acme.ref, database=app_services().database) as session,
+    ):
         execute_unreachable(session)
     response = cast(
         ApiResponse,
@@ -81,7 +91,7 @@ def test_a_schema_of_another_tenant_fails_before_the_first_statement(
 
 @pytest.mark.usefixtures("swapped_schemas")
 def test_an_owner_session_fails_in_a_schema_of_another_tenant(
-    acme: Tenant, globex: Tenant, owner_database: Database, db_snapshot: SnapshotChecker
+    acme: Tenant, globex: Tenant, owner_database: TenantDatabase, db_snapshot: SnapshotChecker
 ) -> None:
     with pytest.raises(IsolationError), owner_session(acme.ref, database=owner_database) as session:
         execute_unreachable(session)
@@ -110,10 +120,13 @@ def test_a_schema_without_the_identity_of_its_tenant_fails(
     }[missing]
     db_snapshot.rows(change)
 
-    with pytest.raises(IsolationError), tenant_session(acme.ref) as session:
+    with (
+        pytest.raises(IsolationError),
+        tenant_session(acme.ref, database=app_services().database) as session,
+    ):
         execute_unreachable(session)
     db_snapshot.rows(repair)
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         assert session.scalars(select(Settings.tenant_id)).all() == [acme.ref.id]
 
 
@@ -124,7 +137,10 @@ def test_a_missing_schema_never_falls_back_to_public(
     missing_tenant = TenantRef(uuid4())
     db_snapshot.rows(f"CREATE TYPE public.tenant_identity AS ENUM ('{missing_tenant.id}')")
     try:
-        with pytest.raises(IsolationError), tenant_session(missing_tenant) as session:
+        with (
+            pytest.raises(IsolationError),
+            tenant_session(missing_tenant, database=app_services().database) as session,
+        ):
             execute_unreachable(session)
     finally:
         db_snapshot.rows("DROP TYPE public.tenant_identity")
@@ -134,17 +150,20 @@ def test_a_public_session_finds_no_tenant_table(acme: Tenant) -> None:
     acme.profile()
 
     for open_session in (public_session, public_connection):
-        with pytest.raises(DBAPIError) as error, open_session() as session:
+        with (
+            pytest.raises(DBAPIError) as error,
+            open_session(database=app_services().database) as session,
+        ):
             session.execute(select(AiProfile.id))
         assert db.sqlstate(error.value) == "42P01"
-    with public_session() as session:
+    with public_session(database=app_services().database) as session:
         assert search_path_and_tenant(session) == (DEFAULT_PATH, "")
 
 
 def test_a_public_session_cannot_claim_a_number(acme: Tenant) -> None:
     number = fresh_number()
 
-    with pytest.raises(DBAPIError), public_session() as session:
+    with pytest.raises(DBAPIError), public_session(database=app_services().database) as session:
         number_registry.claim(
             session,
             number=number,
@@ -152,7 +171,7 @@ def test_a_public_session_cannot_claim_a_number(acme: Tenant) -> None:
             carrier=ProviderAccountRef("generic"),
             policy="open",
         )
-    with public_session() as session:
+    with public_session(database=app_services().database) as session:
         assert number_registry.current_holder(session, number=number) is None
 
 
@@ -161,11 +180,14 @@ def test_a_session_cannot_be_opened_inside_an_open_transaction(
 ) -> None:
     """The open transaction would stay where it is, and the next one would begin in the tenant."""
     with make_pool(1).connection() as connection:
-        with open_tenant(connection, globex.ref), pytest.raises(IsolationError):  # noqa: SIM117
-            with open_tenant(connection, acme.ref):
-                pytest.fail("entered")
         with (
-            open_tenant(connection, globex.ref),
+            open_tenant(connection, globex.ref, database=app_services().database),
+            pytest.raises(IsolationError),
+            open_tenant(connection, acme.ref, database=app_services().database),
+        ):
+            pytest.fail("entered")
+        with (
+            open_tenant(connection, globex.ref, database=app_services().database),
             pytest.raises(IsolationError),
             open_public(connection),
         ):
@@ -177,7 +199,10 @@ def test_a_session_cannot_be_opened_inside_an_open_transaction(
 def test_concurrent_sessions_of_two_tenants_are_separate_transactions(
     acme: Tenant, globex: Tenant
 ) -> None:
-    with tenant_session(acme.ref) as acme_session, tenant_session(globex.ref) as globex_session:
+    with (
+        tenant_session(acme.ref, database=app_services().database) as acme_session,
+        tenant_session(globex.ref, database=app_services().database) as globex_session,
+    ):
         assert search_path_and_tenant(acme_session) == (acme.ref.schema, acme.id)
         assert search_path_and_tenant(globex_session) == (globex.ref.schema, globex.id)
         assert acme_session.scalars(select(Settings.tenant_id)).all() == [UUID(acme.id)]
@@ -185,7 +210,7 @@ def test_concurrent_sessions_of_two_tenants_are_separate_transactions(
 
 
 def test_a_savepoint_does_not_change_search_path_and_tenant(acme: Tenant) -> None:
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         with pytest.raises(DBAPIError), session.begin_nested():
             session.execute(text("SELECT 1 / 0"))
         assert search_path_and_tenant(session) == (acme.ref.schema, acme.id)
@@ -231,9 +256,12 @@ def test_the_tenant_id_of_a_row_comes_from_the_session_and_not_from_a_default(
         " AND column_name = 'tenant_id' AND (column_default IS NOT NULL OR is_nullable = 'YES')",
         acme.ref.schema,
     )
-    with pytest.raises(IntegrityError), tenant_session(acme.ref) as session:
+    with (
+        pytest.raises(IntegrityError),
+        tenant_session(acme.ref, database=app_services().database) as session,
+    ):
         session.add(new_profile(tenant_id=UUID(globex.id)))
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         session.add(new_profile())
 
     assert defaults == []
@@ -243,7 +271,7 @@ def test_the_tenant_id_of_a_row_comes_from_the_session_and_not_from_a_default(
 def test_the_tenant_id_of_a_job_comes_from_the_session_and_not_from_arguments(
     acme: Tenant, globex: Tenant, db_snapshot: SnapshotChecker
 ) -> None:
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         queue.enqueue(session, "phone_numbers.register", tenant_id=globex.id, number="x")
 
     tenant_ids = db_snapshot.rows(

@@ -20,10 +20,11 @@ from tests.integration.tenancy.session_state import (
     search_path_and_tenant,
 )
 from tests.support.factories import Tenant
+from tests.support.services import app_services, open_database
 from tests.support.tcp_proxy import TcpProxy
 from vca.kit import db
-from vca.kit.db import Database
 from vca.settings import Settings as ProductSettings
+from vca.tenancy.database import TenantDatabase
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import (
     IsolationError,
@@ -61,9 +62,9 @@ def proxy(acme: Tenant, settings: ProductSettings) -> Iterator[RecordingProxy]:
 
 
 @pytest.fixture
-def database(proxy: RecordingProxy, acme: Tenant) -> Iterator[Database]:
+def database(proxy: RecordingProxy, acme: Tenant) -> Iterator[TenantDatabase]:
     """Return a pool with one connection, which is open and has set its settings."""
-    database = Database(proxy.url, pool_size=1)
+    database = open_database(proxy.url, pool_size=1)
     with tenant_session(acme.ref, database=database) as session:
         session.execute(text("SELECT 1"))
     proxy.strings.clear()
@@ -117,7 +118,7 @@ def test_begin_and_the_identity_check_take_no_round_trip_of_their_own(
     run: Callable[[Session], object],
     round_trips: int,
     acme: Tenant,
-    database: Database,
+    database: TenantDatabase,
     proxy: RecordingProxy,
 ) -> None:
     with tenant_session(acme.ref, database=database) as session:
@@ -149,7 +150,7 @@ def test_every_kind_of_first_statement_fails_in_a_missing_schema(
 
 
 def test_a_rollback_before_the_first_statement_sends_nothing(
-    acme: Tenant, database: Database, proxy: RecordingProxy
+    acme: Tenant, database: TenantDatabase, proxy: RecordingProxy
 ) -> None:
     with pytest.raises(KeyError), tenant_session(acme.ref, database=database):
         raise KeyError
@@ -221,12 +222,15 @@ def test_a_first_statement_that_was_not_executed_does_not_move_the_next_out_of_t
 
 
 def test_an_empty_session_checks_the_identity_when_it_commits(acme: Tenant) -> None:
-    with pytest.raises(IsolationError), tenant_session(TenantRef(uuid4())):
+    with (
+        pytest.raises(IsolationError),
+        tenant_session(TenantRef(uuid4()), database=app_services().database),
+    ):
         pass
 
 
 def test_a_savepoint_can_be_the_first_statement(acme: Tenant) -> None:
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         with pytest.raises(DBAPIError), session.begin_nested():
             session.execute(text("SELECT 1 / 0"))
         session.connection().exec_driver_sql(SET_NOTE, {"note": "after"})
@@ -235,7 +239,7 @@ def test_a_savepoint_can_be_the_first_statement(acme: Tenant) -> None:
 
 
 def test_an_owner_session_sends_its_begin_with_the_first_statement(
-    acme: Tenant, owner_database: Database
+    acme: Tenant, owner_database: TenantDatabase
 ) -> None:
     with owner_session(acme.ref, database=owner_database) as session:
         assert search_path_and_tenant(session) == (acme.ref.schema, acme.id)
@@ -280,14 +284,20 @@ def test_a_session_without_statements_leaves_no_begin_for_the_next_user(
 
 
 def test_a_session_is_refused_inside_a_transaction(acme: Tenant, make_pool: MakePool) -> None:
-    with make_pool(1).connection() as connection, open_tenant(connection, acme.ref) as session:
+    with (
+        make_pool(1).connection() as connection,
+        open_tenant(connection, acme.ref, database=app_services().database) as session,
+    ):
         session.execute(text("SELECT 1"))
-        with pytest.raises(IsolationError), open_tenant(connection, acme.ref):
+        with (
+            pytest.raises(IsolationError),
+            open_tenant(connection, acme.ref, database=app_services().database),
+        ):
             pass
 
 
 def test_an_autocommitted_read_is_outside_every_tenant(acme: Tenant) -> None:
-    with tenant_session(acme.ref):
+    with tenant_session(acme.ref, database=app_services().database):
         pass
-    with public_connection() as connection:
+    with public_connection(database=app_services().database) as connection:
         assert search_path_and_tenant(connection) == (DEFAULT_PATH, "")

@@ -13,6 +13,7 @@ from tests.support import admin_db
 from tests.support.db_snapshot import SnapshotChecker
 from tests.support.factories import Factory, Platform
 from tests.support.populated_tenant import SignedCarrierClient, populate_tenant
+from tests.support.services import app_services
 from tests.support.tenant_pool import MAX_PAGES, TenantPool
 from vca.app import recording_store
 from vca.kit import clock
@@ -124,7 +125,7 @@ def test_an_acquired_tenant_has_the_same_rows_and_schema_as_a_new_one(
     acquired_id = tenant_pool.acquire(name="Globex", plan="starter", external_id=None)
 
     assert acquired_id == UUID(first.id)
-    with public_session() as session:
+    with public_session(database=app_services().database) as session:
         new_id = tenants.create(session, name="Globex").id
     assert _rows(db_snapshot, acquired_id, released_at) == _rows(db_snapshot, new_id, released_at)
     assert _schema_lines(acquired_id) == _schema_lines(new_id)

@@ -1,6 +1,5 @@
 """Calls: listing, hanging up, limits, turns, recordings, and failures of the model."""
 
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
@@ -10,11 +9,10 @@ from sqlalchemy import event
 from tests.fakes.models import Answer, streams_answer
 from tests.support.factories import Factory, Platform, Tenant, fresh_number
 from tests.support.recordings import checked_out_connections
+from tests.support.services import app_services, use_services
 from vca.conversation.llm import AnswerSummary, ModelClient, ModelError, ModelRequest
 from vca.conversation.llm.models import Models
-from vca.kit import db
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
-from vca.tenant.calls.core import call_services
 
 
 class OneReplyModel(ModelClient):
@@ -38,9 +36,7 @@ class OneReplyModel(ModelClient):
 
 
 def _use_model(app: Flask, model: OneReplyModel) -> OneReplyModel:
-    call_services.set_current_services(
-        replace(call_services.current_services(), models=Models(model))
-    )
+    use_services(models=Models(model))
     return model
 
 
@@ -282,7 +278,7 @@ def test_a_turn_sends_at_most_a_dozen_statements(app: Flask, acme: Tenant, numbe
     _use_model(app, OneReplyModel("Fine."))
     call_id = acme.simulate(number)["call_id"]
     statements: list[str] = []
-    engine = db.current_database().engine
+    engine = app_services().database.engine
 
     def record_statement(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         statements.append(statement.split()[0])
@@ -339,7 +335,7 @@ def test_the_recordings_of_a_page_are_read_with_one_statement(
 def _count_list_statements(tenant: Tenant) -> int:
     """List the calls and return the number of SQL statements that it takes."""
     statements: list[str] = []
-    engine = db.current_database().engine
+    engine = app_services().database.engine
 
     def record_statement(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         statements.append(statement)

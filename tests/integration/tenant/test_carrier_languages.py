@@ -11,6 +11,7 @@ from sqlalchemy import update
 from tests.fakes.carriers.twilio.connected_twilio import STATE_SIGNER, connected_twilio
 from tests.support.api import ApiResponse
 from tests.support.factories import SYSTEM_PROMPT, Tenant, fresh_number
+from tests.support.services import app_services, use_carriers
 from vca.settings import Settings
 from vca.telephony import providers
 from vca.telephony.providers.telnyx.adapter import TelnyxAdapter
@@ -38,7 +39,7 @@ def carriers(app: Flask, settings: Settings) -> Iterator[providers.Carriers]:
         api_client=ApiClient("key"), state_signer=STATE_SIGNER, connection_ids=["1"]
     )
     with connected_twilio() as twilio:
-        carriers = providers.set_current_carriers(providers.Carriers(production))
+        carriers = use_carriers(providers.Carriers(production))
         carriers.register(twilio.adapter)
         carriers.default = "twilio"
         carriers.register(telnyx)
@@ -51,7 +52,7 @@ def _number(tenant: Tenant, **fields: Any) -> ApiResponse:
 
 def _store_language(tenant: Tenant, profile: dict[str, Any], **fields: Any) -> None:
     """Change a profile as it was before languages were checked."""
-    with tenant_session(tenant.ref) as session:
+    with tenant_session(tenant.ref, database=app_services().database) as session:
         session.execute(update(AiProfile).where(AiProfile.id == profile["id"]).values(**fields))
 
 

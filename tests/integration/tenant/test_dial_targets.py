@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from tests.support.factories import Platform, Tenant, assert_created, fresh_number
+from tests.support.services import app_services
 from vca.kit import phone
 from vca.kit.errors import InvalidInput
 from vca.kit.number_ranges import parse_ranges
@@ -316,9 +317,11 @@ def test_a_number_that_can_be_saved_can_be_dialled(
 
     for (home, countries), target in product(_HOMES_AND_COUNTRIES, _TARGETS):
         case = (home, countries, target)
-        with tenant_session(acme.ref) as session:
+        with tenant_session(acme.ref, database=app_services().database) as session:
             dial_policy = {"countries": countries}
-            settings_service.change(session, home_country=home, dial_policy=dial_policy)
+            settings_service.change(
+                session, home_country=home, dial_policy=dial_policy, services=app_services()
+            )
             refusal = _refusal_to_dial(session, target, from_number=number["did_number"])
             for place in ("forward_to", "fallback_number", "transfer_targets", "ai_profile_id"):
                 assert _refusal_to_save(session, place, target, number, profile) == refusal, case
@@ -334,7 +337,12 @@ def _refusal_to_dial(session: Session, target: str, *, from_number: str) -> str 
     try:
         with session.begin_nested():
             outbound_legs.authorise_leg(
-                session, target, kind="transfer", call_id=None, from_number=from_number
+                session,
+                target,
+                kind="transfer",
+                call_id=None,
+                from_number=from_number,
+                services=app_services(),
             )
     except DiallingRefused as error:
         return error.reason
@@ -350,13 +358,28 @@ def _refusal_to_save(
     try:
         with session.begin_nested():
             if place == "transfer_targets":
-                ai_profiles.change(session, ai_profile_id=profile_id, transfer_targets=targets)
+                ai_profiles.change(
+                    session,
+                    ai_profile_id=profile_id,
+                    transfer_targets=targets,
+                    services=app_services(),
+                )
             elif place == "ai_profile_id":
-                unused = ai_profiles.create(session, system_prompt="You answer.", name="x")
+                unused = ai_profiles.create(
+                    session, system_prompt="You answer.", name="x", services=app_services()
+                )
                 unused.transfer_targets = targets
-                phone_numbers.change(session, phone_number_id=number_id, ai_profile_id=unused.id)
+                phone_numbers.change(
+                    session,
+                    phone_number_id=number_id,
+                    ai_profile_id=unused.id,
+                    services=app_services(),
+                )
             else:
-                phone_numbers.change(session, phone_number_id=number_id, **{place: target})
+                changes: dict[str, Any] = {place: target}
+                phone_numbers.change(
+                    session, phone_number_id=number_id, **changes, services=app_services()
+                )
     except HomeCountryNeeded:
         return "home_country_needed"
     except InvalidInput as error:

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from tests.support import admin_db, erasure_fixture
 from tests.support.factories import Tenant
+from tests.support.services import app_services
 from vca.kit import clock
 from vca.registry.webhooks import endpoints
 from vca.registry.webhooks.platform_scope import PLATFORM_SCOPE
@@ -25,7 +26,7 @@ PATTERN = {"pattern": DataSubject(SUBJECT.number).literal_pattern}
 
 
 def _execute(tenant: Tenant, statement: str, **values: Any) -> list[Any]:
-    with tenant_session(tenant.ref) as session:
+    with tenant_session(tenant.ref, database=app_services().database) as session:
         return list(session.execute(text(statement), values).all())
 
 
@@ -58,9 +59,11 @@ def test_a_tenant_cannot_change_platform_events_of_another_tenant(
     acme: Tenant, globex: Tenant
 ) -> None:
     event = Event("call.ended", {"call_id": str(uuid4()), "outcome": SUBJECT.phrase})
-    with public_session() as session:
-        endpoints.create(session, PLATFORM_SCOPE, url="https://example.com/")
-    with tenant_session(globex.ref) as session:
+    with public_session(database=app_services().database) as session:
+        endpoints.create(
+            session, PLATFORM_SCOPE, url="https://example.com/", services=app_services()
+        )
+    with tenant_session(globex.ref, database=app_services().database) as session:
         events.emit(session, event, now=clock.now())
     statement = "SELECT public.forget_told(CAST(:events AS uuid[]))"
 
@@ -95,5 +98,8 @@ def test_the_job_functions_fail_outside_a_tenant_session(acme: Tenant, statement
     erasure_fixture.enqueue_jobs_naming(acme, SUBJECT)
     [(waiting_id, *_)] = _execute(acme, "SELECT * FROM jobs.naming(:pattern)", **PATTERN)
 
-    with pytest.raises(DBAPIError, match="in no tenant"), public_session() as session:
+    with (
+        pytest.raises(DBAPIError, match="in no tenant"),
+        public_session(database=app_services().database) as session,
+    ):
         session.execute(text(statement), {"waiting": waiting_id})

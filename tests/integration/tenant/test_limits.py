@@ -7,6 +7,7 @@ import pytest
 
 from tests.support.concurrency import run_concurrently
 from tests.support.factories import Factory, Platform, Tenant, fresh_number
+from tests.support.services import app_services
 from vca.registry.tenants import tenant_status
 from vca.tenancy.session import tenant_session
 from vca.tenant.settings.limits import Limits, effective_limits
@@ -16,17 +17,19 @@ from vca.tenant.settings.limits import Limits, effective_limits
 def test_limits_come_from_the_plan_unless_they_are_set(
     world: Factory, plan: str, calls: int
 ) -> None:
-    with tenant_session(world.tenant(plan=plan).ref) as session:
+    with tenant_session(world.tenant(plan=plan).ref, database=app_services().database) as session:
         plan_limits = tenant_status.get_tenant_status(session).plan_limits
 
-    assert effective_limits(plan_limits, {}) == Limits(calls, 1_000, None, 200_000)
+    assert effective_limits(plan_limits, {}, services=app_services()) == Limits(
+        calls, 1_000, None, 200_000
+    )
     limits = {
         "concurrent_calls": 7,
         "numbers": 0,
         "tokens_per_day": 9,
         "simulated_tokens_per_day": 0,
     }
-    assert effective_limits(plan_limits, limits) == Limits(7, 0, 9, 0)
+    assert effective_limits(plan_limits, limits, services=app_services()) == Limits(7, 0, 9, 0)
 
 
 def test_the_platform_changes_the_limits_that_a_tenant_sees(

@@ -1,7 +1,6 @@
 """E-mail notifications of messages, which are sent at least once."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
@@ -11,14 +10,13 @@ from tests.fakes.models import SequenceModel
 from tests.integration.tenant.message_factory import CALLER, create_message
 from tests.support.factories import Factory, Tenant
 from tests.support.recordings import ProcessKilled, checked_out_connections
+from tests.support.services import app_services, use_services
 from tests.support.smtp_server import SmtpServer, smtp_server
 from vca.conversation.llm import ToolCall
 from vca.conversation.llm.models import Models
 from vca.jobs import queue
-from vca.kit import mail
 from vca.kit.backoff import BackOff
 from vca.kit.mail import Mail, Mailer
-from vca.tenant.calls.core import call_services
 from vca.tenant.messages import email_notifications
 
 NOTIFICATION_ADDRESS = "desk@acme.example"
@@ -28,9 +26,9 @@ NOTIFICATION_ADDRESS = "desk@acme.example"
 def smtp_inbox() -> Iterator[SmtpServer]:
     """Run an SMTP server as the mail server of the deployment, and return it."""
     with smtp_server() as server:
-        mail.set_current_mailer(Mailer(server.url, "vca@example.com"))
+        use_services(mailer=Mailer(server.url, "vca@example.com"))
         yield server
-    mail.set_current_mailer(None)
+    use_services(mailer=None)
 
 
 @pytest.fixture
@@ -102,9 +100,7 @@ def test_a_message_of_a_simulated_call_is_neither_mailed_nor_listed(
 ) -> None:
     arguments = '{"name": "Jane", "number": null, "reason": "Call back."}'
     model = SequenceModel(["I will.", ToolCall("take_message", arguments)])
-    call_services.set_current_services(
-        replace(call_services.current_services(), models=Models(model))
-    )
+    use_services(models=Models(model))
     notified_tenant.profile(role="receptionist", tools=["take_message"])
     call_id = notified_tenant.simulate(notified_tenant.number()["did_number"])["call_id"]
     world.run_jobs(notified_tenant)
@@ -249,12 +245,12 @@ def test_a_mail_waits_until_the_worker_has_a_mail_server(
     notified_tenant: Tenant, world: Factory, smtp_inbox: SmtpServer
 ) -> None:
     message_id = create_message(notified_tenant)
-    configured_mailer = mail.current_mailer()
-    mail.set_current_mailer(None)
+    configured_mailer = app_services().mailer
+    use_services(mailer=None)
 
     world.run_jobs(notified_tenant)
     assert _mail_status(notified_tenant, message_id) == ("pending", False)
-    mail.set_current_mailer(configured_mailer)
+    use_services(mailer=configured_mailer)
     world.run_jobs(notified_tenant, include_scheduled=True)
 
     assert _mail_status(notified_tenant, message_id) == ("sent", True)

@@ -14,6 +14,7 @@ from flask import Flask
 from tests.support.accounts import OwnAccount, create_account, requested_operations
 from tests.support.api import ApiResponse
 from tests.support.factories import Factory, Platform, Tenant, fresh_number
+from tests.support.services import app_services, use_carriers
 from vca.kit import clock
 from vca.settings import Settings
 from vca.telephony import providers
@@ -46,7 +47,7 @@ def number_settings_carrier(
 ) -> type[NumberSettingsCarrier]:
     """Install a carrier without any number as the deployment's carrier, and return its class."""
     adapter = NumberSettingsCarrier(f"fake-carrier|{settings.secret_key}")
-    providers.set_current_carriers(providers.Carriers(settings)).register(adapter)
+    use_carriers(providers.Carriers(settings)).register(adapter)
     monkeypatch.setattr(NumberSettingsCarrier, "number_settings", ())
     return NumberSettingsCarrier
 
@@ -116,7 +117,7 @@ def test_a_check_returns_502_if_the_carrier_fails_and_409_without_one(
     carrier.fail_next(TelephonyError("away", permanent=False))
 
     failed = _check_number(acme, number)
-    providers.current_carriers().default = None
+    app_services().carriers.default = None
     unconfigured = _check_number(acme, number)
 
     assert (failed.status_code, failed.json["code"]) == (502, "carrier-failed")
@@ -260,13 +261,13 @@ def test_a_registration_during_a_check_is_not_reported_as_drift(
         number_settings = check_number(*arguments)
         acme.post(f"/phone-numbers/{number['id']}/register")
         # The registration is complete before the check ends.
-        with tenant_session(acme.ref) as session:
+        with tenant_session(acme.ref, database=app_services().database) as session:
             row = session.get_one(PhoneNumber, UUID(number["id"]))
             row.registration_status, row.registration_checked_at = "registered", clock.now()
         return number_settings
 
     monkeypatch.setattr(carrier, "check_number", check_and_register)
-    drift.check_drift(acme.ref, phone_number_id=UUID(number["id"]))
+    drift.check_drift(acme.ref, phone_number_id=UUID(number["id"]), services=app_services())
 
     assert _registration(acme, number)["status"] == "registered"
 

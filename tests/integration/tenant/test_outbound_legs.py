@@ -13,6 +13,7 @@ from sqlalchemy import select, text
 from tests.support import admin_db
 from tests.support.concurrency import run_concurrently
 from tests.support.factories import Factory, Tenant, fresh_number
+from tests.support.services import app_services
 from vca.kit import json
 from vca.registry import deployment
 from vca.registry.deployment import DiallingNotFrozen
@@ -27,16 +28,18 @@ LONDON, NEW_YORK = "+442071234567", "+12125550123"
 def _dial(tenant: Tenant, number: str = LONDON, **fields: Any) -> str | None:
     """Authorise a leg in its own transaction. Return the reason if it is denied."""
     leg: dict[str, Any] = {"kind": "call", "call_id": None, "from_number": "+442079999999"}
-    with tenant_session(tenant.ref) as session:
+    with tenant_session(tenant.ref, database=app_services().database) as session:
         try:
-            outbound_legs.authorise_leg(session, number, **{**leg, **fields})
+            outbound_legs.authorise_leg(
+                session, number, **{**leg, **fields}, services=app_services()
+            )
         except DiallingRefused as error:
             return error.reason
     return None
 
 
 def _count_recent_legs(tenant: Tenant) -> RecentDials:
-    with tenant_session(tenant.ref) as session:
+    with tenant_session(tenant.ref, database=app_services().database) as session:
         return outbound_legs.count_recent_legs(session)
 
 
@@ -49,7 +52,7 @@ def test_an_authorised_leg_is_recorded(acme: Tenant, globex: Tenant) -> None:
 
     assert _dial(acme, kind="transfer", call_id=call_id) is None
 
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         [leg] = session.scalars(select(OutboundLeg))
     assert (leg.kind, leg.call_id, leg.number) == ("transfer", call_id, LONDON)
     assert str(leg.tenant_id) == acme.id
@@ -60,9 +63,17 @@ def test_an_authorised_leg_is_recorded(acme: Tenant, globex: Tenant) -> None:
 
 
 def test_a_denied_leg_has_a_reason_and_is_not_counted(acme: Tenant) -> None:
-    with tenant_session(acme.ref) as session, pytest.raises(DiallingRefused) as error_info:
+    with (
+        tenant_session(acme.ref, database=app_services().database) as session,
+        pytest.raises(DiallingRefused) as error_info,
+    ):
         outbound_legs.authorise_leg(
-            session, "+449098790123", kind="call", call_id=None, from_number=LONDON
+            session,
+            "+449098790123",
+            kind="call",
+            call_id=None,
+            from_number=LONDON,
+            services=app_services(),
         )
 
     assert (error_info.value.status, error_info.value.problem_code) == (409, "dialling-refused")
@@ -114,9 +125,14 @@ def test_concurrent_legs_do_not_exceed_the_cap(acme: Tenant, globex: Tenant) -> 
 
 def test_a_leg_whose_transaction_fails_is_not_counted(acme: Tenant) -> None:
     def fail() -> None:
-        with tenant_session(acme.ref) as session:
+        with tenant_session(acme.ref, database=app_services().database) as session:
             outbound_legs.authorise_leg(
-                session, LONDON, kind="call", call_id=None, from_number=LONDON
+                session,
+                LONDON,
+                kind="call",
+                call_id=None,
+                from_number=LONDON,
+                services=app_services(),
             )
             raise LookupError
 

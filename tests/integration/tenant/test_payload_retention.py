@@ -12,6 +12,7 @@ from sqlalchemy import func, select, text, update
 from tests.support import admin_db
 from tests.support.carrier_client import CarrierClient
 from tests.support.factories import Factory, Tenant
+from tests.support.services import app_services
 from vca.jobs import queue
 from vca.kit import clock
 from vca.registry.webhooks import endpoints
@@ -39,9 +40,16 @@ def _create_ended_call(
     state = carrier_client.ring(number, provider_call_id)["state"]
     carrier_client.send_status(provider_call_id, "completed", state=state, code="carrier says")
     call: dict[str, Any] = tenant.get("/calls").json[0]
-    with tenant_session(tenant.ref) as session:
+    with tenant_session(tenant.ref, database=app_services().database) as session:
         session.execute(update(Call).values(call_metadata={"order": "A-1"}))
-        messages.create(session, call_id=call["id"], kind="message", caller_number=None, reason="x")
+        messages.create(
+            session,
+            call_id=call["id"],
+            kind="message",
+            caller_number=None,
+            reason="x",
+            services=app_services(),
+        )
     return call
 
 
@@ -55,7 +63,7 @@ def _count_waiting_jobs(tenant: Tenant, task: str) -> int:
 
 
 def _ended_event_details(tenant: Tenant) -> list[Any]:
-    with tenant_session(tenant.ref) as session:
+    with tenant_session(tenant.ref, database=app_services().database) as session:
         return list(session.scalars(select(Event.details).where(Event.event_type == "ENDED")))
 
 
@@ -71,16 +79,25 @@ def test_details_and_metadata_are_deleted_after_the_retention_period(
         _set_retention_days(tenant, payloads=10)
         _create_ended_call(tenant, carrier_client, f"call-{tenant.id}")
 
-    early = retention.purge_payloads(acme.ref, now=clock.now() + timedelta(days=9))
+    early = retention.purge_payloads(
+        acme.ref, now=clock.now() + timedelta(days=9), services=app_services()
+    )
     assert _ended_event_details(acme)[0]["end_reason"]
-    due = retention.purge_payloads(acme.ref, now=clock.now() + timedelta(days=11))
+    due = retention.purge_payloads(
+        acme.ref, now=clock.now() + timedelta(days=11), services=app_services()
+    )
 
     assert (early, due) == (0, 1)
     assert _ended_event_details(acme) == [{}]
     [call] = acme.get("/calls").json
     assert (call["metadata"], call["end_reason"]) == ({}, "caller_hangup")
     assert _ended_event_details(globex)[0]["end_reason"]
-    assert retention.purge_payloads(acme.ref, now=clock.now() + timedelta(days=12)) == 0
+    assert (
+        retention.purge_payloads(
+            acme.ref, now=clock.now() + timedelta(days=12), services=app_services()
+        )
+        == 0
+    )
 
 
 def test_ended_calls_enqueue_one_job_that_purges_payloads(
@@ -116,7 +133,12 @@ def test_payloads_are_not_deleted_without_a_retention_period(
     acme.profile()
     _create_ended_call(acme, carrier_client, "kept")
 
-    assert retention.purge_payloads(acme.ref, now=clock.now() + timedelta(days=4_000)) == 0
+    assert (
+        retention.purge_payloads(
+            acme.ref, now=clock.now() + timedelta(days=4_000), services=app_services()
+        )
+        == 0
+    )
     assert _ended_event_details(acme)[0]["end_reason"]
 
 
@@ -124,8 +146,13 @@ def test_a_shorter_retention_deletes_events_but_no_pending_delivery(
     acme: Tenant, world: Factory, carrier_client: CarrierClient
 ) -> None:
     acme.profile()
-    with tenant_session(acme.ref) as session:
-        endpoints.create(session, tenant_scope.for_tenant(acme.ref), url="https://8.8.8.8/in")
+    with tenant_session(acme.ref, database=app_services().database) as session:
+        endpoints.create(
+            session,
+            tenant_scope.for_tenant(acme.ref),
+            url="https://8.8.8.8/in",
+            services=app_services(),
+        )
     _create_ended_call(acme, carrier_client, "told")
     world.sql(
         acme,
@@ -136,9 +163,9 @@ def test_a_shorter_retention_deletes_events_but_no_pending_delivery(
         session.execute(text("UPDATE events SET created_at = created_at - interval '5 days'"))
 
     _set_retention_days(acme, payloads=3)
-    queue.TASKS["webhooks.forget"](tenant_id=acme.id)
+    queue.TASKS["webhooks.forget"](services=app_services(), tenant_id=acme.id)
 
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         assert session.scalars(select(Delivery.type)).all() == ["call.ended"]
         assert session.scalar(select(func.count()).select_from(WebhookEvent)) == 0
 
@@ -149,11 +176,19 @@ def test_messages_are_deleted_with_transcripts_and_voicemails_are_not(
     acme.profile()
     _set_retention_days(acme, transcripts=10)
     call = _create_ended_call(acme, carrier_client, "said")
-    with tenant_session(acme.ref) as session:
-        messages.create(session, call_id=call["id"], kind="voicemail", caller_number=None)
+    with tenant_session(acme.ref, database=app_services().database) as session:
+        messages.create(
+            session,
+            call_id=call["id"],
+            kind="voicemail",
+            caller_number=None,
+            services=app_services(),
+        )
 
-    retention.purge_transcripts(acme.ref, now=clock.now() + timedelta(days=11))
+    retention.purge_transcripts(
+        acme.ref, now=clock.now() + timedelta(days=11), services=app_services()
+    )
 
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         assert session.scalars(select(Message.kind)).all() == ["voicemail"]
     assert acme.get(f"/calls/{call['id']}/turns").json == []

@@ -11,10 +11,10 @@ from tests.fakes.http_receiver import HttpReceiver
 from tests.support.factories import Factory, Platform, Tenant, fresh_number
 from tests.support.locks import open_transaction, waiting_pids
 from tests.support.processes import wait_until
+from tests.support.services import app_services
 from tests.support.webhooks import receiver_url
 from vca.kit import clock
 from vca.kit.encryption import DecryptionError
-from vca.telephony import providers
 from vca.telephony.adapter import TelephonyError
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.tenancy.session import tenant_session
@@ -167,7 +167,7 @@ def test_a_registration_that_ends_after_the_deletion_is_reverted(
 def test_without_a_carrier_registration_fails_with_the_reason(
     acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter
 ) -> None:
-    providers.current_carriers().default = None
+    app_services().carriers.default = None
 
     number = acme.number()
 
@@ -235,7 +235,7 @@ def test_moving_to_another_carrier_unregisters_the_old_one_at_its_release(
         name = "other"
 
     other_carrier = OtherCarrier()
-    providers.current_carriers()._adapters["other"] = other_carrier
+    app_services().carriers._adapters["other"] = other_carrier
     number = acme.number(provider_type="fake")
     world.run_jobs(acme)
 
@@ -302,19 +302,19 @@ def test_a_decision_webhook_secret_is_encrypted_for_its_number(
     number, other_number = acme.number(), acme.number()
     path = f"/phone-numbers/{number['id']}/decision-webhook"
     secret = acme.post(path, {"url": receiver_url(endpoint)}).json["secret"]
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         encrypted = session.get_one(PhoneNumber, UUID(number["id"])).decision_secret
     assert encrypted is not None
     decrypt = partial(
         decision_webhook.signing_secrets, encrypted, tenant_id=acme.ref.id, now=clock.now()
     )
 
-    secrets = decrypt(phone_number_id=UUID(number["id"]))
+    secrets = decrypt(phone_number_id=UUID(number["id"]), services=app_services())
 
     assert secrets == (secret,)
     assert secret.encode() not in encrypted
     with pytest.raises(DecryptionError):
-        decrypt(phone_number_id=UUID(other_number["id"]))
+        decrypt(phone_number_id=UUID(other_number["id"]), services=app_services())
 
 
 def test_the_previous_secret_signs_for_one_day_after_a_rotation(
@@ -325,7 +325,7 @@ def test_the_previous_secret_signs_for_one_day_after_a_rotation(
     old_secret, new_secret = (
         acme.post(path, {"url": receiver_url(endpoint)}).json["secret"] for _ in range(2)
     )
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         encrypted = session.get_one(PhoneNumber, number_id).decision_secret
     assert encrypted is not None
     decrypt = partial(
@@ -338,8 +338,8 @@ def test_the_previous_secret_signs_for_one_day_after_a_rotation(
     now = clock.now()
     after_overlap = now + decision_webhook.OVERLAP
 
-    assert decrypt(now=now) == (new_secret, old_secret)
-    assert decrypt(now=after_overlap) == (new_secret,)
+    assert decrypt(now=now, services=app_services()) == (new_secret, old_secret)
+    assert decrypt(now=after_overlap, services=app_services()) == (new_secret,)
 
 
 @pytest.mark.parametrize("change", [{"ai_profile_id": None}, {"provider_type": "fake"}], ids=str)

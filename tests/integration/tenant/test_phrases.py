@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from tests.support.factories import Tenant
+from tests.support.services import app_services
 from vca.conversation.localised_phrases import PHRASE_KEYS, phrase
 from vca.tenancy.session import tenant_session
 from vca.tenant.settings import service
@@ -93,7 +94,7 @@ def test_sentences_that_are_sent_back_stay_the_defaults(acme: Tenant) -> None:
     acme.patch("/settings", {"sentences": displayed})
 
     assert acme.get("/settings").json["sentences"] == displayed
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         assert service.get(session).sentences == {"closed": "Back at nine."}
 
 

@@ -13,6 +13,7 @@ from tests.support.accounts import OwnAccount, create_account, requested_operati
 from tests.support.api import Api
 from tests.support.carrier_client import CarrierClient
 from tests.support.factories import Factory, Platform, Tenant
+from tests.support.services import app_services
 from vca.kit import clock
 from vca.telephony.adapter import TelephonyError
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
@@ -140,7 +141,10 @@ def test_an_expired_carrier_loses_its_registration(
     assert carrier.registered_numbers != {}
 
     porting.release_if_due(
-        acme.ref, phone_number_id=UUID(number["id"]), now=clock.now() + porting.PREVIOUS_CARRIER_TTL
+        acme.ref,
+        phone_number_id=UUID(number["id"]),
+        now=clock.now() + porting.PREVIOUS_CARRIER_TTL,
+        services=app_services(),
     )
     world.run_jobs(acme)
 

@@ -11,6 +11,7 @@ from sqlalchemy import delete, text
 from tests.support import admin_db
 from tests.support.concurrency import run_concurrently
 from tests.support.factories import Factory, Tenant
+from tests.support.services import app_services
 from vca.kit.errors import InvalidInput
 from vca.tenancy.session import tenant_session
 from vca.tenant.ai_profiles import service, versions
@@ -185,7 +186,10 @@ def test_a_version_that_was_deleted_before_the_call_is_an_invalid_field(acme: Te
     profile_id = acme.profile()["id"]
     _change(acme, profile_id, times=6)
 
-    with tenant_session(acme.ref) as session, pytest.raises(InvalidInput) as error_info:
+    with (
+        tenant_session(acme.ref, database=app_services().database) as session,
+        pytest.raises(InvalidInput) as error_info,
+    ):
         service.lock_version(session, ai_profile_id=UUID(profile_id), version=1)
 
     assert error_info.value.errors[0].pointer == "/version"

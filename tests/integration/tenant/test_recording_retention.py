@@ -16,6 +16,7 @@ from tests.support.recordings import (
     store_recording,
     stored_files,
 )
+from tests.support.services import app_services
 from vca.kit import clock
 from vca.kit.storage import StorageError
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
@@ -23,7 +24,7 @@ from vca.tenant.recordings import retention
 
 
 def _run_sweep(tenant: Tenant, *, time_from_now: timedelta) -> None:
-    retention.sweep(tenant.ref, now=clock.now() + time_from_now)
+    retention.sweep(tenant.ref, now=clock.now() + time_from_now, services=app_services())
 
 
 def test_audio_is_deleted_after_its_retention_and_not_before(

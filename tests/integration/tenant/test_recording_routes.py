@@ -19,6 +19,7 @@ from tests.support.recordings import (
     stored_files,
 )
 from tests.support.s3_server import BUCKET, CREDENTIALS, s3_server
+from tests.support.services import use_services
 from vca.kit import storage
 from vca.kit.storage import StorageError
 from vca.kit.storage.s3 import S3Store
@@ -287,7 +288,7 @@ def s3_store(
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     store = S3Store(BUCKET, endpoint_url=s3_url, region="eu-west-1", presign=request.param)
-    storage.set_current_store(store)
+    use_services(store=store)
     return store
 
 

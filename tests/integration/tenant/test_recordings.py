@@ -22,11 +22,11 @@ from tests.support.recordings import (
     set_retention_days,
     stored_files,
 )
+from tests.support.services import app_services
 from vca.jobs import queue
 from vca.kit import clock
 from vca.kit.storage import StorageError
 from vca.kit.storage.folder import FolderStore
-from vca.telephony import providers
 from vca.telephony.adapter import TelephonyError
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.telephony.types import MAX_RECORDING_BYTES
@@ -69,7 +69,7 @@ def test_expecting_a_recording_twice_creates_one_row(
     call_id = expect_recording(acme)
     first_id = get_recording(acme, call_id).id
 
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         second_id = service.create_pending(
             session,
             call_id=call_id,
@@ -111,7 +111,7 @@ def test_a_call_may_have_a_recording_and_a_voicemail(
     path = f"/calls/{call_id}/recording"
     assert acme.get(path).data == b"the call"
     assert acme.get(path, kind="voicemail").data == b"the voicemail"
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         assert service.statuses_by_call(session, [call_id]) == {call_id: "stored"}
 
 
@@ -130,7 +130,7 @@ def test_a_recording_that_is_not_ready_is_retried_for_a_day(
     assert get_recording(acme, late_id).status == "stored"
     assert get_recording(acme, call_id).status == "failed"
     assert world.run_jobs(acme, include_scheduled=True) == []
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         unknown_id = uuid4()
         assert service.statuses_by_call(session, [call_id, late_id, unknown_id]) == {
             call_id: "failed",
@@ -230,13 +230,13 @@ def test_no_transaction_is_open_during_requests_to_carrier_or_store(
             open_transactions.append(checked_out_connections())
 
     monitored_carrier = MonitoredCarrier()
-    providers.current_carriers().register(monitored_carrier)
+    app_services().carriers.register(monitored_carrier)
     set_retention_days(world, acme, 1)
     call_id = expect_recording(acme)
     monitored_carrier.add_recording(str(call_id), AUDIO)
     world.run_jobs(acme)
     response = acme.get(f"/calls/{call_id}/recording")
-    retention.sweep(acme.ref, now=clock.now() + timedelta(days=2))
+    retention.sweep(acme.ref, now=clock.now() + timedelta(days=2), services=app_services())
 
     assert response.data == AUDIO
     assert open_transactions == [0, 0]
@@ -298,10 +298,10 @@ def test_after_a_crash_at_any_step_the_next_run_stores_the_recording_once(
     with monkeypatch.context() as patch:
         patch.setattr(*patches[step])
         with pytest.raises(ProcessKilled):
-            queue.TASKS["recordings.fetch"](**job_arguments)
+            queue.TASKS["recordings.fetch"](services=app_services(), **job_arguments)
     is_stored = get_recording(acme, call_id).status == "stored"
     assert is_stored is (step in ("committed", "deleted at carrier"))
-    queue.TASKS["recordings.fetch"](**job_arguments)
+    queue.TASKS["recordings.fetch"](services=app_services(), **job_arguments)
 
     recording = get_recording(acme, call_id)
     assert (recording.status, recording.carrier_copy) == ("stored", "deleted")
@@ -338,7 +338,7 @@ def test_audio_written_before_a_crash_is_stored_without_the_carrier_copy(
     carrier.delete_recording(str(call_id))
 
     job_arguments = {"tenant_id": acme.id, "recording_id": str(get_recording(acme, call_id).id)}
-    queue.TASKS["recordings.fetch"](**job_arguments)
+    queue.TASKS["recordings.fetch"](services=app_services(), **job_arguments)
 
     recording = get_recording(acme, call_id)
     assert (recording.status, recording.content_type) == ("stored", "audio/mpeg")
@@ -353,7 +353,9 @@ def test_concurrent_runs_store_a_recording_once(
         carrier.add_recording(str(call_id), AUDIO)
         job_arguments = {"tenant_id": acme.id, "recording_id": str(get_recording(acme, call_id).id)}
 
-        run_concurrently([partial(queue.TASKS["recordings.fetch"], **job_arguments)] * 3)
+        run_concurrently(
+            [partial(queue.TASKS["recordings.fetch"], services=app_services(), **job_arguments)] * 3
+        )
         world.run_jobs(acme, include_scheduled=True)
 
         recording = get_recording(acme, call_id)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from tests.support.factories import Tenant
+from tests.support.services import app_services
 from vca.telephony.types import CallEvent, EventType
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core import record
@@ -146,14 +147,16 @@ def store_call(acme: Tenant) -> Callable[[list[CallEvent]], tuple[Any, ...]]:
     def store_with_events(events: list[CallEvent]) -> tuple[Any, ...]:
         call_id = uuid4()
         call = NewCall(None, None, None, None, "withheld", "", "fake", call_id.hex, True, {})
-        with tenant_session(acme.ref) as session:
+        with tenant_session(acme.ref, database=app_services().database) as session:
             record.insert_call(
                 session, call_id, call, [], state_from_events([_FIRST_EVENT]), greeting=""
             )
         for event in events:
-            with tenant_session(acme.ref) as session:
-                record.apply_event(session, call_id, replace(event, call_id=call_id.hex))
-        with tenant_session(acme.ref) as session:
+            with tenant_session(acme.ref, database=app_services().database) as session:
+                record.apply_event(
+                    session, call_id, replace(event, call_id=call_id.hex), services=app_services()
+                )
+        with tenant_session(acme.ref, database=app_services().database) as session:
             row = session.get_one(Call, call_id)
             query = select(Event.event_key).where(Event.call_id == call_id)
             keys = sorted(session.scalars(query))

@@ -11,7 +11,8 @@ from flask import Flask
 from tests.support import admin_db
 from tests.support.accounts import OwnAccount, create_account
 from tests.support.factories import Factory, Tenant
-from vca.kit import clock, encryption
+from tests.support.services import app_services, use_carriers, use_services
+from vca.kit import clock
 from vca.kit.encryption import DecryptionError, Keyring
 from vca.registry.caps import CAPS
 from vca.settings import Settings
@@ -26,7 +27,7 @@ VALID_FIELDS = {"account_id": "acme", "secret": "a-secret-of-sixteen"}
 
 
 def _encrypted_credentials(tenant: Tenant, account_id: str) -> bytes:
-    with tenant_session(tenant.ref) as session:
+    with tenant_session(tenant.ref, database=app_services().database) as session:
         return session.get_one(TelephonyAccount, UUID(account_id)).sealed
 
 
@@ -117,12 +118,12 @@ def test_production_has_no_accounts_with_the_fake_carrier(
         api_key_peppers=("p" * 32,),
         encryption_keys=settings.keys_at_rest,
     )
-    providers.set_current_carriers(providers.Carriers(production))
+    use_carriers(providers.Carriers(production))
 
     response = acme.post("/telephony-accounts", {"provider_type": "fake", "fields": VALID_FIELDS})
 
     assert response.json["errors"][0]["pointer"] == "/provider_type"
-    assert providers.current_carriers().parser_for("fake") is None
+    assert app_services().carriers.parser_for("fake") is None
 
 
 def test_telephony_accounts_require_the_admin_scope(acme: Tenant, world: Factory) -> None:
@@ -191,9 +192,12 @@ def test_after_a_change_the_previous_secret_is_accepted_for_one_day(acme: Tenant
     assert changed["fields"] == {"account_id": "acme"}
     assert changed["secrets"][0]["changed_at"] > changed_before
     assert changed["previous_accepted_until"] is not None
-    context = {"tenant_id": acme.ref.id, "account_id": UUID(account.id)}
+    context: dict[str, Any] = {
+        "tenant_id": acme.ref.id,
+        "account_id": UUID(account.id),
+    }
     stored_credentials = credentials.decrypt_credentials(
-        _encrypted_credentials(acme, account.id), **context
+        _encrypted_credentials(acme, account.id), **context, services=app_services()
     )
     assert stored_credentials.account(now).fields == {"account_id": "acme", "secret": "n" * 20}
     assert stored_credentials.account(now).previous == account.fields
@@ -208,9 +212,12 @@ def test_a_second_change_within_a_day_removes_the_first_secret(acme: Tenant) -> 
     for secret in ("n" * 20, "m" * 20):
         acme.patch(f"/telephony-accounts/{account.id}", {"fields": {"secret": secret}})
 
-    context = {"tenant_id": acme.ref.id, "account_id": UUID(account.id)}
+    context: dict[str, Any] = {
+        "tenant_id": acme.ref.id,
+        "account_id": UUID(account.id),
+    }
     stored_account = credentials.decrypt_credentials(
-        _encrypted_credentials(acme, account.id), **context
+        _encrypted_credentials(acme, account.id), **context, services=app_services()
     ).account(clock.now())
     assert stored_account.fields["secret"] == "m" * 20
     assert stored_account.previous is not None
@@ -256,19 +263,21 @@ def test_an_undecryptable_account_has_no_adapter_until_it_is_replaced(
 ) -> None:
     account = create_account(acme)
     ref = ProviderAccountRef("fake", UUID(account.id))
-    encryption.set_current_keyring(Keyring([b"k" * 32]))
+    use_services(keyring=Keyring([b"k" * 32]))
     try:
-        with tenant_session(acme.ref) as session:
-            assert adapter_lookup.adapter_for_number(session, ref) is None
+        with tenant_session(acme.ref, database=app_services().database) as session:
+            assert adapter_lookup.adapter_for_number(session, ref, services=app_services()) is None
         undecryptable = _get_account(acme, account)
         partial_update = acme.patch(
             f"/telephony-accounts/{account.id}", {"fields": {"account_id": "x"}}
         )
         complete_update = acme.patch(f"/telephony-accounts/{account.id}", {"fields": VALID_FIELDS})
-        with tenant_session(acme.ref) as session:
-            assert adapter_lookup.adapter_for_number(session, ref) is not None
+        with tenant_session(acme.ref, database=app_services().database) as session:
+            assert (
+                adapter_lookup.adapter_for_number(session, ref, services=app_services()) is not None
+            )
     finally:
-        encryption.set_current_keyring(Keyring(settings.keys_at_rest))
+        use_services(keyring=Keyring(settings.keys_at_rest))
 
     assert (undecryptable["fields"], undecryptable["secrets"]) == ({}, [])
     assert partial_update.json["errors"][0]["pointer"] == "/fields/secret"
@@ -281,12 +290,14 @@ def test_credentials_are_encrypted_for_their_tenant_and_account(
     account, other_account = create_account(acme), create_account(acme)
     encrypted = _encrypted_credentials(acme, account.id)
 
-    for context in (
-        {"tenant_id": acme.ref.id, "account_id": UUID(other_account.id)},
-        {"tenant_id": globex.ref.id, "account_id": UUID(account.id)},
+    for tenant_id, account_id in (
+        (acme.ref.id, UUID(other_account.id)),
+        (globex.ref.id, UUID(account.id)),
     ):
         with pytest.raises(DecryptionError):
-            credentials.decrypt_credentials(encrypted, **context)
+            credentials.decrypt_credentials(
+                encrypted, tenant_id=tenant_id, account_id=account_id, services=app_services()
+            )
 
 
 def test_an_imported_account_with_other_fields_has_no_adapter(acme: Tenant) -> None:
@@ -295,12 +306,14 @@ def test_an_imported_account_with_other_fields_has_no_adapter(acme: Tenant) -> N
         row = session.get_one(TelephonyAccount, UUID(account.id))
         other_credentials = credentials.new_credentials({"token": "x"}, now=clock.now())
         row.sealed = credentials.encrypt_credentials(
-            other_credentials, tenant_id=acme.ref.id, account_id=row.id
+            other_credentials, tenant_id=acme.ref.id, account_id=row.id, services=app_services()
         )
 
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         assert (
-            adapter_lookup.adapter_for_number(session, ProviderAccountRef("fake", UUID(account.id)))
+            adapter_lookup.adapter_for_number(
+                session, ProviderAccountRef("fake", UUID(account.id)), services=app_services()
+            )
             is None
         )
 

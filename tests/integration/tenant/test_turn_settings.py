@@ -8,8 +8,8 @@ from flask import Flask
 
 from tests.support.api import ApiResponse
 from tests.support.factories import Tenant
+from tests.support.services import app_services
 from vca.settings import Settings
-from vca.telephony import providers
 from vca.telephony.providers.telnyx.adapter import TelnyxAdapter
 from vca.telephony.providers.twilio.adapter import TwilioAdapter
 
@@ -37,7 +37,7 @@ TWILIO_ONLY: dict[str, Any] = {
 @pytest.fixture(autouse=True)
 def carriers(app: Flask, settings: Settings) -> None:
     """Configure Twilio and Telnyx, without servers."""
-    carriers = providers.current_carriers()
+    carriers = app_services().carriers
     for adapter_class in (TwilioAdapter, TelnyxAdapter):
         carriers.register(adapter_class.from_account(settings, None))
 

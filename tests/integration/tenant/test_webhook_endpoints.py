@@ -10,6 +10,7 @@ from sqlalchemy import select
 from tests.fakes.http_receiver import HttpReceiver
 from tests.integration.tenant.webhook_deliveries import MAKE_DUE, list_deliveries
 from tests.support.factories import Factory, Tenant
+from tests.support.services import app_services, use_services
 from tests.support.webhooks import (
     emit_event,
     received_requests,
@@ -18,7 +19,7 @@ from tests.support.webhooks import (
     register_webhook,
     reply_with_status,
 )
-from vca.kit import encryption, http
+from vca.kit import encryption
 from vca.kit.http import OutgoingClient, UrlPolicy
 from vca.registry.caps import CAPS
 from vca.tenancy.session import tenant_session
@@ -32,16 +33,16 @@ def test_a_secret_is_returned_once_and_stored_encrypted(
 
     assert webhook["secret"].startswith("whsec_")
     assert "secret" not in acme.get(f"/webhooks/{webhook['id']}").json
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         encrypted = bytes(session.scalars(select(Webhook.secret)).one())
     assert webhook["secret"].encode() not in encrypted
     context = encryption.EncryptionContext(UUID(acme.id), "webhooks", UUID(webhook["id"]), "secret")
-    assert encryption.current_keyring().decrypt(encrypted, context) == webhook["secret"]
+    assert app_services().keyring.decrypt(encrypted, context) == webhook["secret"]
     other_context = encryption.EncryptionContext(
         UUID(globex.id), "webhooks", UUID(webhook["id"]), "secret"
     )
     with pytest.raises(encryption.DecryptionError):
-        encryption.current_keyring().decrypt(encrypted, other_context)
+        app_services().keyring.decrypt(encrypted, other_context)
 
 
 def test_the_previous_secret_signs_for_one_day_after_a_rotation(
@@ -84,7 +85,7 @@ def test_an_undecryptable_secret_stops_deliveries_until_a_rotation(
     acme: Tenant, world: Factory, endpoint: HttpReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     webhook = register_webhook(acme, endpoint)
-    monkeypatch.setattr(encryption, "_keyring", encryption.Keyring([os.urandom(32)]))
+    use_services(keyring=encryption.Keyring([os.urandom(32)]))
     emit_event(acme)
     world.run_jobs(acme)
     assert endpoint.requests == []
@@ -152,7 +153,7 @@ def test_a_url_is_validated_again_for_each_delivery(
     acme: Tenant, world: Factory, endpoint: HttpReceiver
 ) -> None:
     webhook = register_webhook(acme, endpoint)
-    http.set_current_client(OutgoingClient(UrlPolicy(allow_http=True)))
+    use_services(http_client=OutgoingClient(UrlPolicy(allow_http=True)))
     emit_event(acme)
 
     world.run_jobs(acme)

@@ -13,11 +13,11 @@ from tests.support import admin_db
 from tests.support.factories import Factory, Platform, Tenant
 from tests.support.populated_tenant import cursor_of
 from tests.support.sent_sql import record_sent_sql
+from tests.support.services import app_services, open_database, use_database
 from tests.support.webhooks import emit_event, received_requests, received_types, register_webhook
 from vca.kit import clock
 from vca.registry.webhooks import deliveries, payloads
 from vca.registry.webhooks.platform_scope import PLATFORM_SCOPE
-from vca.tenancy import citus
 from vca.tenancy.session import public_session, tenant_session
 from vca.tenant.messages import service as messages
 from vca.tenant.webhooks import events
@@ -80,7 +80,7 @@ def test_a_rolled_back_event_is_not_sent(
     acme: Tenant, world: Factory, endpoint: HttpReceiver
 ) -> None:
     register_webhook(acme, endpoint)
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         events.emit(session, Event("message.taken", {}))
         session.rollback()
 
@@ -96,7 +96,7 @@ def test_an_event_emitted_twice_with_one_id_is_sent_once(
     register_webhook(acme, endpoint)
     event = Event("tenant.suspended", {})
     for _ in range(2):
-        with tenant_session(acme.ref) as session:
+        with tenant_session(acme.ref, database=app_services().database) as session:
             events.emit(session, event)
 
     world.run_jobs(acme)
@@ -176,7 +176,7 @@ def test_events_of_a_call_with_long_texts_are_small(
     acme.profile(system_prompt=long_text, greeting=long_text[:1_000])
     call_id = acme.simulate(acme.number(label=long_text[:60])["did_number"])["call_id"]
     acme.say(call_id, long_text[:2_000])
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         messages.create(
             session,
             call_id=UUID(call_id),
@@ -185,6 +185,7 @@ def test_events_of_a_call_with_long_texts_are_small(
             callback_number="+14155550123",
             name=long_text[:200],
             reason=long_text[:1_000],
+            services=app_services(),
         )
     acme.post(f"/calls/{call_id}/hangup")
 
@@ -200,13 +201,11 @@ def test_on_citus_no_statement_on_a_tenant_table_enqueues_a_job(
     register_webhook(acme, endpoint)
     acme.profile()
     number = acme.number()["did_number"]
-    citus.set_enabled(True)
-    try:
-        with record_sent_sql(monkeypatch) as round_trips:
-            call_id = acme.simulate(number)["call_id"]
-            acme.post(f"/calls/{call_id}/hangup")
-    finally:
-        citus.set_enabled(False)
+    database = use_database(open_database(app_services().database.dsn, on_citus=True))
+    with record_sent_sql(monkeypatch) as round_trips:
+        call_id = acme.simulate(number)["call_id"]
+        acme.post(f"/calls/{call_id}/hangup")
+    database.close()
     world.run_jobs(acme)
 
     statements = [statement for round_trip in round_trips for statement in round_trip]
@@ -251,7 +250,7 @@ def _waiting_jobs(tenant: Tenant) -> list[str]:
 
 
 def _notify_platform(data: dict[str, Any]) -> None:
-    with public_session() as session:
+    with public_session(database=app_services().database) as session:
         deliveries.add_delivery(
             session,
             PLATFORM_SCOPE,
@@ -277,7 +276,7 @@ def test_the_largest_event_is_sent_in_at_most_20_000_bytes(
 ) -> None:
     register_webhook(acme, endpoint)
     text_length = payloads.MAX_EVENT_BYTES - payloads._ENVELOPE_BYTES - len('{"word":""}')
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         event = Event("call.transfer_completed", {"word": "x" * text_length}, simulated=True)
         events.emit(session, event)
 

@@ -6,6 +6,7 @@ from sqlalchemy import select
 from tests.fakes.http_receiver import HttpReceiver
 from tests.integration.tenant.webhook_deliveries import list_deliveries
 from tests.support.factories import Factory, Tenant
+from tests.support.services import app_services
 from tests.support.webhooks import emit_event, received_requests, received_types, register_webhook
 from vca.registry.webhooks import delivery_worker
 from vca.tenancy.session import tenant_session
@@ -70,7 +71,7 @@ def test_redelivered_events_arrive_in_their_original_order(
     acme: Tenant, world: Factory, endpoint: HttpReceiver
 ) -> None:
     webhook = register_webhook(acme, endpoint)
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         events.emit(session, *(Event("call.started", {"place": place}) for place in range(5)))
     world.run_jobs(acme)
 
@@ -129,7 +130,7 @@ def test_events_and_deliveries_are_deleted_after_thirty_days(
     world.run_jobs(acme)
 
     assert len(list_deliveries(acme, webhook)) == 1
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         assert len(session.scalars(select(WebhookEvent)).all()) == 1
 
 

@@ -12,13 +12,14 @@ from tests.fakes.http_receiver import TIMEOUT_S, HttpReceiver
 from tests.integration.tenant.webhook_deliveries import MAKE_DUE, list_deliveries, retry_now
 from tests.support import admin_db
 from tests.support.factories import Factory, Tenant
+from tests.support.services import app_services
 from tests.support.webhooks import (
     emit_event,
     received_requests,
     register_webhook,
     reply_with_status,
 )
-from vca.kit import clock, http
+from vca.kit import clock
 from vca.registry.webhooks import delivery_worker, endpoints
 from vca.tenancy.session import tenant_session
 from vca.tenant.webhooks import tenant_scope
@@ -130,11 +131,11 @@ def test_a_hanging_endpoint_does_not_delay_others(
         register_webhook(acme, endpoint),
         register_webhook(acme, other_endpoint),
     )
-    scope, client = tenant_scope.for_tenant(acme.ref), http.current_client()
+    scope, client = tenant_scope.for_tenant(acme.ref), app_services().http_client
     emit_event(acme)
     sender = Thread(
         target=lambda: delivery_worker.deliver_due(
-            scope, webhook_id=UUID(slow_webhook["id"]), client=client
+            scope, webhook_id=UUID(slow_webhook["id"]), client=client, services=app_services()
         )
     )
     sender.start()
@@ -160,7 +161,10 @@ def test_a_concurrent_run_does_not_postpone_the_next_attempt(
     def fail_during_another_run(connection: socket, stop: Signal) -> None:
         scope = tenant_scope.for_tenant(acme.ref)
         delivery_worker.deliver_due(
-            scope, webhook_id=UUID(webhook["id"]), client=http.current_client()
+            scope,
+            webhook_id=UUID(webhook["id"]),
+            client=app_services().http_client,
+            services=app_services(),
         )
         reply_with_status(500)(connection, stop)
 
@@ -180,7 +184,7 @@ def test_emitting_does_not_wait_for_a_lock_on_the_endpoint(
 ) -> None:
     webhook = register_webhook(acme, endpoint)
 
-    with tenant_session(acme.ref) as locking_session:
+    with tenant_session(acme.ref, database=app_services().database) as locking_session:
         webhook_id = UUID(webhook["id"])
         endpoints.get(
             locking_session,

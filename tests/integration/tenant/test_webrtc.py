@@ -9,6 +9,7 @@ from flask import Flask
 from tests.support.accounts import TOKEN, WebRtcCarrier, create_account
 from tests.support.api import ApiResponse
 from tests.support.factories import Factory, Platform, Tenant
+from tests.support.services import app_services, use_carriers
 from vca.settings import Settings
 from vca.telephony import providers
 from vca.telephony.adapter import TelephonyError
@@ -21,7 +22,7 @@ URL = "/webrtc/credentials"
 def webrtc_carrier(app: Flask, settings: Settings) -> WebRtcCarrier:
     """Install a carrier with WebRTC support as the deployment's carrier, and return it."""
     adapter = WebRtcCarrier(f"fake-carrier|{settings.secret_key}")
-    providers.set_current_carriers(providers.Carriers(settings)).register(adapter)
+    use_carriers(providers.Carriers(settings)).register(adapter)
     return adapter
 
 
@@ -88,7 +89,7 @@ def test_an_unusable_number_is_rejected_before_a_carrier_request(
 
     inactive = acme.post(URL, {"phone_number_id": inactive_number["id"]})
     foreign = acme.post(URL, {"phone_number_id": foreign_number["id"]})
-    providers.current_carriers().default = None
+    app_services().carriers.default = None
     unconfigured = acme.post(URL, {"phone_number_id": acme.number()["id"]})
 
     assert (inactive.status_code, inactive.json["code"]) == (409, "number-inactive")

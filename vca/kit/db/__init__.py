@@ -7,7 +7,7 @@ Without such a string, each statement is its own transaction.
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import Context, ContextVar
+from contextvars import Context
 from time import perf_counter
 from typing import Any
 
@@ -49,8 +49,6 @@ __all__ = [
     "DatabaseFailure",
     "DatabaseUnavailable",
     "constraint_name",
-    "current_database",
-    "database_scope",
     "defer_statement",
     "execute_script",
     "failure_for",
@@ -65,7 +63,6 @@ __all__ = [
     "record_table_use",
     "run_transaction",
     "set_begin_sql",
-    "set_current_database",
     "sqlstate",
     "statement_timeout_scope",
 ]
@@ -102,7 +99,7 @@ class Database:
         tenant_tables: Collection[str] = (),
     ) -> None:
         self.dsn = dsn
-        self._affinity_limits = (tenants_per_connection, tenant_tables)
+        self.affinity_limits = (tenants_per_connection, tenant_tables)
         self.engine = make_engine(
             dsn,
             size=pool_size,
@@ -113,7 +110,7 @@ class Database:
 
     def with_dsn(self, dsn: str, *, pool_size: int) -> "Database":
         """Return a database for another `dsn`, with the same catalogue limits per connection."""
-        max_tenants, tables = self._affinity_limits
+        max_tenants, tables = self.affinity_limits
         return Database(
             dsn, pool_size=pool_size, tenants_per_connection=max_tenants, tenant_tables=tables
         )
@@ -273,33 +270,3 @@ def _ignore(observed: object) -> None:
 
 _pool_wait_observer: Callable[[float], None] = _ignore
 _busy_observer: Callable[[str], None] = _ignore
-_current_database: Database | None = None
-_scoped_database: ContextVar[Database | None] = ContextVar("scoped_database", default=None)
-
-
-def set_current_database(database: Database) -> Database:
-    """Set the database of this process and return it."""
-    global _current_database
-    _current_database = database
-    return database
-
-
-@contextmanager
-def database_scope(database: Database | None) -> Iterator[None]:
-    """Use another database than the process in this block and thread; None changes nothing."""
-    if database is None:
-        yield
-        return
-    token = _scoped_database.set(database)
-    try:
-        yield
-    finally:
-        _scoped_database.reset(token)
-
-
-def current_database() -> Database:
-    """Return the database of this block or process; raises RuntimeError if none was set."""
-    database = _scoped_database.get() or _current_database
-    if database is None:
-        raise RuntimeError("no database is configured in this process")
-    return database

@@ -29,21 +29,4 @@ __all__ = [
     "Resolver",
     "Unreachable",
     "UrlPolicy",
-    "current_client",
-    "set_current_client",
 ]
-_current_client: OutgoingClient | None = None
-
-
-def set_current_client(client: OutgoingClient) -> OutgoingClient:
-    """Set the client of this process and return it."""
-    global _current_client
-    _current_client = client
-    return client
-
-
-def current_client() -> OutgoingClient:
-    """Return the client of this process; raises LookupError if none was set."""
-    if _current_client is None:
-        raise LookupError("no outgoing HTTP client is configured in this process")
-    return _current_client

@@ -60,20 +60,3 @@ def open_store(
         region=region,
         presign=presign,
     )
-
-
-_current_store: Store | None = None
-
-
-def set_current_store(store: Store) -> Store:
-    """Set the store of this process and return it."""
-    global _current_store
-    _current_store = store
-    return store
-
-
-def current_store() -> Store:
-    """Return the store of this process; raises RuntimeError if none was set."""
-    if _current_store is None:
-        raise RuntimeError("no store is configured in this process")
-    return _current_store

@@ -11,6 +11,7 @@ from vca.registry.api_keys import service
 from vca.registry.api_keys.models import SCOPES
 from vca.registry.api_keys.schemas import ApiKeySchema
 from vca.registry.tenants import service as tenants
+from vca.services import current_services
 from vca.tenancy.session import public_session
 
 api_keys = cli.Group("api-keys", help="Manage API keys.")
@@ -41,7 +42,7 @@ def create(
     _require_one_owner(platform, tenant_id)
     arguments = {"name": name, "expires_at": expires_at, "scopes": list(scopes or SCOPES)}
     fields = cli.load_or_fail(ApiKeySchema(), arguments)
-    with public_session() as session:
+    with public_session(database=current_services().database) as session:
         if tenant_id is not None:
             tenants.get(session, tenant_id=tenant_id)
         pepper = current_app.config["PEPPERS"][0]
@@ -58,7 +59,7 @@ def create(
 def list_(platform: bool, tenant_id: UUID | None, as_json: bool) -> None:
     """List API keys, including revoked ones."""
     _require_one_owner(platform, tenant_id)
-    with public_session() as session:
+    with public_session(database=current_services().database) as session:
         keys = cli.iterate_items(
             lambda page: service.list_page(session, tenant_id=tenant_id, page=page)
         )
@@ -72,7 +73,7 @@ def list_(platform: bool, tenant_id: UUID | None, as_json: bool) -> None:
 @cli.as_json
 def revoke(key_id: UUID, as_json: bool) -> None:
     """Revoke an API key immediately."""
-    with public_session() as session:
+    with public_session(database=current_services().database) as session:
         row = service.get(session, key_id=key_id)
         service.revoke(session, tenant_id=row.tenant_id, key_id=key_id, now=clock.now())
         document = ApiKeySchema().dump(row)

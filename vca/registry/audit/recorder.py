@@ -39,7 +39,8 @@ def install_listeners() -> None:
 
 def _collect_changes(session: Session, _context: Any, _instances: Any) -> None:
     """Record the mapped objects that are about to be flushed, if their class is audited."""
-    if context.current_context() is None:
+    audit_context = context.current_context()
+    if audit_context is None:
         return
     for row in (*session.new, *session.dirty, *session.deleted):
         name: str | None = getattr(row, "__audited_as__", None)
@@ -49,7 +50,7 @@ def _collect_changes(session: Session, _context: Any, _instances: Any) -> None:
                 name,
                 row.id,
                 tenant_id=_tenant_id_of(row),
-                changes=redaction.pending_changes(row),
+                changes=redaction.pending_changes(row, audit_context.hash_key),
             )
 
 

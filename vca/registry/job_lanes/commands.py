@@ -2,12 +2,11 @@
 
 from typing import Any
 
-from flask import current_app
-
 from vca import cli
 from vca.jobs import lanes
 from vca.registry.job_lanes import service
 from vca.registry.job_lanes.service import LaneState
+from vca.services import current_services
 from vca.settings import Settings
 from vca.tenancy.session import public_session
 
@@ -26,9 +25,9 @@ def show_lanes(as_json: bool) -> None:
     how many of one tenant all workers run. `waiting` includes jobs that are due later. A tenant
     without an id is the platform.
     """
-    settings: Settings = current_app.extensions["settings"]
+    settings: Settings = current_services().settings
     configured = {lane.name: lane for lane in lanes.from_settings(settings)}
-    with public_session() as session:
+    with public_session(database=current_services().database) as session:
         states = service.read_lanes(session)
     rows = [_lane_row(state, configured.get(state.name)) for state in states]
     cli.print_result(rows, as_json=as_json, text=_format_lanes(rows))

@@ -15,6 +15,7 @@ from vca.conversation.llm.models import Models
 from vca.kit import db, json
 from vca.observability import log
 from vca.registry.model_checks.models import StoredModelCheck
+from vca.services import Services
 from vca.tenancy.session import public_session
 
 # A process that crashes at its start must not send a request at each attempt.
@@ -40,30 +41,30 @@ class ModelState:
         return self.failure is None
 
 
-def check_due_models(models: Models, *, min_age: timedelta) -> None:
+def check_due_models(*, min_age: timedelta, services: Services) -> None:
     """Check the models whose last check started at least `min_age` ago; read the other results.
 
     No transaction is open while a model is asked.
     """
-    for client, model in models.names():
-        with db.current_database().connection() as connection:
+    for client, model in services.models.names():
+        with services.database.connection() as connection:
             is_due = _call(
                 connection, _START, endpoint=_endpoint(client), model=model, min_age=min_age
             )
         if is_due:
-            save(client, client.check(model))
+            save(client, client.check(model), services=services)
         else:
-            with public_session() as session:
+            with public_session(database=services.database) as session:
                 state = _read_state(session, client, model)
             if state.support is not None:
                 client.set_support(model, state.support)
 
 
-def save(client: ModelClient, check: ModelCheck) -> None:
+def save(client: ModelClient, check: ModelCheck, *, services: Services) -> None:
     """Store the result of a check, and log a failure."""
     failure = None if check.failure is None else check.failure.end_detail or check.failure.failure
     support = None if check.support is None else json.dumps(asdict(check.support)).decode()
-    with db.current_database().connection() as connection:
+    with services.database.connection() as connection:
         _call(
             connection,
             _FINISH,

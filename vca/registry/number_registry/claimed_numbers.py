@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from vca.registry.number_registry.models import Did
 from vca.registry.number_registry.service import report_change
+from vca.services import Services
 from vca.tenancy.session import public_session
 
 # Number of jobs enqueued per transaction; small, because the queue is shared.
@@ -36,17 +37,17 @@ def list_registered(session: Session, *, tenant_id: UUID | None = None) -> Seque
     return _select_claimed(session, tenant_id, Did.registration_status == "registered")
 
 
-def enqueue_reregistration(*, tenant_id: UUID | None = None) -> int:
+def enqueue_reregistration(*, services: Services, tenant_id: UUID | None = None) -> int:
     """Enqueue a registration for every claimed number, or a tenant's; return the number of jobs.
 
     For an inactive number, the job finds that no registration is wanted and does nothing.
     """
     job_count, last_number = 0, ""
     while True:
-        with public_session() as session:
+        with public_session(database=services.database) as session:
             batch = _next_batch(session, tenant_id, after=last_number)
             for did in batch:
-                report_change(session, did, is_claimed=True)
+                report_change(session, did, is_claimed=True, services=services)
         if not batch:
             return job_count
         job_count, last_number = job_count + len(batch), batch[-1].did_number

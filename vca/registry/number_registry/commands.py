@@ -9,6 +9,7 @@ from vca import cli
 from vca.registry.number_registry import service
 from vca.registry.number_registry.models import STATES
 from vca.registry.number_registry.schemas import DidSchema
+from vca.services import current_services
 from vca.tenancy.session import public_session
 
 dids = cli.Group("dids", help="Manage the number registry of all tenants.")
@@ -24,7 +25,7 @@ _NUMBER = click.argument("number", metavar="+E164")
 def list_(as_json: bool, **filters: Any) -> None:
     """List the numbers in the registry."""
     active_filters = {name: value for name, value in filters.items() if value}
-    with public_session() as session:
+    with public_session(database=current_services().database) as session:
         entries = cli.iterate_items(
             lambda page: service.list_page(session, page=page, **active_filters)
         )
@@ -37,7 +38,7 @@ def list_(as_json: bool, **filters: Any) -> None:
 @cli.as_json
 def find(number: str, as_json: bool) -> None:
     """Show a number and its tenant."""
-    with public_session() as session:
+    with public_session(database=current_services().database) as session:
         entry = DidSchema().dump(service.get(session, number=number))
     cli.print_result(entry, as_json=as_json, text=cli.format_record(entry))
 
@@ -52,7 +53,7 @@ def assign(number: str, tenant_id: UUID, as_json: bool) -> None:
     Only this tenant can then claim it.
     """
     fields = cli.load_or_fail(DidSchema(), {"did_number": number, "tenant_id": str(tenant_id)})
-    with public_session() as session:
+    with public_session(database=current_services().database) as session:
         did = service.assign(session, number=fields["did_number"], tenant_id=tenant_id)
         session.refresh(did)
         entry = DidSchema().dump(did)
@@ -67,7 +68,7 @@ def release(number: str, as_json: bool) -> None:
 
     A claimed number stays as it is: delete the tenant's phone number first.
     """
-    with public_session() as session:
+    with public_session(database=current_services().database) as session:
         service.unassign(session, number=number)
     cli.print_result({"released": number}, as_json=as_json, text=f"{number} was released.")
 
@@ -80,7 +81,7 @@ def misses(as_json: bool) -> None:
     The latest calls come first.
     """
     columns = ("did_number", "misses", "first_missed_at", "last_missed_at")
-    with public_session() as session:
+    with public_session(database=current_services().database) as session:
         rows = [
             {name: getattr(miss, name) for name in columns}
             for miss in service.list_unrouted_numbers(session)

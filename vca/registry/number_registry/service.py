@@ -13,9 +13,9 @@ from vca.audit import context, redaction
 from vca.kit import db
 from vca.kit.errors import Conflict, DomainError, InvalidInput, NotFound
 from vca.kit.paging import Listing, Page, PageRequest
-from vca.registry import lifecycle_hooks
-from vca.registry.lifecycle_hooks import NumberChange
 from vca.registry.number_registry.models import Did, UnroutedNumber
+from vca.services import Services
+from vca.services.lifecycle_hooks import NumberChange
 from vca.telephony.types import ProviderAccountRef
 from vca.tenancy.schema import TenantRef
 
@@ -271,35 +271,38 @@ def list_page(session: Session, *, page: PageRequest, **filters: object) -> Page
     return _LISTING.page(session, page, filters)
 
 
-def release_all(session: Session, *, tenant_id: UUID, quarantine: timedelta = QUARANTINE) -> None:
+def release_all(
+    session: Session, *, services: Services, tenant_id: UUID, quarantine: timedelta = QUARANTINE
+) -> None:
     """Stop and quarantine all numbers of a tenant, and unregister them at their carriers."""
     function = func.public.release_tenant_dids(tenant_id, quarantine).table_valued(
         *_NUMBER_CHANGE_FIELDS
     )
     for row in session.execute(select(function)):
-        report_change(session, row, is_claimed=False)
+        report_change(session, row, is_claimed=False, services=services)
 
 
-def restore_all(session: Session, *, tenant_id: UUID) -> None:
+def restore_all(session: Session, *, services: Services, tenant_id: UUID) -> None:
     """Restore the numbers of a restored tenant that are still quarantined for it."""
     function = func.public.restore_tenant_dids(tenant_id).table_valued(*_NUMBER_CHANGE_FIELDS)
     for row in session.execute(select(function)):
-        report_change(session, row, is_claimed=True)
+        report_change(session, row, is_claimed=True, services=services)
 
 
-def report_change(session: Session, did: Any, *, is_claimed: bool) -> None:
+def report_change(session: Session, did: Any, *, services: Services, is_claimed: bool) -> None:
     """Let the tenant's features register a claimed number at its carrier, or unregister it.
 
     They do so after the commit, and check whether it is still needed.
     """
     fields = {name: getattr(did, name) for name in _NUMBER_CHANGE_FIELDS}
     change = NumberChange(**fields, is_claimed=is_claimed)
-    lifecycle_hooks.current_hooks().number_changed(session, change)
+    services.lifecycle_hooks.number_changed(session, change)
 
 
 def _record_number_change(
     session: Session, number: str, tenant_id: UUID | None, **changes: Any
 ) -> None:
     """Record a change of a number; a keyed hash serves as its id, because numbers have none."""
-    number_hash = redaction.hash_text(number)
-    context.record_change(session, "did", number_hash, tenant_id=tenant_id, changes=changes)
+    if (audit_context := context.current_context()) is not None:
+        number_hash = redaction.hash_text(number, audit_context.hash_key)
+        context.record_change(session, "did", number_hash, tenant_id=tenant_id, changes=changes)

@@ -10,6 +10,7 @@ from vca.registry.tenants import lifecycle_commands, revision_store, service
 from vca.registry.tenants.migrate_command import migrate
 from vca.registry.tenants.models import PLANS, STATUSES, Tenant
 from vca.registry.tenants.schemas import TenantSchema
+from vca.services import Services, current_services
 from vca.tenancy import schema
 from vca.tenancy.session import public_session
 
@@ -28,7 +29,7 @@ def create(name: str, plan: str, external_id: str | None, as_json: bool) -> None
     """Create a tenant and its schema."""
     arguments = {"name": name, "plan": plan, "external_id": external_id}
     fields = cli.load_or_fail(TenantSchema(), arguments)
-    with public_session() as session:
+    with public_session(database=current_services().database) as session:
         _print_tenant(service.create(session, **fields), as_json)
 
 
@@ -39,7 +40,7 @@ def create(name: str, plan: str, external_id: str | None, as_json: bool) -> None
 def list_(as_json: bool, **filters: str | None) -> None:
     """List tenants, oldest first."""
     active_filters = {name: value for name, value in filters.items() if value}
-    with public_session() as session:
+    with public_session(database=current_services().database) as session:
         tenant_rows = cli.iterate_items(
             lambda page: service.list_page(session, page=page, **active_filters)
         )
@@ -53,7 +54,7 @@ def list_(as_json: bool, **filters: str | None) -> None:
 @cli.as_json
 def show(tenant_id: UUID, as_json: bool) -> None:
     """Show a tenant."""
-    with public_session() as session:
+    with public_session(database=current_services().database) as session:
         _print_tenant(service.get(session, tenant_id=tenant_id), as_json)
 
 
@@ -65,7 +66,7 @@ def suspend(tenant_id: UUID, as_json: bool) -> None:
 
     Its API keys can only read, and its callers hear a polite message.
     """
-    _set_status(tenant_id, "suspended", as_json)
+    _set_status(tenant_id, "suspended", as_json, services=current_services())
 
 
 @tenants.command("activate")
@@ -77,7 +78,7 @@ def activate(tenant_id: UUID, as_json: bool) -> None:
     A deleted tenant can be restored until it is purged. It gets back the numbers that are still
     quarantined for it.
     """
-    _set_status(tenant_id, "active", as_json)
+    _set_status(tenant_id, "active", as_json, services=current_services())
 
 
 @tenants.command("delete")
@@ -88,14 +89,14 @@ def delete(tenant_id: UUID, as_json: bool) -> None:
 
     Its numbers are quarantined, and its data cannot be reached. Use `activate` to restore it.
     """
-    _set_status(tenant_id, "deleted", as_json)
+    _set_status(tenant_id, "deleted", as_json, services=current_services())
 
 
 @tenants.command("status")
 @cli.as_json
 def status(as_json: bool) -> None:
     """Show how many tenants are at each revision."""
-    with public_session() as session:
+    with public_session(database=current_services().database) as session:
         by_revision: Counter[str] = Counter(revision_store.list_revisions(session))
     head = schema.head()
     at_head = by_revision.pop(head, 0)
@@ -108,9 +109,11 @@ def status(as_json: bool) -> None:
 tenants.command("migrate")(migrate)
 
 
-def _set_status(tenant_id: UUID, status: str, as_json: bool) -> None:
-    with public_session() as session:
-        _print_tenant(service.update(session, tenant_id=tenant_id, status=status), as_json)
+def _set_status(tenant_id: UUID, status: str, as_json: bool, *, services: Services) -> None:
+    with public_session(database=services.database) as session:
+        _print_tenant(
+            service.update(session, tenant_id=tenant_id, status=status, services=services), as_json
+        )
 
 
 def _print_tenant(tenant: Tenant, as_json: bool) -> None:

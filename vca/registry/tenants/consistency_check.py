@@ -9,13 +9,13 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from vca.kit.db.copy_driver import BulkDatabase
-from vca.registry import lifecycle_hooks
-from vca.registry.lifecycle_hooks import Inconsistency
 from vca.registry.number_registry import service as number_registry
 from vca.registry.number_registry.models import Did
 from vca.registry.number_registry.service import QUARANTINE
 from vca.registry.tenants import purge, roles
 from vca.registry.tenants.models import PURGING, Tenant
+from vca.services import Services
+from vca.services.lifecycle_hooks import Inconsistency
 from vca.tenancy import drop, replaced_schemas, schema, schema_comparison, tables
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public_session
@@ -49,7 +49,7 @@ class TenantState:
 
 @dataclass(frozen=True)
 class CheckContext:
-    """The database, the time, and the prefix of role names, None without roles.
+    """The owner's database, the time, and the prefix of role names, None without roles.
 
     With `drop_empty`, a repair also drops schemas without tenant that contain no table.
     """
@@ -57,6 +57,7 @@ class CheckContext:
     database: BulkDatabase
     now: datetime
     role_prefix: str | None
+    services: Services
     drop_empty: bool = False
 
 
@@ -85,7 +86,7 @@ def find_inconsistencies(context: CheckContext) -> list[Inconsistency]:
             findings.append(finding)
         if finding is None or finding.kind == "drift":
             readable_tenants.append(tenant.ref)
-    return findings + list(_examine_features(context.database, readable_tenants))
+    return findings + list(_examine_features(context, readable_tenants))
 
 
 def repair(context: CheckContext, findings: Iterable[Inconsistency]) -> None:
@@ -160,12 +161,12 @@ def _missing_roles(
 
 
 def _examine_features(
-    database: BulkDatabase, readable_tenants: list[TenantRef]
+    context: CheckContext, readable_tenants: list[TenantRef]
 ) -> Iterator[Inconsistency]:
     for start in range(0, len(readable_tenants), _TENANTS_PER_QUERY):
-        with public_session(database=database) as session:
+        with public_session(database=context.database) as session:
             batch = readable_tenants[start : start + _TENANTS_PER_QUERY]
-            yield from lifecycle_hooks.current_hooks().examine(session, batch)
+            yield from context.services.lifecycle_hooks.examine(session, batch)
 
 
 def _drop_expired_schemas(context: CheckContext, _: Inconsistency) -> None:
@@ -174,7 +175,13 @@ def _drop_expired_schemas(context: CheckContext, _: Inconsistency) -> None:
 
 def _finish_purge(context: CheckContext, finding: Inconsistency) -> None:
     tenant_id, prefix = UUID(finding.subject), context.role_prefix
-    purge.purge_tenant(context.database, tenant_id=tenant_id, role_prefix=prefix, now=context.now)
+    purge.purge_tenant(
+        context.database,
+        tenant_id=tenant_id,
+        role_prefix=prefix,
+        now=context.now,
+        services=context.services,
+    )
 
 
 def _create_role(context: CheckContext, finding: Inconsistency) -> None:
@@ -200,7 +207,7 @@ def _quarantine_number(context: CheckContext, finding: Inconsistency) -> None:
         did = session.get(Did, finding.subject, with_for_update=True)
         if did is None or did.state != "claimed":
             return
-        number_registry.report_change(session, did, is_claimed=False)
+        number_registry.report_change(session, did, is_claimed=False, services=context.services)
         did.state, did.rests_until = "resting", context.now + QUARANTINE
         did.phone_number_id = did.registration_status = None
 

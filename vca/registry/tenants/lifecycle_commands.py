@@ -8,14 +8,14 @@ from typing import Any
 from uuid import UUID
 
 import click
-from flask import current_app
 
 from vca import cli
 from vca.kit import clock, json
 from vca.registry import owner_connections
-from vca.registry.lifecycle_hooks import Inconsistency
 from vca.registry.tenants import consistency_check, purge, transfer
 from vca.registry.tenants.consistency_check import CheckContext
+from vca.services import current_services
+from vca.services.lifecycle_hooks import Inconsistency
 
 _ID_ARGUMENT = click.argument("tenant_id", type=click.UUID, metavar="ID")
 _FILE_PATH = click.Path(dir_okay=False, path_type=Path)
@@ -76,6 +76,7 @@ def import_(source: Path, replacing: bool, yes: bool, as_json: bool) -> None:
             role_prefix=_role_prefix(),
             now=clock.now(),
             on_progress=on_progress,
+            services=current_services(),
         )
     facts = result.facts()
     cli.print_result(
@@ -94,7 +95,11 @@ def purge_(tenant_id: UUID, yes: bool, as_json: bool) -> None:
     _require_confirmation(yes, f"This permanently deletes all data of tenant {tenant_id}.")
     with owner_connections.owner_bulk() as database:
         result = purge.purge_tenant(
-            database, tenant_id=tenant_id, role_prefix=_role_prefix(), now=clock.now()
+            database,
+            tenant_id=tenant_id,
+            role_prefix=_role_prefix(),
+            now=clock.now(),
+            services=current_services(),
         )
     cli.print_result(vars(result), as_json=as_json, text=cli.format_record(vars(result)))
 
@@ -117,7 +122,11 @@ def erase(tenant_id: UUID, target: Path | None, yes: bool, as_json: bool) -> Non
     try:
         with owner_connections.owner_bulk() as database:
             result = purge.erase_tenant(
-                database, tenant_id=tenant_id, role_prefix=_role_prefix(), now=clock.now()
+                database,
+                tenant_id=tenant_id,
+                role_prefix=_role_prefix(),
+                now=clock.now(),
+                services=current_services(),
             )
     except BaseException:
         if target is not None:
@@ -139,7 +148,9 @@ def doctor_(repair: bool, yes: bool, as_json: bool) -> None:
     inconsistencies remain.
     """
     with owner_connections.owner_bulk() as database:
-        context = CheckContext(database, clock.now(), _role_prefix(), drop_empty=yes)
+        context = CheckContext(
+            database, clock.now(), _role_prefix(), current_services(), drop_empty=yes
+        )
         findings = remaining = consistency_check.find_inconsistencies(context)
         if repair and findings:
             consistency_check.repair(context, findings)
@@ -159,7 +170,7 @@ def _finding_lines(label: str, findings: list[Inconsistency]) -> list[str]:
 
 
 def _role_prefix() -> str | None:
-    prefix: str | None = current_app.extensions["settings"].role_prefix
+    prefix: str | None = current_services().settings.role_prefix
     return prefix
 
 

@@ -11,12 +11,12 @@ from typing_extensions import override
 
 from vca import cli
 from vca.kit import json
-from vca.kit.db import Database
 from vca.kit.errors import NotFound
 from vca.registry import owner_connections
 from vca.registry.tenants import revision_store, service
 from vca.registry.tenants.revision_store import RevisionGroup
 from vca.tenancy import schema
+from vca.tenancy.database import TenantDatabase
 from vca.tenancy.migration_runner import (
     LOCK_TIMEOUT_MS,
     WORKERS,
@@ -164,7 +164,7 @@ def migrate(
     raise SystemExit(status)
 
 
-def _require_tenant(database: Database, tenant_id: UUID) -> None:
+def _require_tenant(database: TenantDatabase, tenant_id: UUID) -> None:
     try:
         with public_session(database=database) as session:
             service.get(session, tenant_id=tenant_id)
@@ -173,7 +173,7 @@ def _require_tenant(database: Database, tenant_id: UUID) -> None:
 
 
 def _run_migration(
-    database: Database, tenant_id: UUID | None, options: MigrationOptions, as_json: bool
+    database: TenantDatabase, tenant_id: UUID | None, options: MigrationOptions, as_json: bool
 ) -> int:
     """Migrate, and report in the format for the reader; return the exit status."""
     observer = Observer() if as_json else ProgressBar() if _is_terminal() else JsonProgress()
@@ -243,7 +243,7 @@ def _truncate_list(lines: list[str]) -> list[str]:
     return [*lines[:_MAX_LISTED_TENANTS], f"… and {omitted} more"] if omitted > 0 else lines
 
 
-def _print_plan(database: Database, tenant_id: UUID | None, as_json: bool) -> None:
+def _print_plan(database: TenantDatabase, tenant_id: UUID | None, as_json: bool) -> None:
     groups, ahead = revision_store.plan_migration(database, tenant_id=tenant_id)
     facts = {
         "head": schema.head(),

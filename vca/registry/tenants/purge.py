@@ -15,11 +15,11 @@ from sqlalchemy.orm import Session
 from vca.kit.db.copy_driver import BulkDatabase
 from vca.kit.errors import NotFound, Unavailable
 from vca.kit.storage import StorageError
-from vca.registry import lifecycle_hooks
 from vca.registry.base import tables_of_tenants
 from vca.registry.tenants import service
 from vca.registry.tenants.models import PURGING, Tenant
 from vca.registry.tenants.service import TransitionRefused
+from vca.services import Services
 from vca.tenancy import drop
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public_session
@@ -78,7 +78,12 @@ class PurgeResult:
 
 
 def purge_tenant(
-    database: BulkDatabase, *, tenant_id: UUID, role_prefix: str | None, now: datetime
+    database: BulkDatabase,
+    *,
+    services: Services,
+    tenant_id: UUID,
+    role_prefix: str | None,
+    now: datetime,
 ) -> PurgeResult:
     """Purge a deleted tenant; its numbers, including quarantined ones, are free afterwards.
 
@@ -100,20 +105,27 @@ def purge_tenant(
     if role_prefix is not None:
         result.role = drop.drop_role(database, tenant.role(role_prefix))
     result.files = _delete_files(
-        tenant
+        tenant, services=services
     )  # last, because no job of the tenant can write files any more
     _finish_purge(database, tenant, result)
     return result
 
 
 def erase_tenant(
-    database: BulkDatabase, *, tenant_id: UUID, role_prefix: str | None, now: datetime
+    database: BulkDatabase,
+    *,
+    services: Services,
+    tenant_id: UUID,
+    role_prefix: str | None,
+    now: datetime,
 ) -> PurgeResult:
     """Delete the tenant unless it is deleted, and purge it. Raises NotFound, Busy, FilesLeft."""
     with public_session(database=database) as session:
         if service.get(session, tenant_id=tenant_id).status != "deleted":
-            service.update(session, tenant_id=tenant_id, status="deleted")
-    return purge_tenant(database, tenant_id=tenant_id, role_prefix=role_prefix, now=now)
+            service.update(session, tenant_id=tenant_id, status="deleted", services=services)
+    return purge_tenant(
+        database, tenant_id=tenant_id, role_prefix=role_prefix, now=now, services=services
+    )
 
 
 def erasure_certificate(result: PurgeResult, *, now: datetime) -> dict[str, Any]:
@@ -140,9 +152,9 @@ def _begin_purge(database: BulkDatabase, tenant: TenantRef) -> PurgeResult:
     return result
 
 
-def _delete_files(tenant: TenantRef) -> int:
+def _delete_files(tenant: TenantRef, *, services: Services) -> int:
     try:
-        return lifecycle_hooks.current_hooks().purge_files(tenant)
+        return services.lifecycle_hooks.purge_files(tenant, services=services)
     except StorageError as error:
         raise FilesLeft from error
 

@@ -5,15 +5,20 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from vca.kit import encryption
 from vca.kit.encryption import DecryptionError, EncryptionContext
-from vca.registry.lifecycle_hooks import FeatureHooks
+from vca.services import Services
+from vca.services.lifecycle_hooks import FeatureHooks
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.tables import quote_name
 
 
 def re_encrypt_tenant(
-    session: Session, tenant: TenantRef, hooks: FeatureHooks, *, archived_id: UUID
+    session: Session,
+    tenant: TenantRef,
+    hooks: FeatureHooks,
+    *,
+    services: Services,
+    archived_id: UUID,
 ) -> list[str]:
     """Bind the encrypted values of an imported tenant to its present id.
 
@@ -24,15 +29,21 @@ def re_encrypt_tenant(
     return [
         f"{table}.{column}"
         for table, column in hooks.encrypted_columns
-        if not _re_encrypt_column(session, tenant, archived_id, table, column)
+        if not _re_encrypt_column(session, tenant, archived_id, table, column, services=services)
     ]
 
 
 def _re_encrypt_column(
-    session: Session, tenant: TenantRef, archived_id: UUID, table: str, column: str
+    session: Session,
+    tenant: TenantRef,
+    archived_id: UUID,
+    table: str,
+    column: str,
+    *,
+    services: Services,
 ) -> bool:
     """Re-encrypt every readable value of a column; return whether all values were readable."""
-    keys, complete = encryption.current_keyring(), True
+    keys, complete = services.keyring, True
     table_name, column_name = quote_name(tenant.schema, table), quote_name(column)
     update = text(f"UPDATE {table_name} SET {column_name} = :value WHERE id = :id")
     for id, value in session.execute(

@@ -15,6 +15,7 @@ from vca.registry.audit.models import PlatformAuditEntry
 from vca.registry.number_registry import service as number_registry
 from vca.registry.number_registry.service import QUARANTINE
 from vca.registry.tenants.models import Tenant
+from vca.services import Services
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.tables import quote_name
 
@@ -123,7 +124,9 @@ def assign_external_id(session: Session, tenant: Tenant, *, external_id: str | N
     return is_free
 
 
-def import_numbers(session: Session, tenant: Tenant) -> tuple[list[str], list[str]]:
+def import_numbers(
+    session: Session, tenant: Tenant, *, services: Services
+) -> tuple[list[str], list[str]]:
     """Claim the archived numbers that are free; return (claimed, unavailable).
 
     Claimed numbers are registered again. A number that the tenant has but the archive does not is
@@ -132,12 +135,12 @@ def import_numbers(session: Session, tenant: Tenant) -> tuple[list[str], list[st
     parameters = {"tenant": tenant.id, "rest": QUARANTINE, "deleted": tenant.status == "deleted"}
     quarantine_parameters = {name: parameters[name] for name in ("tenant", "rest")}
     for did in session.execute(_QUARANTINE_MISSING_NUMBERS, quarantine_parameters).all():
-        number_registry.report_change(session, did, is_claimed=False)
+        number_registry.report_change(session, did, is_claimed=False, services=services)
     claimed_numbers = []
     for did in session.execute(_CLAIM_ARCHIVED_NUMBERS, parameters).all():
         if did.state == "claimed":
             claimed_numbers.append(did.did_number)
-            number_registry.report_change(session, did, is_claimed=True)
+            number_registry.report_change(session, did, is_claimed=True, services=services)
     unavailable = session.scalars(_UNAVAILABLE_NUMBERS, {"tenant": tenant.id}).all()
     return sorted(claimed_numbers), list(unavailable)
 

@@ -8,9 +8,9 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from vca.kit.db import Database
 from vca.registry.tenants.models import Tenant
 from vca.tenancy import migration_runner, schema
+from vca.tenancy.database import TenantDatabase
 from vca.tenancy.migration_runner import MigrationOptions, MigrationOutcome, Observer, PendingTenant
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public_session
@@ -39,7 +39,7 @@ class RevisionGroup:
 class TenantRevisionStore:
     """`public.tenants`, or one of its rows, as the revision store of a migration run."""
 
-    def __init__(self, database: Database, tenant_id: UUID | None = None) -> None:
+    def __init__(self, database: TenantDatabase, tenant_id: UUID | None = None) -> None:
         self._database = database
         self._tenant_id = tenant_id
         self.ahead: dict[TenantRef, str] = {}
@@ -75,7 +75,7 @@ def list_revisions(session: Session) -> Sequence[str]:
 
 
 def migrate_tenants(
-    database: Database,
+    database: TenantDatabase,
     *,
     tenant_id: UUID | None = None,
     options: MigrationOptions | None = None,
@@ -91,7 +91,7 @@ def migrate_tenants(
 
 
 def plan_migration(
-    database: Database, *, tenant_id: UUID | None = None
+    database: TenantDatabase, *, tenant_id: UUID | None = None
 ) -> tuple[list[RevisionGroup], dict[str, int]]:
     """Return what a migration would do by revision, and the count of tenants ahead by revision.
 

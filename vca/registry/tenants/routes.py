@@ -7,6 +7,7 @@ from vca.kit.web import Blueprint, access, created_response, pagination
 from vca.kit.web.context import request_session
 from vca.registry.tenants import service
 from vca.registry.tenants.schemas import TenantChangeSchema, TenantQuery, TenantSchema
+from vca.services import current_services
 
 blp = Blueprint("tenants", __name__, description="The businesses on this platform.")
 
@@ -59,4 +60,6 @@ def change_tenant(body: dict[str, Any], tenant_id: UUID) -> Any:
     deleted, and deleted → active until the tenant is purged. Deleting a tenant stops its numbers,
     which are then quarantined for 30 days.
     """
-    return service.update(request_session(), tenant_id=tenant_id, **body)
+    return service.update(
+        request_session(), tenant_id=tenant_id, **body, services=current_services()
+    )

@@ -12,11 +12,11 @@ from vca.audit import context, redaction
 from vca.kit import clock, db
 from vca.kit.errors import Conflict, NotFound
 from vca.kit.paging import Listing, Page, PageRequest
-from vca.registry import lifecycle_hooks
-from vca.registry.lifecycle_hooks import StatusChange
 from vca.registry.number_registry import service as number_registry
 from vca.registry.tenants.models import PURGING, Tenant
 from vca.registry.webhooks import platform_scope
+from vca.services import Services
+from vca.services.lifecycle_hooks import StatusChange
 from vca.tenancy import citus, schema
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public_connection
@@ -83,6 +83,7 @@ def list_page(session: Session, *, page: PageRequest, **filters: str) -> Page:
 def update(
     session: Session,
     *,
+    services: Services,
     tenant_id: UUID,
     status: str | None = None,
     plan: str | None = None,
@@ -109,16 +110,18 @@ def update(
     tenant = session.get_one(Tenant, tenant_id, populate_existing=True)
     _record_changes(session, tenant, status=before, plan=plan_before or tenant.plan)
     if before != "deleted" and tenant.status == "deleted":
-        number_registry.release_all(session, tenant_id=tenant_id, quarantine=quarantine)
+        number_registry.release_all(
+            session, tenant_id=tenant_id, quarantine=quarantine, services=services
+        )
     elif before == "deleted" and tenant.status == "active":
-        number_registry.restore_all(session, tenant_id=tenant_id)
+        number_registry.restore_all(session, tenant_id=tenant_id, services=services)
     if tenant.status != before:
         event_type = _STATUS_EVENTS[tenant.status]
         change = StatusChange(
             tenant_id, before, event_type, event_id=uuid4(), changed_at=clock.now()
         )
         platform_scope.emit_status_event(session, change)
-        lifecycle_hooks.current_hooks().status_changed(session, change)
+        services.lifecycle_hooks.status_changed(session, change)
     return tenant
 
 
@@ -133,7 +136,7 @@ def _record_changes(session: Session, tenant: Tenant, **previous_values: str) ->
     context.record_change(session, "tenant", tenant.id, tenant_id=tenant.id, changes=changes)
 
 
-def require_supported_schema(tenant_id: UUID) -> None:
+def require_supported_schema(tenant_id: UUID, *, services: Services) -> None:
     """Raise TenantUpgrading if the tenant's schema is older than this code supports.
 
     It is one autocommitted read, for requests that have neither an API key nor a called number. The
@@ -143,7 +146,7 @@ def require_supported_schema(tenant_id: UUID) -> None:
     now_s = monotonic()
     if _supported_until_s.get(tenant_id, 0.0) > now_s:
         return
-    with public_connection() as connection:
+    with public_connection(database=services.database) as connection:
         row = db.fetch_one(connection, _REVISION, {"id": tenant_id.hex})
     if row is not None:
         schema.require_supported_revision(row[0])

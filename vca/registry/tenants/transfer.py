@@ -13,11 +13,11 @@ from sqlalchemy.orm import Session
 from vca.audit import context
 from vca.kit.db.copy_driver import BulkDatabase
 from vca.kit.errors import Conflict
-from vca.registry import lifecycle_hooks
 from vca.registry.base import tables_of_tenants
-from vca.registry.lifecycle_hooks import ImportedTenant
 from vca.registry.tenants import re_encryption, registry_import, roles, service
 from vca.registry.tenants.models import PURGING, Tenant
+from vca.services import Services
+from vca.services.lifecycle_hooks import ImportedTenant
 from vca.tenancy import archive_import, archive_reader, archive_writer, drop, schema
 from vca.tenancy.archive_reader import Archive, ArchiveRefused
 from vca.tenancy.archive_writer import ArchiveContents, Manifest
@@ -106,6 +106,7 @@ def export_tenant(
 def import_tenant(
     database: BulkDatabase,
     *,
+    services: Services,
     source: Path,
     replace: bool,
     role_prefix: str | None,
@@ -130,7 +131,13 @@ def import_tenant(
         try:
             with public_session(database=database) as session:
                 imported = _import_archive(
-                    session, source_archive, tenant, role_prefix, now, on_progress
+                    session,
+                    source_archive,
+                    tenant,
+                    role_prefix,
+                    now,
+                    on_progress,
+                    services=services,
                 )
         except (IntegrityError, KeyError, TypeError, ValueError) as error:
             raise ArchiveRefused(
@@ -146,6 +153,8 @@ def _import_archive(
     role_prefix: str | None,
     now: datetime,
     on_progress: ProgressCallback,
+    *,
+    services: Services,
 ) -> ImportResult:
     archived_row, revision = (
         registry_import.parse_tenant_row(source_archive.manifest.tenant),
@@ -188,7 +197,9 @@ def _import_archive(
     row.schema_revision = revision
     if "audit_entries" in shared:
         registry_import.import_audit_entries(session, tenant)
-    _import_registry_rows(session, row, imported, archived_row["external_id"], role_prefix, now)
+    _import_registry_rows(
+        session, row, imported, archived_row["external_id"], role_prefix, now, services=services
+    )
     return imported
 
 
@@ -199,20 +210,24 @@ def _import_registry_rows(
     external_id: str | None,
     role_prefix: str | None,
     now: datetime,
+    *,
+    services: Services,
 ) -> None:
     """Import the tenant's rows of `public`, and revoke the replaced schema from its role."""
-    tenant, hooks = TenantRef(row.id), lifecycle_hooks.current_hooks()
+    tenant, hooks = TenantRef(row.id), services.lifecycle_hooks
     if role_prefix is not None and imported.kept_schema is not None:
         roles.revoke_schema(
             session, tenant_id=row.id, prefix=role_prefix, schema=imported.kept_schema
         )
     is_free = registry_import.assign_external_id(session, row, external_id=external_id)
     imported.external_id_taken = not is_free
-    imported.numbers_claimed, imported.numbers_taken = registry_import.import_numbers(session, row)
+    imported.numbers_claimed, imported.numbers_taken = registry_import.import_numbers(
+        session, row, services=services
+    )
     imported.keys_imported, imported.keys_left_out = registry_import.import_keys(session, row)
     archived_id = imported.archived_tenant_id
     imported.unreadable_columns = re_encryption.re_encrypt_tenant(
-        session, tenant, hooks, archived_id=archived_id
+        session, tenant, hooks, archived_id=archived_id, services=services
     )
     is_copy = archived_id != row.id and session.get(Tenant, archived_id) is not None
     imported_tenant = ImportedTenant(tenant, archived_id, is_copy=is_copy, now=now)

@@ -25,6 +25,7 @@ from vca.observability import log, metrics
 from vca.registry.webhooks import endpoints, retention
 from vca.registry.webhooks.mixins import DeliveryMixin, EndpointMixin
 from vca.registry.webhooks.scope import WebhookScope
+from vca.services import Services
 
 # Ten attempts over three days, as Standard Webhooks proposes.
 BACK_OFF = BackOff((5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400))
@@ -89,25 +90,27 @@ class Attempt:
         }
 
 
-def deliver_due(scope: WebhookScope, *, webhook_id: UUID, client: OutgoingClient) -> None:
+def deliver_due(
+    scope: WebhookScope, *, services: Services, webhook_id: UUID, client: OutgoingClient
+) -> None:
     """Send all due deliveries to an endpoint, and schedule the later ones."""
     deadline = Deadline.after(MAX_JOB_S)
-    with scope.open_session() as session:
-        pending = _claim_endpoint(session, scope, webhook_id, now=clock.now())
+    with scope.open_session(services.database) as session:
+        pending = _claim_endpoint(session, scope, webhook_id, now=clock.now(), services=services)
     while pending is not None:
         failpoints.kill_if_armed("webhooks.deliver.claimed")
         attempt = _send(pending, client, connection_scope=scope.tenant_id or "platform")
         failpoints.kill_if_armed("webhooks.deliver.sent")
-        with scope.open_session() as session:
+        with scope.open_session(services.database) as session:
             continues = attempt.succeeded and deadline.remaining_s > 0
             pending = _record_attempt(
-                session, scope, webhook_id, pending, attempt, continues=continues
+                session, scope, webhook_id, pending, attempt, continues=continues, services=services
             )
         failpoints.kill_if_armed("webhooks.deliver.noted")
 
 
 def _claim_endpoint(
-    session: Session, scope: WebhookScope, webhook_id: UUID, *, now: datetime
+    session: Session, scope: WebhookScope, webhook_id: UUID, *, services: Services, now: datetime
 ) -> PendingDelivery | None:
     """Claim the endpoint and return its first due delivery, or None if there is nothing to do."""
     row = _lock_endpoint(session, scope, webhook_id)
@@ -117,7 +120,7 @@ def _claim_endpoint(
         if until is not None and until > now:
             endpoints.schedule_delivery(session, scope, webhook_id=webhook_id, due_at=until)
             return None
-    return _next_delivery(session, scope, row, now=now)
+    return _next_delivery(session, scope, row, now=now, services=services)
 
 
 def _lock_endpoint(session: Session, scope: WebhookScope, webhook_id: UUID) -> EndpointMixin | None:
@@ -128,7 +131,7 @@ def _lock_endpoint(session: Session, scope: WebhookScope, webhook_id: UUID) -> E
 
 
 def _next_delivery(
-    session: Session, scope: WebhookScope, row: EndpointMixin, *, now: datetime
+    session: Session, scope: WebhookScope, row: EndpointMixin, *, services: Services, now: datetime
 ) -> PendingDelivery | None:
     """Mark the endpoint as busy and return the delivery that has been due longest.
 
@@ -143,7 +146,7 @@ def _next_delivery(
             )
         return None
     try:
-        signing_secrets = tuple(endpoints.signing_secrets(scope, row, now=now))
+        signing_secrets = tuple(endpoints.signing_secrets(scope, row, now=now, services=services))
     except DecryptionError:
         row.busy_until = None
         log.get_logger().error("webhook.secret_unreadable", webhook_id=str(row.id))
@@ -200,6 +203,7 @@ def _record_attempt(
     pending: PendingDelivery,
     attempt: Attempt,
     *,
+    services: Services,
     continues: bool,
 ) -> PendingDelivery | None:
     """Store the result of an attempt; return the next delivery if this job continues."""
@@ -214,7 +218,7 @@ def _record_attempt(
     session.flush()
     metrics.WEBHOOK_ATTEMPTS.inc(outcome=attempt.outcome)
     if continues and row.is_active:
-        return _next_delivery(session, scope, row, now=now)
+        return _next_delivery(session, scope, row, now=now, services=services)
     _release_endpoint(session, scope, row, now=now)
     return None
 

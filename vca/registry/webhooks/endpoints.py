@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from vca.kit import encryption, standard_webhooks
+from vca.kit import standard_webhooks
 from vca.kit.encryption import DecryptionError
 from vca.kit.errors import InvalidInput, NotFound
 from vca.kit.http import OutgoingClient, RequestForbidden, Unreachable
@@ -16,6 +16,7 @@ from vca.kit.paging import Listing, Page, PageRequest
 from vca.registry import caps
 from vca.registry.webhooks.mixins import EndpointMixin
 from vca.registry.webhooks.scope import WebhookScope
+from vca.services import Services
 
 # Both secrets sign during this time, because receivers are not updated at the same moment.
 SECRET_OVERLAP = timedelta(hours=24)
@@ -33,16 +34,16 @@ def check_url(url: str, *, client: OutgoingClient) -> None:
         raise InvalidInput.field("url", str(error)) from error
 
 
-def create(session: Session, scope: WebhookScope, **fields: Any) -> tuple[EndpointMixin, str]:
+def create(
+    session: Session, scope: WebhookScope, *, services: Services, **fields: Any
+) -> tuple[EndpointMixin, str]:
     """Create a webhook; return (row, secret). Raises LimitReached.
 
     The secret is available in plain text only here.
     """
     caps.require_capacity(session, "webhooks", select(scope.endpoints.id))
     webhook_id, secret = uuid4(), standard_webhooks.new_secret()
-    encrypted = encryption.current_keyring().encrypt(
-        secret, scope.encryption_context(webhook_id, "secret")
-    )
+    encrypted = services.keyring.encrypt(secret, scope.encryption_context(webhook_id, "secret"))
     row = scope.endpoints(
         **{"events": [], "is_active": True, **fields}, id=webhook_id, secret=encrypted
     )
@@ -96,7 +97,7 @@ def remove(session: Session, scope: WebhookScope, *, webhook_id: UUID) -> None:
 
 
 def rotate_secret(
-    session: Session, scope: WebhookScope, *, webhook_id: UUID, now: datetime
+    session: Session, scope: WebhookScope, *, services: Services, webhook_id: UUID, now: datetime
 ) -> tuple[EndpointMixin, str]:
     """Replace the secret; the previous one also signs for a day. Raises NotFound.
 
@@ -104,7 +105,7 @@ def rotate_secret(
     that the current keys cannot decrypt is dropped.
     """
     row: EndpointMixin = get(session, scope, webhook_id=webhook_id, for_update=True)
-    keys, secret = encryption.current_keyring(), standard_webhooks.new_secret()
+    keys, secret = services.keyring, standard_webhooks.new_secret()
     row.previous_secret = row.previous_secret_until = None
     with suppress(DecryptionError):
         previous = keys.decrypt(row.secret, scope.encryption_context(webhook_id, "secret"))
@@ -121,9 +122,11 @@ def rotate_secret(
     return row, secret
 
 
-def signing_secrets(scope: WebhookScope, row: EndpointMixin, *, now: datetime) -> list[str]:
+def signing_secrets(
+    scope: WebhookScope, row: EndpointMixin, *, services: Services, now: datetime
+) -> list[str]:
     """Return the secrets that sign at this moment, newest first."""
-    keys = encryption.current_keyring()
+    keys = services.keyring
     active_secrets = [keys.decrypt(row.secret, scope.encryption_context(row.id, "secret"))]
     until = row.previous_secret_until
     if row.previous_secret is not None and until is not None and now < until:

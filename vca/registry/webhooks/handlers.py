@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from vca.kit import clock, http
+from vca.kit import clock
 from vca.kit.web import created_response, pagination
 from vca.kit.web.blueprint import accepted_response
 from vca.kit.web.context import request_session
@@ -11,21 +11,24 @@ from vca.registry.webhooks import deliveries, endpoints
 from vca.registry.webhooks.mixins import EndpointMixin
 from vca.registry.webhooks.schemas import WebhookSchema
 from vca.registry.webhooks.scope import WebhookScope
+from vca.services import current_services
 
 
 def create(scope: WebhookScope, body: dict[str, Any], *, base: str) -> Any:
     """Create a webhook under the path `base`, in a transaction begun after the DNS look-up."""
-    endpoints.check_url(body["url"], client=http.current_client())
-    with scope.open_session() as db_session:
-        document = _with_secret(*endpoints.create(db_session, scope, **body))
+    endpoints.check_url(body["url"], client=current_services().http_client)
+    with scope.open_session(current_services().database) as db_session:
+        document = _with_secret(
+            *endpoints.create(db_session, scope, **body, services=current_services())
+        )
     return created_response(document, pagination.public_url(f"{base}/{document['id']}"))
 
 
 def change(scope: WebhookScope, body: dict[str, Any], webhook_id: UUID) -> Any:
     """Update a webhook, in a transaction begun after the DNS look-up."""
     if "url" in body:
-        endpoints.check_url(body["url"], client=http.current_client())
-    with scope.open_session() as db_session:
+        endpoints.check_url(body["url"], client=current_services().http_client)
+    with scope.open_session(current_services().database) as db_session:
         return endpoints.change(db_session, scope, webhook_id=webhook_id, now=clock.now(), **body)
 
 
@@ -38,7 +41,11 @@ def list_page(scope: WebhookScope, query: dict[str, Any]) -> Any:
 def rotate_secret(scope: WebhookScope, webhook_id: UUID) -> Any:
     """Rotate the secret of a webhook and return the new one."""
     result = endpoints.rotate_secret(
-        request_session(), scope, webhook_id=webhook_id, now=clock.now()
+        request_session(),
+        scope,
+        webhook_id=webhook_id,
+        now=clock.now(),
+        services=current_services(),
     )
     return _with_secret(*result)
 

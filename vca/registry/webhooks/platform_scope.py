@@ -3,6 +3,7 @@
 A tenant's transaction emits events to the platform through `public.tell_operators` instead.
 """
 
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -13,10 +14,11 @@ from sqlalchemy.orm import Session
 from vca.jobs import queue
 from vca.kit import clock
 from vca.observability import log
-from vca.registry.lifecycle_hooks import StatusChange
 from vca.registry.webhooks import deliveries
 from vca.registry.webhooks.models import PlatformDelivery, PlatformWebhook
 from vca.registry.webhooks.scope import WebhookScope
+from vca.services.lifecycle_hooks import StatusChange
+from vca.tenancy.database import TenantDatabase
 from vca.tenancy.session import public_session
 
 DELIVER_JOB = "webhooks.deliver_to_operator"
@@ -61,6 +63,10 @@ def _emit_event(session: Session, type: str, data: dict[str, Any]) -> None:
     _emit(session, uuid4(), type, data, now=clock.now())
 
 
+def _open_session(database: TenantDatabase) -> AbstractContextManager[Session]:
+    return public_session(database=database)
+
+
 PLATFORM_SCOPE = WebhookScope(
-    PlatformWebhook, PlatformDelivery, None, public_session, _schedule_job, _emit_event
+    PlatformWebhook, PlatformDelivery, None, _open_session, _schedule_job, _emit_event
 )

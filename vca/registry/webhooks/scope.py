@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from vca.kit.encryption import EncryptionContext
 from vca.registry.webhooks.mixins import DeliveryMixin, EndpointMixin
+from vca.tenancy.database import TenantDatabase
 
 EventEmitter = Callable[[Session, str, dict[str, Any]], None]
 
@@ -35,7 +36,7 @@ class WebhookScope:
     endpoints: type[EndpointMixin]
     deliveries: type[DeliveryMixin]
     tenant_id: UUID | None
-    open_session: Callable[[], AbstractContextManager[Session]]
+    open_session: Callable[[TenantDatabase], AbstractContextManager[Session]]
     schedule_job: JobScheduler
     emit_event: EventEmitter
 

@@ -21,11 +21,11 @@ from vca.servers.relay import draining
 from vca.servers.relay.connection import NORMAL_CLOSURE, VoiceConnection
 from vca.servers.relay.frames import Failure, Frame, Interrupt, Key, Prompt
 from vca.servers.relay.slot_lease import SlotLease
+from vca.services import Services
 from vca.telephony.adapter import TelephonyAdapter
 from vca.telephony.types import Listen, Say
 from vca.tenant.calls.carrier_webhooks import voice_websockets
 from vca.tenant.calls.carrier_webhooks.voice_websockets import AcceptedWebSocket
-from vca.tenant.calls.core.call_services import CallServices
 from vca.tenant.calls.core.call_types import ConnectionReplaced, TurnResult, TurnStream, Utterance
 from vca.tenant.calls.turns import call_flow, spoken_language, turn_handler
 from vca.tenant.calls.turns.call_flow import UnansweredUtterance
@@ -66,7 +66,7 @@ class Conversation:
         connection: VoiceConnection,
         admission: AcceptedWebSocket,
         lease: SlotLease,
-        services: CallServices,
+        services: Services,
         adapter: TelephonyAdapter,
     ) -> None:
         self._connection = connection
@@ -136,7 +136,7 @@ class Conversation:
     def _store_utterance(self, text: str) -> None:
         with deadline.within(_RECORD_BUDGET_S):
             turn_handler.store_utterance(
-                self._ref, Utterance(text, connection=self._admission.slot)
+                self._ref, Utterance(text, connection=self._admission.slot), services=self._services
             )
 
     def _run_turns(self) -> str:
@@ -163,7 +163,9 @@ class Conversation:
         if main_languages and main_languages != (self._language,):
             self._send_language()
         with deadline.within(_RECORD_BUDGET_S):
-            resumption = call_flow.resume_call(self._ref, repeat_last=False)
+            resumption = call_flow.resume_call(
+                self._ref, repeat_last=False, services=self._services
+            )
         if isinstance(resumption, UnansweredUtterance):
             self._queue_replayed_frames(resumption)
             return CallerInput(resumption.utterance.text, after=resumption.utterance.after)
@@ -244,7 +246,7 @@ class Conversation:
         After a barge-in, return what the caller said, or None if only the speech was interrupted.
         """
         with deadline.within(self._services.models.latency_policy.turn_budget_s):
-            tenants.require_supported_schema(self._ref.tenant.id)
+            tenants.require_supported_schema(self._ref.tenant.id, services=self._services)
             self._follow_language(caller_input)
             with self._start_turn(caller_input) as turn_stream:
                 try:
@@ -267,7 +269,9 @@ class Conversation:
 
     def _start_turn(self, caller_input: CallerInput) -> TurnStream:
         utterance = Utterance(caller_input.text, caller_input.after, self._admission.slot)
-        return turn_handler.handle_utterance(self._ref, utterance, models=self._services.models)
+        return turn_handler.handle_utterance(
+            self._ref, utterance, models=self._services.models, services=self._services
+        )
 
     def _follow_language(self, caller_input: CallerInput) -> None:
         """Change the language of the call to the caller's if the profile allows it."""
@@ -278,7 +282,7 @@ class Conversation:
         )
         if language is None or language == self._language:
             return
-        spoken_language.change_language(self._ref, language)
+        spoken_language.change_language(self._ref, language, services=self._services)
         self._language = language
         self._send_language()
 
@@ -328,7 +332,9 @@ class Conversation:
     def _record_interruption(self, spoken_text: str) -> None:
         self._speech_ends_at = monotonic()
         with deadline.within(_RECORD_BUDGET_S):
-            call_flow.record_interruption(self._ref, heard_text=spoken_text)
+            call_flow.record_interruption(
+                self._ref, heard_text=spoken_text, services=self._services
+            )
 
     def _wait_until_spoken(self) -> None:
         """Let the caller hear the last text to its end, or until they interrupt it."""

@@ -26,6 +26,7 @@ from vca.servers.relay import frames, slot_lease
 from vca.servers.relay.connection import POLICY_VIOLATION, VoiceConnection
 from vca.servers.relay.conversation import Conversation
 from vca.servers.relay.frames import Setup
+from vca.services import Services, current_services
 from vca.telephony.adapter import InvalidCarrierSignature
 from vca.telephony.providers import ADAPTERS
 from vca.telephony.types import CarrierRequest
@@ -36,7 +37,6 @@ from vca.tenant.calls.carrier_webhooks.voice_websockets import (
     NoFreeSlot,
     WebSocketRejected,
 )
-from vca.tenant.calls.core import call_services
 
 _PATH = f"/telephony/<provider>/{voice_websockets.ACTION}"
 # By endpoint. The previous release gave out URLs without a token.
@@ -77,16 +77,18 @@ class RelayRoute:
         provider, url_token = request.view_args["provider"], request.view_args.get("url_token")
         with deadline.within(_DATABASE_BUDGET_S):
             handshake = voice_websockets.read_handshake(
-                call_services.current_services(), carrier_name=provider, url_token=url_token
+                current_services(), carrier_name=provider, url_token=url_token
             )
         if handshake is None:
             self._refuse(provider)
         try:
-            handshake.adapter.verify_websocket(_handshake_request(provider, url_token))
+            handshake.adapter.verify_websocket(
+                _handshake_request(provider, url_token, services=current_services())
+            )
         except InvalidCarrierSignature:
             self._reject_signature(provider, voice_websockets.ACTION)
         with deadline.within(_DATABASE_BUDGET_S):
-            if not voice_websockets.is_admissible(handshake):
+            if not voice_websockets.is_admissible(handshake, services=current_services()):
                 self._refuse(provider)
         if not self._take_place():
             metrics.RELAY_REFUSED.inc(carrier=provider)
@@ -112,7 +114,7 @@ class RelayRoute:
 
     def serve_connection(self, ws: Server, provider: str, url_token: str | None = None) -> None:
         """Hold one call's conversation."""
-        connection, services = VoiceConnection(ws), call_services.current_services()
+        connection, services = VoiceConnection(ws), current_services()
         handshake: Handshake = g.relay_handshake
         try:
             setup = _receive_setup(connection)
@@ -135,7 +137,7 @@ class RelayRoute:
         if admission.is_reconnected:
             metrics.RELAY_RECONNECTS.inc(carrier=provider)
             log.get_logger().info("relay.reconnected", provider=provider)
-        with slot_lease.lease_slot(admission.slot) as lease:
+        with slot_lease.lease_slot(admission.slot, database=services.database) as lease:
             Conversation(connection, admission, lease, services, handshake.adapter).converse()
 
     def _refuse(self, provider: str) -> NoReturn:
@@ -179,9 +181,7 @@ def _receive_setup(connection: VoiceConnection) -> Setup:
     return setup
 
 
-def _admit(
-    setup: Setup, handshake: Handshake, services: call_services.CallServices
-) -> AcceptedWebSocket:
+def _admit(setup: Setup, handshake: Handshake, services: Services) -> AcceptedWebSocket:
     """Return the call of the WebSocket. Raises WebSocketRejected and NoFreeSlot."""
     assert handshake.adapter.websocket_format is not None
     call_id = setup.fields.get(handshake.adapter.websocket_format.call_id_field, "")
@@ -191,10 +191,12 @@ def _admit(
         )
 
 
-def _handshake_request(provider: str, url_token: str | None) -> CarrierRequest:
+def _handshake_request(
+    provider: str, url_token: str | None, *, services: Services
+) -> CarrierRequest:
     """Return the handshake as its carrier signed it: with the URL that we gave it."""
     query = request.query_string.decode("latin-1")
-    url = voice_websockets.websocket_url(call_services.current_services(), provider, url_token)
+    url = voice_websockets.websocket_url(services, provider, url_token)
     return CarrierRequest(
         action=voice_websockets.ACTION,
         url=f"{url}?{query}" if query else url,

@@ -9,6 +9,7 @@ from vca.kit import deadline
 from vca.kit.db import DatabaseFailure
 from vca.observability import log
 from vca.registry.relay_slots import service as slots
+from vca.tenancy.database import TenantDatabase
 from vca.tenancy.session import public_connection
 
 # A third of the lease, so that one failed renewal does no harm.
@@ -22,8 +23,8 @@ class SlotLease:
     An unavailable database ends no call: the slot is renewed when the database is back.
     """
 
-    def __init__(self, slot: UUID) -> None:
-        self._slot = slot
+    def __init__(self, slot: UUID, database: TenantDatabase) -> None:
+        self._slot, self._database = slot, database
         self._renew_at = monotonic() + RENEW_INTERVAL_S
 
     def renew(self) -> None:
@@ -32,7 +33,10 @@ class SlotLease:
             return
         self._renew_at = monotonic() + RENEW_INTERVAL_S
         try:
-            with deadline.within(_DATABASE_BUDGET_S), public_connection() as connection:
+            with (
+                deadline.within(_DATABASE_BUDGET_S),
+                public_connection(database=self._database) as connection,
+            ):
                 if not slots.renew(connection, self._slot):
                     log.get_logger().warning("relay.slot_lost")
         except DatabaseFailure as error:
@@ -41,16 +45,19 @@ class SlotLease:
     def release(self) -> None:
         """Release the slot. If that fails, it expires by itself."""
         try:
-            with deadline.within(_DATABASE_BUDGET_S), public_connection() as connection:
+            with (
+                deadline.within(_DATABASE_BUDGET_S),
+                public_connection(database=self._database) as connection,
+            ):
                 slots.release_slot(connection, self._slot)
         except DatabaseFailure as error:
             log.get_logger().warning("relay.slot_not_freed", exc_info=error)
 
 
 @contextmanager
-def lease_slot(slot: UUID) -> Iterator[SlotLease]:
+def lease_slot(slot: UUID, *, database: TenantDatabase) -> Iterator[SlotLease]:
     """Hold an open slot until the block ends."""
-    lease = SlotLease(slot)
+    lease = SlotLease(slot, database)
     try:
         yield lease
     finally:

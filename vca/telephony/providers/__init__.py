@@ -128,20 +128,3 @@ def _import_adapter(path: str) -> type[TelephonyAdapter]:
     module, _, name = path.partition(":")
     adapter_class: type[TelephonyAdapter] = getattr(import_module(module), name)
     return adapter_class
-
-
-_current: Carriers | None = None
-
-
-def set_current_carriers(carriers: Carriers) -> Carriers:
-    """Make these the process's carriers and return them."""
-    global _current
-    _current = carriers
-    return carriers
-
-
-def current_carriers() -> Carriers:
-    """Return the process's carriers. Raises RuntimeError if none are set."""
-    if _current is None:
-        raise RuntimeError("no carriers are configured in this process")
-    return _current

@@ -3,7 +3,7 @@
 from sqlalchemy import exists
 from sqlalchemy.orm import Session
 
-from vca.registry.lifecycle_hooks import (
+from vca.services.lifecycle_hooks import (
     Counts,
     ImportedTenant,
     TenantLifecycleHooks,

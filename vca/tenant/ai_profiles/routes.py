@@ -3,11 +3,12 @@
 from typing import Any
 from uuid import UUID
 
-from flask import Response, after_this_request, current_app
+from flask import Response, after_this_request
 
 from vca.kit.paging import Page
 from vca.kit.web import Blueprint, PageQuery, access, created_response, pagination
 from vca.kit.web.context import request_reader, request_session
+from vca.services import current_services
 from vca.tenant.ai_profiles import service
 from vca.tenant.ai_profiles.models import AiProfile
 from vca.tenant.ai_profiles.schemas import (
@@ -38,7 +39,7 @@ def create_profile(body: dict[str, Any], tenant_id: UUID) -> Any:
     for a feature that the carrier of one of the profile's numbers does not support. The response
     has the header `X-Vca-Warning` if the profile has tools but its model does not support them.
     """
-    profile = service.create(request_session(), **body)
+    profile = service.create(request_session(), **body, services=current_services())
     _warn_about_tools(profile)
     path = f"/api/tenants/{tenant_id}/ai-profiles/{profile.id}"
     return created_response(profile, pagination.public_url(path))
@@ -78,14 +79,16 @@ def change_profile(body: dict[str, Any], tenant_id: UUID, ai_profile_id: UUID) -
     another language, is refused with `carrier-cannot`. The response has the header `X-Vca-Warning`
     if the profile has tools but its model does not support them.
     """
-    profile = service.change(request_session(), ai_profile_id=ai_profile_id, **body)
+    profile = service.change(
+        request_session(), ai_profile_id=ai_profile_id, **body, services=current_services()
+    )
     _warn_about_tools(profile)
     return profile
 
 
 def _warn_about_tools(profile: AiProfile) -> None:
     """Add a header to the response if the profile's model is known not to support its tools."""
-    if not profile.tools or current_app.config["MODEL_SUPPORTS_TOOLS"](profile.model):
+    if not profile.tools or current_services().models.supports_tools(profile.model):
         return
 
     @after_this_request
@@ -101,7 +104,7 @@ def _warn_about_tools(profile: AiProfile) -> None:
 @access("tenant", "write", transaction="tenant")
 def delete_profile(tenant_id: UUID, ai_profile_id: UUID) -> None:
     """Delete an AI profile"""
-    service.delete(request_session(), ai_profile_id=ai_profile_id)
+    service.delete(request_session(), ai_profile_id=ai_profile_id, services=current_services())
 
 
 @blp.route(f"{PROFILE_URL}/versions", methods=["GET"])

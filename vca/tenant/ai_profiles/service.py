@@ -4,7 +4,7 @@ A tenant with profiles has exactly one default, and every change of content crea
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import exists, func, select
@@ -16,7 +16,8 @@ from vca.kit.errors import Conflict, FieldError, InvalidInput, NotFound
 from vca.kit.json import escape_pointer_step
 from vca.kit.paging import Listing, Page, PageRequest, RowReader
 from vca.registry import caps
-from vca.tenant.ai_profiles import profile_check, versions
+from vca.services import Services
+from vca.tenant.ai_profiles import versions
 from vca.tenant.ai_profiles.models import VERSIONED_FIELDS, AiProfile, AiProfileVersion
 from vca.tenant.settings import service as settings
 from vca.tenant.settings.dialling import DialDecision
@@ -36,21 +37,6 @@ DEFAULT_FIELDS: dict[str, Any] = {
 }
 
 
-class AnsweredNumberLister(Protocol):
-    """Returns at least one number of each country that a profile answers.
-
-    `ai_profile_id` is None for a profile that is not stored yet.
-    """
-
-    def __call__(
-        self, session: Session, *, ai_profile_id: UUID | None, is_default: bool
-    ) -> Collection[str]:
-        """Return the numbers."""
-
-
-_list_answered_numbers: AnsweredNumberLister | None = None
-
-
 class DefaultProfileNeeded(Conflict):
     """The change would leave a tenant that has profiles without a default profile."""
 
@@ -63,13 +49,9 @@ class ProfileInUse(Conflict):
     code = "profile-in-use"
 
 
-def set_answered_number_lister(lister: AnsweredNumberLister) -> None:
-    """Set the function that lists the numbers that a profile answers."""
-    global _list_answered_numbers
-    _list_answered_numbers = lister
-
-
-def create(session: Session, *, is_default: bool = False, **content: Any) -> AiProfile:
+def create(
+    session: Session, *, services: Services, is_default: bool = False, **content: Any
+) -> AiProfile:
     """Create a profile at version 1.
 
     The tenant's first profile becomes the default even if `is_default` is false. Raise InvalidInput
@@ -81,8 +63,10 @@ def create(session: Session, *, is_default: bool = False, **content: Any) -> AiP
     caps.require_capacity(session, "ai_profiles", select(AiProfile.id), is_locked=True)
     _check_transfer_tool(content)
     is_first = not session.scalar(select(exists().where(AiProfile.id.is_not(None))))
-    numbers = _answered_numbers(session, None, is_default=is_first or is_default)
-    _check_transfer_targets(session, content.get("transfer_targets", {}), from_numbers=numbers)
+    numbers = _answered_numbers(session, None, is_default=is_first or is_default, services=services)
+    _check_transfer_targets(
+        session, content.get("transfer_targets", {}), from_numbers=numbers, services=services
+    )
     content = {**DEFAULT_FIELDS, **content}
     content["name"] = content["name"] or content["role"]
     profile = AiProfile(id=uuid4(), version=1, is_default=False, **content)
@@ -91,7 +75,12 @@ def create(session: Session, *, is_default: bool = False, **content: Any) -> AiP
     if is_first or is_default:
         _make_default(session, profile)
     session.flush()
-    profile_check.run_check(session, profile, frozenset({*VERSIONED_FIELDS, "is_default"}))
+    services.callbacks.check_profile(
+        session,
+        ai_profile_id=profile.id,
+        changed_fields=frozenset({*VERSIONED_FIELDS, "is_default"}),
+        services=services,
+    )
     return profile
 
 
@@ -109,7 +98,12 @@ def list_page(source: Session | RowReader, *, page: PageRequest, **filters: Any)
 
 
 def change(
-    session: Session, *, ai_profile_id: UUID, is_default: bool | None = None, **content: Any
+    session: Session,
+    *,
+    services: Services,
+    ai_profile_id: UUID,
+    is_default: bool | None = None,
+    **content: Any,
 ) -> AiProfile:
     """Update the given fields; a change of content creates a new version.
 
@@ -127,12 +121,19 @@ def change(
     becomes_default = bool(is_default) and not profile.is_default
     if "transfer_targets" in changes or becomes_default:
         numbers = _answered_numbers(
-            session, ai_profile_id, is_default=profile.is_default or becomes_default
+            session,
+            ai_profile_id,
+            is_default=profile.is_default or becomes_default,
+            services=services,
         )
         if "transfer_targets" in changes:
-            _check_transfer_targets(session, changes["transfer_targets"], from_numbers=numbers)
+            _check_transfer_targets(
+                session, changes["transfer_targets"], from_numbers=numbers, services=services
+            )
         else:
-            check_reachable(session, profile, from_numbers=numbers, field_name="is_default")
+            check_reachable(
+                session, profile, from_numbers=numbers, field_name="is_default", services=services
+            )
     if changes:
         _check_transfer_tool({"transfer_targets": profile.transfer_targets, **changes})
         for name, value in changes.items():
@@ -140,7 +141,7 @@ def change(
         profile.version += 1
         _store_version(session, profile)
         session.flush()
-        versions.prune_profile(session, ai_profile_id=profile.id)
+        versions.prune_profile(session, ai_profile_id=profile.id, services=services)
     changed_fields = set(changes)
     if becomes_default:
         _make_default(session, profile)
@@ -148,11 +149,16 @@ def change(
     elif changes:
         _set_updated_at(session, profile)
     session.flush()
-    profile_check.run_check(session, profile, frozenset(changed_fields))
+    services.callbacks.check_profile(
+        session,
+        ai_profile_id=profile.id,
+        changed_fields=frozenset(changed_fields),
+        services=services,
+    )
     return profile
 
 
-def delete(session: Session, *, ai_profile_id: UUID) -> None:
+def delete(session: Session, *, services: Services, ai_profile_id: UUID) -> None:
     """Delete a profile; its versions stay, because calls refer to them and replays may use them.
 
     Of all deleted profiles together, the newest versions and those that calls name stay. Raise
@@ -171,17 +177,24 @@ def delete(session: Session, *, ai_profile_id: UUID) -> None:
         if db.constraint_name(error) == "phone_numbers_ai_profile_id_fkey":
             raise ProfileInUse("A phone number uses this profile.") from None
         raise
-    versions.prune_deleted_profiles(session)
+    versions.prune_deleted_profiles(session, services=services)
 
 
 def check_reachable(
-    session: Session, profile: AiProfile, *, from_numbers: Collection[str], field_name: str
+    session: Session,
+    profile: AiProfile,
+    *,
+    services: Services,
+    from_numbers: Collection[str],
+    field_name: str,
 ) -> None:
     """Check that numbers which get the profile may dial its transfer targets.
 
     Raise InvalidInput for the field, and HomeCountryNeeded.
     """
-    for name, decision in _denied_targets(session, profile.transfer_targets, from_numbers):
+    for name, decision in _denied_targets(
+        session, profile.transfer_targets, from_numbers, services=services
+    ):
         detail = f"The profile's transfer target `{name}` cannot be dialled: {decision.reason}"
         raise InvalidInput.field(field_name, f"{detail} ({decision.code}).")
 
@@ -228,15 +241,19 @@ def _check_transfer_tool(content: Mapping[str, Any]) -> None:
 
 
 def _answered_numbers(
-    session: Session, ai_profile_id: UUID | None, *, is_default: bool
+    session: Session, ai_profile_id: UUID | None, *, services: Services, is_default: bool
 ) -> Collection[str]:
-    if _list_answered_numbers is None:
-        raise RuntimeError("no lister of answered numbers is set")
-    return _list_answered_numbers(session, ai_profile_id=ai_profile_id, is_default=is_default)
+    return services.callbacks.list_answered_numbers(
+        session, ai_profile_id=ai_profile_id, is_default=is_default
+    )
 
 
 def _check_transfer_targets(
-    session: Session, targets: Mapping[str, Any], *, from_numbers: Collection[str]
+    session: Session,
+    targets: Mapping[str, Any],
+    *,
+    services: Services,
+    from_numbers: Collection[str],
 ) -> None:
     """Raise InvalidInput for targets that one of the numbers could not dial."""
     errors = [
@@ -244,19 +261,23 @@ def _check_transfer_targets(
             f"/transfer_targets/{escape_pointer_step(name)}/number",
             f"This number cannot be dialled: {decision.reason} ({decision.code}).",
         )
-        for name, decision in _denied_targets(session, targets, from_numbers)
+        for name, decision in _denied_targets(session, targets, from_numbers, services=services)
     ]
     if errors:
         raise InvalidInput("The request is not valid.", errors=errors)
 
 
 def _denied_targets(
-    session: Session, targets: Mapping[str, Any], from_numbers: Collection[str]
+    session: Session,
+    targets: Mapping[str, Any],
+    from_numbers: Collection[str],
+    *,
+    services: Services,
 ) -> Iterator[tuple[str, DialDecision]]:
     """Yield the targets that could not be dialled; without numbers, not from any number."""
     for name, target in targets.items():
         decision = settings.check_target_number(
-            session, target["number"], from_numbers=from_numbers
+            session, target["number"], from_numbers=from_numbers, services=services
         )
         if not decision.allowed:
             yield name, decision

@@ -7,6 +7,7 @@ from flask import g
 
 from vca.kit.web import Blueprint, access, pagination
 from vca.registry.audit.schemas import EntryQuery, EntrySchema
+from vca.services import current_services
 from vca.tenant.audit import service
 
 blp = Blueprint(
@@ -29,4 +30,6 @@ def list_audit(query: dict[str, Any], tenant_id: UUID) -> Any:
     the tenant exists.
     """
     page = pagination.parse_page_request(query)
-    return pagination.page_response(service.list_page(g.tenant, page=page, **query), query)
+    return pagination.page_response(
+        service.list_page(g.tenant, page=page, **query, services=current_services()), query
+    )

@@ -5,11 +5,11 @@ from typing import Any
 from uuid import UUID
 
 import click
-from flask import current_app
 
 from vca import cli
 from vca.kit import phone
 from vca.registry.number_registry import claimed_numbers
+from vca.services import current_services
 from vca.tenancy.session import public_session
 from vca.tenant.calls.carrier_webhooks import fallback
 from vca.tenant.phone_numbers import bulk_check
@@ -31,9 +31,9 @@ def check(tenant_id: UUID | None, as_json: bool) -> None:
     Exit status 1 if any number differs from its registration, if a number could not be checked, or
     if browsers cannot call although the settings allow it.
     """
-    with public_session() as session:
+    with public_session(database=current_services().database) as session:
         numbers = claimed_numbers.list_registered(session, tenant_id=tenant_id)
-    inspections = bulk_check.check_numbers(numbers)
+    inspections = bulk_check.check_numbers(numbers, services=current_services())
     rows = [{**vars(inspection.number), "found": inspection.detail} for inspection in inspections]
     mismatches = [
         row for row, inspection in zip(rows, inspections, strict=True) if not inspection.agrees
@@ -43,7 +43,7 @@ def check(tenant_id: UUID | None, as_json: bool) -> None:
     if ranges := phone.diallable_ranges():
         output["diallable_prefixes"] = [str(added) for added in ranges]
         text += f"\nDIALLABLE_PREFIXES adds {', '.join(output['diallable_prefixes'])}."
-    if browser_problems := bulk_check.check_browser_accounts():
+    if browser_problems := bulk_check.check_browser_accounts(services=current_services()):
         output["browsers"] = browser_problems
         text += "\nBrowsers cannot call: " + "; ".join(browser_problems) + "."
     cli.print_result(
@@ -63,7 +63,9 @@ def reregister(tenant_id: UUID | None, everybody: bool, as_json: bool) -> None:
     """Register all active numbers again, for example after PUBLIC_BASE_URL has changed."""
     if everybody is (tenant_id is not None):
         raise click.UsageError("Specify --tenant ID or --all.")
-    registration_count = claimed_numbers.enqueue_reregistration(tenant_id=tenant_id)
+    registration_count = claimed_numbers.enqueue_reregistration(
+        tenant_id=tenant_id, services=current_services()
+    )
     cli.print_result(
         {"ordered": registration_count},
         as_json=as_json,
@@ -81,9 +83,9 @@ def render_fallbacks(folder: Path, as_json: bool) -> None:
     `fallback_number`, or says the tenant's sentence. Documents of other numbers in FOLDER are
     deleted. Copy the files to a server outside VCA, and again whenever numbers change.
     """
-    document_count = fallback.write_fallback_documents(folder)
+    document_count = fallback.write_fallback_documents(folder, services=current_services())
     output: dict[str, Any] = {"written": document_count, "folder": str(folder)}
-    fallback_url = current_app.extensions["settings"].carrier_fallback_url
+    fallback_url = current_services().settings.carrier_fallback_url
     hint = (
         f"Serve them at {fallback_url}."
         if fallback_url

@@ -9,14 +9,13 @@ import click
 
 from vca import cli
 from vca.registry.tenants import service as tenants
-from vca.telephony import providers
+from vca.services import Services, current_services
 from vca.tenancy import schema
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public_session
 from vca.tenant.calls import service
 from vca.tenant.calls.carrier_webhooks import authentication
 from vca.tenant.calls.control import call_control, reconciliation
-from vca.tenant.calls.core import call_services
 from vca.tenant.calls.core.call_types import CallRef
 from vca.tenant.calls.core.simulations import TransferOutcome
 from vca.tenant.calls.schemas import CallEventSchema, CallSchema, TurnSchema
@@ -52,15 +51,18 @@ def simulate(did: str, as_json: bool, **options: Any) -> None:
 
     The call runs the same code as a real one. It dials nobody. Its record is printed at the end.
     """
-    tenant = _require_number_owner(did)
-    carriers, services = providers.current_carriers(), call_services.current_services()
+    services = current_services()
+    tenant = _require_number_owner(did, services=services)
     reply = simulated_calls.start_simulation(
-        tenant, carriers=carriers, services=services, request=_simulation_request(did, **options)
+        tenant,
+        carriers=services.carriers,
+        services=services,
+        request=_simulation_request(did, **options),
     )
     terminal.print_model_notice(services.models, quiet=as_json)
     ref = CallRef(tenant, reply.call_id)
-    terminal.TerminalCall(ref, carriers, services, quiet=as_json).run(reply)
-    call, events, turns = service.load_transcript(tenant, call_id=ref.call_id)
+    terminal.TerminalCall(ref, services.carriers, services, quiet=as_json).run(reply)
+    call, events, turns = service.load_transcript(tenant, call_id=ref.call_id, services=services)
     call_record = {
         **CallSchema().dump(call),
         "events": CallEventSchema().dump(events, many=True),
@@ -102,12 +104,20 @@ def hang_up(
     if sum(selections) != 1 or (tenant_id is not None and call_id is None):
         raise click.UsageError("Specify TENANT_ID and CALL_ID, or --tenant ID, or --all.")
     if tenant_id is not None and call_id is not None:
-        call = call_control.hang_up(_require_tenant(tenant_id), call_id=call_id)
+        call = call_control.hang_up(
+            _require_tenant(tenant_id, services=current_services()),
+            call_id=call_id,
+            services=current_services(),
+        )
         text = f"{call.status}: {call.end_reason}"
         cli.print_result(CallSchema().dump(call), as_json=as_json, text=text)
         return
-    refs = [_require_tenant(tenant)] if tenant is not None else call_control.list_tenants_on_call()
-    summary = call_control.hang_up_all(refs)
+    refs = (
+        [_require_tenant(tenant, services=current_services())]
+        if tenant is not None
+        else call_control.list_tenants_on_call(services=current_services())
+    )
+    summary = call_control.hang_up_all(refs, services=current_services())
     cli.print_result(
         vars(summary), as_json=as_json, text=f"{summary.ended} hung up, {summary.failed} failed"
     )
@@ -121,12 +131,14 @@ def hang_up(
 def reconcile(tenant: UUID | None, as_json: bool) -> None:
     """Ask the carriers about all live calls now. Calls that they do not know end as lost."""
     tenants = (
-        [_require_tenant(tenant)] if tenant is not None else call_control.list_tenants_on_call()
+        [_require_tenant(tenant, services=current_services())]
+        if tenant is not None
+        else call_control.list_tenants_on_call(services=current_services())
     )
     counts = Counter(
-        reconciliation.check_call(ref, immediately=True)
+        reconciliation.check_call(ref, immediately=True, services=current_services())
         for tenant_ref in tenants
-        for ref in call_control.list_live_calls(tenant_ref)
+        for ref in call_control.list_live_calls(tenant_ref, services=current_services())
     )
     output = {name: counts[name] for name in ("live", "ended", "unknown")}
     cli.print_result(
@@ -154,9 +166,9 @@ def replay(
     The replay is a simulated call, which is stored. It dials nobody and leaves no message.
     """
     comparison = replaying.replay_call(
-        _require_tenant(tenant_id),
-        carriers=providers.current_carriers(),
-        services=call_services.current_services(),
+        _require_tenant(tenant_id, services=current_services()),
+        carriers=current_services().carriers,
+        services=current_services(),
         call_id=call_id,
         ai_profile_id=ai_profile_id,
         version=version,
@@ -168,16 +180,16 @@ def replay(
     )
 
 
-def _require_tenant(tenant_id: UUID) -> TenantRef:
+def _require_tenant(tenant_id: UUID, *, services: Services) -> TenantRef:
     """Return the tenant if it exists and this code supports its schema; fail otherwise."""
-    with public_session() as session:
+    with public_session(database=services.database) as session:
         owner = tenants.get(session, tenant_id=tenant_id)
     schema.require_supported_revision(owner.schema_revision)
     return TenantRef(tenant_id)
 
 
-def _require_number_owner(number: str) -> TenantRef:
-    owner = authentication.find_number_owner(number)
+def _require_number_owner(number: str, *, services: Services) -> TenantRef:
+    owner = authentication.find_number_owner(number, services=services)
     if owner is None:
         cli.fail(f"{number} belongs to no tenant. `flask dids list` lists all numbers.")
     schema.require_supported_revision(owner.schema_revision)

@@ -3,7 +3,7 @@
 from sqlalchemy.orm import Session
 
 from vca.jobs import queue
-from vca.registry.lifecycle_hooks import (
+from vca.services.lifecycle_hooks import (
     Counts,
     ImportedTenant,
     SettingsChange,

@@ -9,7 +9,7 @@ from vca import cli
 from vca.conversation.llm import ModelCheck
 from vca.kit.db import DatabaseFailure
 from vca.registry.model_checks import service as model_checks
-from vca.tenant.calls.core import call_services
+from vca.services import current_services
 
 models = cli.Group("models", help="Check the language models.")
 
@@ -34,13 +34,13 @@ def check(as_json: bool) -> None:
     The requests contain nothing of a tenant. VCA adapts its requests to the result. Exit status 1
     if a model cannot answer.
     """
-    current_models = call_services.current_services().models
+    current_models = current_services().models
     rows = []
     for client, model in current_models.names():
         result = client.check(model)
         rows.append(_to_row(result))
         try:
-            model_checks.save(client, result)
+            model_checks.save(client, result, services=current_services())
         except DatabaseFailure:
             click.echo("The result was not stored: the database is unavailable.", err=True)
     failed_count = sum(not row["answers"] for row in rows)

@@ -9,10 +9,9 @@ from vca.kit import clock
 from vca.kit.web import Blueprint, PageQuery, access, pagination, sse
 from vca.kit.web.blueprint import accepted_response
 from vca.kit.web.context import request_session
-from vca.telephony import providers
+from vca.services import current_services
 from vca.tenant.calls import service
 from vca.tenant.calls.control import call_control, outbound_calls
-from vca.tenant.calls.core import call_services
 from vca.tenant.calls.core.serializers import PlacedCall
 from vca.tenant.calls.schemas import (
     CallEventSchema,
@@ -92,7 +91,7 @@ def place_call(body: dict[str, Any], tenant_id: UUID) -> Any:
     transfer target that the number may not dial. The response shows the `metadata` that you sent;
     later responses show it to keys with the scope `content` only.
     """
-    call = outbound_calls.place_call(request_session(), **body)
+    call = outbound_calls.place_call(request_session(), **body, services=current_services())
     return accepted_response(
         PlacedCall(call), pagination.public_url(f"/api/tenants/{tenant_id}/calls/{call.id}")
     )
@@ -148,7 +147,7 @@ def hang_up_call(tenant_id: UUID, call_id: UUID) -> Any:
 
     Returns 409 if the call has ended.
     """
-    return call_control.hang_up(g.tenant, call_id=call_id)
+    return call_control.hang_up(g.tenant, call_id=call_id, services=current_services())
 
 
 @blp.route(f"{CALL_PATH}/transfer", methods=["POST"])
@@ -162,9 +161,7 @@ def transfer_call(body: dict[str, Any], tenant_id: UUID, call_id: UUID) -> Any:
     caller returns to the agent, who says so (`return`), takes a `message`, or forwards the caller
     to the number's `fallback`.
     """
-    return call_control.transfer(
-        g.tenant, services=call_services.current_services(), call_id=call_id, **body
-    )
+    return call_control.transfer(g.tenant, services=current_services(), call_id=call_id, **body)
 
 
 @blp.route(f"{CALL_PATH}/say", methods=["POST"])
@@ -177,7 +174,7 @@ def say_in_call(body: dict[str, Any], tenant_id: UUID, call_id: UUID) -> Any:
     The agent of the live call says the text at once.
     """
     return call_control.say(
-        g.tenant, services=call_services.current_services(), call_id=call_id, text=body["text"]
+        g.tenant, services=current_services(), call_id=call_id, text=body["text"]
     )
 
 
@@ -192,7 +189,7 @@ def press_keys_in_call(body: dict[str, Any], tenant_id: UUID, call_id: UUID) -> 
     409 `carrier-cannot` if the carrier cannot send tones.
     """
     return call_control.send_keys(
-        g.tenant, services=call_services.current_services(), call_id=call_id, keys=body["digits"]
+        g.tenant, services=current_services(), call_id=call_id, keys=body["digits"]
     )
 
 
@@ -213,8 +210,8 @@ def replay_call(body: dict[str, Any], tenant_id: UUID, call_id: UUID) -> Any:
     """
     return replay.replay_call(
         g.tenant,
-        carriers=providers.current_carriers(),
-        services=call_services.current_services(),
+        carriers=current_services().carriers,
+        services=current_services(),
         call_id=call_id,
         **body,
     )
@@ -236,8 +233,8 @@ def simulate_call(body: dict[str, Any], tenant_id: UUID) -> Any:
     """
     return simulated_calls.start_simulation(
         g.tenant,
-        carriers=providers.current_carriers(),
-        services=call_services.current_services(),
+        carriers=current_services().carriers,
+        services=current_services(),
         request=SimulationRequest(**body),
     )
 
@@ -266,13 +263,14 @@ def say_in_simulation(body: dict[str, Any], tenant_id: UUID, call_id: UUID) -> A
     later ones are `error` events that contain one.
     """
     arguments: dict[str, Any] = {
-        "carriers": providers.current_carriers(),
-        "services": call_services.current_services(),
+        "carriers": current_services().carriers,
         "call_id": call_id,
     }
     if sse.prefers_event_stream(request):
-        return sse.stream_response(simulated_calls.stream_turn(g.tenant, **arguments, **body))
-    return simulated_calls.take_turn(g.tenant, **arguments, **body)
+        return sse.stream_response(
+            simulated_calls.stream_turn(g.tenant, **arguments, **body, services=current_services())
+        )
+    return simulated_calls.take_turn(g.tenant, **arguments, **body, services=current_services())
 
 
 @blp.route(f"{TENANT_PATH}/simulations/<uuid:call_id>/outcome", methods=["POST"])
@@ -288,8 +286,8 @@ def settle_simulated_transfer(body: dict[str, Any], tenant_id: UUID, call_id: UU
     """
     return simulated_calls.settle_transfer(
         g.tenant,
-        carriers=providers.current_carriers(),
-        services=call_services.current_services(),
+        carriers=current_services().carriers,
+        services=current_services(),
         call_id=call_id,
         **body,
     )

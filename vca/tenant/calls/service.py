@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from vca.kit import phone
 from vca.kit.paging import Listing, Page, PageRequest
 from vca.registry.number_registry import service as number_registry
+from vca.services import Services
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core import record, serializers
@@ -61,10 +62,10 @@ def explain_route(session: Session, *, to: str, moment: datetime) -> Route:
 
 
 def load_transcript(
-    tenant: TenantRef, *, call_id: UUID
+    tenant: TenantRef, *, services: Services, call_id: UUID
 ) -> tuple[Call, Sequence[Event], Sequence[Turn]]:
     """Return a call with all its events and turns. Raises NotFound."""
-    with tenant_session(tenant) as session:
+    with tenant_session(tenant, database=services.database) as session:
         events = select(Event).where(Event.call_id == call_id).order_by(*EVENT_ORDER)
         turns = select(Turn).where(Turn.call_id == call_id).order_by(Turn.sequence)
         return (

@@ -4,6 +4,7 @@ from uuid import UUID
 
 from vca.jobs import lanes, queue
 from vca.kit import clock
+from vca.services import Services
 from vca.tenancy.schema import TenantRef
 from vca.tenant.calls.carrier_webhooks import fallback
 from vca.tenant.calls.carrier_webhooks.fallback import RENDER_FALLBACKS_JOB
@@ -26,42 +27,42 @@ def _ref(tenant_id: str, call_id: str) -> CallRef:
 
 
 @queue.task(DIAL_JOB, lane=lanes.CALLS)
-def dial(*, tenant_id: str, call_id: str) -> None:
+def dial(*, services: Services, tenant_id: str, call_id: str) -> None:
     """Place an outbound call at the carrier, exactly once."""
-    outbound_calls.dial(_ref(tenant_id, call_id))
+    outbound_calls.dial(_ref(tenant_id, call_id), services=services)
 
 
 @queue.task(CHECK_JOB, lane=lanes.CALLS)
-def check(*, tenant_id: str, call_id: str) -> None:
+def check(*, services: Services, tenant_id: str, call_id: str) -> None:
     """Ask the carrier about a call without activity."""
-    reconciliation.check_call(_ref(tenant_id, call_id))
+    reconciliation.check_call(_ref(tenant_id, call_id), services=services)
 
 
 @queue.task(PURGE_TRANSCRIPTS, lane=lanes.BATCH)
-def forget(*, tenant_id: str) -> None:
+def forget(*, services: Services, tenant_id: str) -> None:
     """Delete the transcripts of calls whose retention period has ended."""
-    retention.purge_transcripts(TenantRef(UUID(tenant_id)), now=clock.now())
+    retention.purge_transcripts(TenantRef(UUID(tenant_id)), now=clock.now(), services=services)
 
 
 @queue.task(PURGE_PAYLOADS, lane=lanes.BATCH)
-def forget_payloads(*, tenant_id: str) -> None:
+def forget_payloads(*, services: Services, tenant_id: str) -> None:
     """Delete carriers' event details of calls whose retention period has ended."""
-    retention.purge_payloads(TenantRef(UUID(tenant_id)), now=clock.now())
+    retention.purge_payloads(TenantRef(UUID(tenant_id)), now=clock.now(), services=services)
 
 
 @queue.task(PURGE_SIMULATIONS, lane=lanes.BATCH)
-def forget_simulated(*, tenant_id: str) -> None:
+def forget_simulated(*, services: Services, tenant_id: str) -> None:
     """Delete simulated calls whose retention period has ended."""
-    retention.purge_simulations(TenantRef(UUID(tenant_id)), now=clock.now())
+    retention.purge_simulations(TenantRef(UUID(tenant_id)), now=clock.now(), services=services)
 
 
 @queue.task(ANALYSE_JOB, lane=lanes.DELIVERIES)
-def analyse(*, tenant_id: str, call_id: str, attempt: int = 1) -> None:
+def analyse(*, services: Services, tenant_id: str, call_id: str, attempt: int = 1) -> None:
     """Analyse a finished call with a model."""
-    post_call_analysis.analyse_call(_ref(tenant_id, call_id), attempt=attempt)
+    post_call_analysis.analyse_call(_ref(tenant_id, call_id), attempt=attempt, services=services)
 
 
 @queue.task(RENDER_FALLBACKS_JOB, lane=lanes.BATCH)
-def render_fallbacks(*, tenant_id: str) -> None:
+def render_fallbacks(*, services: Services, tenant_id: str) -> None:
     """Write the static fallback documents of the tenant's numbers again."""
-    fallback.update_fallback_documents(UUID(tenant_id))
+    fallback.update_fallback_documents(UUID(tenant_id), services=services)

@@ -4,14 +4,15 @@ from datetime import datetime
 
 from vca.registry.idempotency import service
 from vca.registry.idempotency.service import CLEANUP_JOB
-from vca.registry.lifecycle_hooks import TenantLifecycleHooks, TenantTable
+from vca.services import Services
+from vca.services.lifecycle_hooks import TenantLifecycleHooks, TenantTable
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
 from vca.tenant.idempotency.models import TENANT_TABLE, IdempotencyKey
 
 
-def _delete_expired(tenant: TenantRef, now: datetime) -> None:
-    with tenant_session(tenant) as session:
+def _delete_expired(tenant: TenantRef, now: datetime, *, services: Services) -> None:
+    with tenant_session(tenant, database=services.database) as session:
         service.delete_expired(session, table=TENANT_TABLE, now=now)
 
 

@@ -11,6 +11,7 @@ from typing_extensions import override
 from vca import cli
 from vca.kit import json
 from vca.registry import owner_connections
+from vca.services import current_services
 from vca.tenant.key_rotation import rotation
 from vca.tenant.key_rotation.rotation import Observer, RotationResult
 
@@ -80,7 +81,9 @@ def rotate(dry_run: bool, as_json: bool) -> None:
     """
     observer = Observer() if as_json else ProgressBar() if sys.stdout.isatty() else JsonProgress()
     with owner_connections.owner_database() as database:
-        outcome = rotation.rotate(database, dry_run=dry_run, observer=observer)
+        outcome = rotation.rotate(
+            database, dry_run=dry_run, observer=observer, services=current_services()
+        )
     if isinstance(observer, ProgressBar):
         observer.close()
     facts = {**vars(outcome), "unreadable": dict(outcome.unreadable), "dry_run": dry_run}

@@ -18,13 +18,13 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from vca.audit import context
-from vca.kit import db, encryption
+from vca.kit import db
 from vca.kit.db import Database
 from vca.kit.encryption import DecryptionError, EncryptionContext
-from vca.registry import lifecycle_hooks
 from vca.registry.tenants.models import PURGING, Tenant
 from vca.registry.webhooks.models import ENCRYPTED_COLUMNS as PLATFORM_COLUMNS
-from vca.tenancy import citus, schema
+from vca.services import Services
+from vca.tenancy import schema
 from vca.tenancy.session import public_session
 from vca.tenancy.tables import quote_name
 
@@ -107,7 +107,11 @@ class RotationResult:
 
 
 def rotate(
-    database: Database, *, dry_run: bool = False, observer: Observer | None = None
+    database: Database,
+    *,
+    services: Services,
+    dry_run: bool = False,
+    observer: Observer | None = None,
 ) -> RotationResult:
     """Re-encrypt every value that is not encrypted with the newest key.
 
@@ -118,11 +122,11 @@ def rotate(
     progress, outcome = observer or Observer(), RotationResult()
     tenants = _start_run(database, dry_run)
     progress.on_start(len(tenants))
-    _rotate_batch(database, [None], outcome, dry_run)
-    batch_size = 1 if citus.is_enabled() else BATCH
+    _rotate_batch(database, [None], outcome, dry_run, services=services)
+    batch_size = 1 if services.database.on_citus else BATCH
     for offset in range(0, len(tenants), batch_size):
         batch = tenants[offset : offset + batch_size]
-        _rotate_batch(database, batch, outcome, dry_run)
+        _rotate_batch(database, batch, outcome, dry_run, services=services)
         outcome.tenants += len(batch)
         progress.on_progress(outcome.tenants, outcome.resealed)
         if outcome.tenants % _TENANTS_PER_CONNECTION < batch_size:
@@ -139,12 +143,17 @@ def _start_run(database: Database, dry_run: bool) -> Sequence[UUID]:
 
 
 def _rotate_batch(
-    database: Database, batch: Sequence[UUID | None], outcome: RotationResult, dry_run: bool
+    database: Database,
+    batch: Sequence[UUID | None],
+    outcome: RotationResult,
+    dry_run: bool,
+    *,
+    services: Services,
 ) -> None:
     """Process these tenants, or `public` (None), in passes until nothing is left to do."""
     outdated_contexts: set[EncryptionContext] = set()
     for pass_number in range(_MAX_PASSES):
-        re_encrypted, unreadable = _re_encrypt_outdated(database, batch)
+        re_encrypted, unreadable = _re_encrypt_outdated(database, batch, services=services)
         remaining = {outdated.context for outdated in re_encrypted}
         outdated_contexts |= remaining
         if dry_run or not re_encrypted or pass_number == _MAX_PASSES - 1:
@@ -156,11 +165,11 @@ def _rotate_batch(
 
 
 def _re_encrypt_outdated(
-    database: Database, batch: Sequence[UUID | None]
+    database: Database, batch: Sequence[UUID | None], *, services: Services
 ) -> tuple[dict[OutdatedValue, bytes], Counter[str]]:
     """Return the re-encrypted outdated values, and the count of unreadable ones by location."""
-    keys, re_encrypted, unreadable = encryption.current_keyring(), {}, Counter[str]()
-    for outdated in _read_outdated(database, batch):
+    keys, re_encrypted, unreadable = services.keyring, {}, Counter[str]()
+    for outdated in _read_outdated(database, batch, services=services):
         try:
             re_encrypted[outdated] = keys.encrypt(
                 keys.decrypt(outdated.value, outdated.context), outdated.context
@@ -170,19 +179,21 @@ def _re_encrypt_outdated(
     return re_encrypted, unreadable
 
 
-def _read_outdated(database: Database, batch: Sequence[UUID | None]) -> list[OutdatedValue]:
+def _read_outdated(
+    database: Database, batch: Sequence[UUID | None], *, services: Services
+) -> list[OutdatedValue]:
     """Return the outdated values of these schemas, in two queries."""
     schemas = {_schema_name(tenant_id): tenant_id for tenant_id in batch}
     with public_session(database=database) as session:
         queries = [
             _OUTDATED_VALUES_SQL.format(**column_names)
-            for column_names in _existing_columns(session, list(schemas))
+            for column_names in _existing_columns(session, list(schemas), services=services)
         ]
         if not queries:
             return []
         statement, parameters = (
             " UNION ALL ".join(queries),
-            {"mark": encryption.current_keyring().current_key_prefix},
+            {"mark": services.keyring.current_key_prefix},
         )
         rows = session.connection().exec_driver_sql(statement, parameters).all()
     return [
@@ -191,9 +202,11 @@ def _read_outdated(database: Database, batch: Sequence[UUID | None]) -> list[Out
     ]
 
 
-def _existing_columns(session: Session, schemas: Sequence[str]) -> list[dict[str, str]]:
+def _existing_columns(
+    session: Session, schemas: Sequence[str], *, services: Services
+) -> list[dict[str, str]]:
     """Return the encrypted columns that these schemas have."""
-    tenant_columns = lifecycle_hooks.current_hooks().encrypted_columns
+    tenant_columns = services.lifecycle_hooks.encrypted_columns
     all_columns = {*tenant_columns, *PLATFORM_COLUMNS}
     tables, columns = (
         sorted({pair[0] for pair in all_columns}),

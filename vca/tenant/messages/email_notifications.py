@@ -6,10 +6,11 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from vca.jobs import queue
-from vca.kit import clock, mail
+from vca.kit import clock
 from vca.kit.backoff import BackOff
 from vca.kit.mail import Mail, MailError
 from vca.observability import log, metrics
+from vca.services import Services
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
 from vca.tenant.messages.models import Message
@@ -21,9 +22,9 @@ BACK_OFF = BackOff((30, 120, 600, 1_800, 7_200, 21_600, 43_200, 86_400, 86_400, 
 _SUBJECT_NOUNS = {"message": "Message", "voicemail": "Voicemail"}
 
 
-def schedule_if_enabled(session: Session, message: Message) -> None:
+def schedule_if_enabled(session: Session, message: Message, *, services: Services) -> None:
     """Schedule the mail of a message if the tenant has an address and mail is configured."""
-    if mail.current_mailer() is not None and settings.get(session).notification_email:
+    if services.mailer is not None and settings.get(session).notification_email:
         message.mail_status = "pending"
         session.flush()
         _schedule(session, message.id)
@@ -36,30 +37,30 @@ def mail_status(message: Message) -> str:
     return message.mail_status or "none"
 
 
-def send(tenant: TenantRef, *, message_id: UUID, attempt: int) -> None:
+def send(tenant: TenantRef, *, services: Services, message_id: UUID, attempt: int) -> None:
     """Send the mail of a message that was not mailed yet; retry or give up after a failure.
 
     If the process is killed between the mail server's acceptance and our commit, the mail is sent
     again with the same Message-ID.
     """
-    with tenant_session(tenant) as session:
+    with tenant_session(tenant, database=services.database) as session:
         outgoing = _compose_mail(session, tenant, message_id)
     if outgoing is None:
         return
     try:
-        _deliver(outgoing)
+        _deliver(outgoing, services=services)
     except MailError as error:
-        with tenant_session(tenant) as session:
+        with tenant_session(tenant, database=services.database) as session:
             _handle_failure(session, message_id, attempt=attempt, error=error, now=clock.now())
     else:
-        with tenant_session(tenant) as session:
+        with tenant_session(tenant, database=services.database) as session:
             _set_status(session, message_id, "sent")
         metrics.MAILS.inc(outcome="sent")
 
 
-def _deliver(outgoing: Mail) -> None:
+def _deliver(outgoing: Mail, *, services: Services) -> None:
     """Send the mail. A worker without a mail server leaves it to a later attempt."""
-    mailer = mail.current_mailer()
+    mailer = services.mailer
     if mailer is None:
         raise MailError("no mail server is configured", permanent=False)
     mailer.send(outgoing)

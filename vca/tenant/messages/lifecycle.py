@@ -3,7 +3,7 @@
 from sqlalchemy import delete, or_, select
 from sqlalchemy.orm import Session
 
-from vca.registry.lifecycle_hooks import (
+from vca.services.lifecycle_hooks import (
     Counts,
     ImportedTenant,
     SubjectData,

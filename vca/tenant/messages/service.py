@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from vca.kit.errors import NotFound
 from vca.kit.paging import Listing, Page, PageRequest
 from vca.kit.text import sanitize
+from vca.services import Services
 from vca.tenant.messages import email_notifications
 from vca.tenant.messages.models import Message
 from vca.tenant.webhooks import events
@@ -23,6 +24,7 @@ MAX_REASON_LENGTH = 4_000
 def create(
     session: Session,
     *,
+    services: Services,
     call_id: UUID,
     kind: str,
     caller_number: str | None,
@@ -53,7 +55,7 @@ def create(
     session.add(message)
     session.flush()
     if not simulated:
-        email_notifications.schedule_if_enabled(session, message)
+        email_notifications.schedule_if_enabled(session, message, services=services)
     data = {"message_id": message.id, "call_id": call_id, "kind": kind}
     events.emit(session, Event("message.taken", data, simulated=simulated))
     return message

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from vca.kit.errors import DomainError, NotFound
 from vca.registry.number_registry.claimed_numbers import ClaimedNumber
 from vca.registry.tenants import service as tenants
+from vca.services import Services
 from vca.telephony import providers
 from vca.telephony.adapter import TelephonyError
 from vca.tenancy.schema import TenantRef
@@ -24,18 +26,18 @@ class CheckedNumber:
     detail: str
 
 
-def check_numbers(numbers: Sequence[ClaimedNumber]) -> list[CheckedNumber]:
+def check_numbers(numbers: Sequence[ClaimedNumber], *, services: Services) -> list[CheckedNumber]:
     """Check the numbers at their carriers, several at a time. Read-only."""
     with ThreadPoolExecutor(_MAX_CONCURRENT) as executor:
-        return list(executor.map(_check_number, numbers))
+        return list(executor.map(partial(_check_number, services=services), numbers))
 
 
-def check_browser_accounts() -> list[str]:
+def check_browser_accounts(*, services: Services) -> list[str]:
     """Return what keeps browsers from calling through the deployment's own accounts. Read-only.
 
     Accounts that do not offer browser calls are left out.
     """
-    carriers = providers.current_carriers()
+    carriers = services.carriers
     adapters = [carriers.adapter(name) for name in providers.ADAPTERS]
     problems: list[str] = []
     for adapter in filter(None, adapters):
@@ -50,11 +52,13 @@ def check_browser_accounts() -> list[str]:
     return problems
 
 
-def _check_number(number: ClaimedNumber) -> CheckedNumber:
+def _check_number(number: ClaimedNumber, *, services: Services) -> CheckedNumber:
     tenant = TenantRef(number.tenant_id)
     try:
-        tenants.require_supported_schema(tenant.id)
-        target = registration_check.find_target(tenant, phone_number_id=number.phone_number_id)
+        tenants.require_supported_schema(tenant.id, services=services)
+        target = registration_check.find_target(
+            tenant, phone_number_id=number.phone_number_id, services=services
+        )
         if target is None:
             raise NotFound
         result = registration_check.query_carrier(tenant, target)

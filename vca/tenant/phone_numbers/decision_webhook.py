@@ -11,22 +11,25 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from vca.kit import encryption, json, standard_webhooks
+from vca.kit import json, standard_webhooks
 from vca.kit.encryption import DecryptionError, EncryptionContext
+from vca.services import Services
 from vca.tenant.phone_numbers import service
 
 # For this long after a change requests bear both signatures, so that receivers can switch later.
 OVERLAP = timedelta(hours=24)
 
 
-def enable(session: Session, *, phone_number_id: UUID, url: str, now: datetime) -> str:
+def enable(
+    session: Session, *, services: Services, phone_number_id: UUID, url: str, now: datetime
+) -> str:
     """Set the number's decision webhook and return its new signing secret.
 
     The secret is not shown again. The URL must have been checked. The previous secret also signs
     for 24 hours, unless none of our keys can decrypt it. Raise NotFound.
     """
     number = service.get(session, phone_number_id=phone_number_id, for_update=True)
-    keys, context = encryption.current_keyring(), _encryption_context(number.tenant_id, number.id)
+    keys, context = services.keyring, _encryption_context(number.tenant_id, number.id)
     secret = standard_webhooks.new_secret()
     document: dict[str, Any] = {"secret": secret}
     with suppress(DecryptionError):
@@ -49,12 +52,10 @@ def disable(session: Session, *, phone_number_id: UUID, now: datetime) -> None:
 
 
 def signing_secrets(
-    encrypted: bytes, *, tenant_id: UUID, phone_number_id: UUID, now: datetime
+    encrypted: bytes, *, services: Services, tenant_id: UUID, phone_number_id: UUID, now: datetime
 ) -> tuple[str, ...]:
     """Return the secrets that sign at this moment, newest first. Raise DecryptionError."""
-    plaintext = encryption.current_keyring().decrypt(
-        encrypted, _encryption_context(tenant_id, phone_number_id)
-    )
+    plaintext = services.keyring.decrypt(encrypted, _encryption_context(tenant_id, phone_number_id))
     document = json.loads(plaintext)
     previous_until = document.get("previous_until")
     if previous_until is None or datetime.fromisoformat(previous_until) <= now:

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from vca.jobs import queue
 from vca.kit import clock
 from vca.observability import log
+from vca.services import Services
 from vca.telephony.adapter import TelephonyError
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
@@ -33,16 +34,18 @@ def schedule_check(session: Session, number: PhoneNumber, *, now: datetime) -> N
     queue.enqueue(session, CHECK_JOB, run_at=run_at, lock=lock, phone_number_id=number.id)
 
 
-def check_drift(tenant: TenantRef, *, phone_number_id: UUID) -> None:
+def check_drift(tenant: TenantRef, *, services: Services, phone_number_id: UUID) -> None:
     """Compare the number's settings at the carrier; report a difference or check again tomorrow.
 
     A number that is no longer registered is not checked again until it is registered.
     """
-    with tenant_session(tenant) as session:
+    with tenant_session(tenant, database=services.database) as session:
         if _lock_registered(session, phone_number_id) is None:
             return
     try:
-        target = registration_check.find_target(tenant, phone_number_id=phone_number_id)
+        target = registration_check.find_target(
+            tenant, phone_number_id=phone_number_id, services=services
+        )
         result = registration_check.query_carrier(tenant, target) if target is not None else None
     except (TelephonyError, registration_check.CarrierNotConfigured) as error:
         number_id = str(phone_number_id)
@@ -50,7 +53,7 @@ def check_drift(tenant: TenantRef, *, phone_number_id: UUID) -> None:
             "phone_number.not_checked", phone_number_id=number_id, exc_info=error
         )
         target = result = None
-    with tenant_session(tenant) as session:
+    with tenant_session(tenant, database=services.database) as session:
         number = _lock_registered(session, phone_number_id)
         if number is not None:
             _record_result(session, number, target, result)

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from vca.jobs import queue
 from vca.registry.tenants import tenant_status
 from vca.registry.usage import periods
+from vca.services import Services
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
 from vca.tenant.phone_numbers.models import PhoneNumber
@@ -48,9 +49,9 @@ def stop_metering(session: Session, number: PhoneNumber, *, now: datetime) -> No
     ledger.record_facts(session, *_facts_of_number(number.id, number.created_at, now))
 
 
-def record_month(tenant: TenantRef, *, period: date) -> None:
+def record_month(tenant: TenantRef, *, services: Services, period: date) -> None:
     """Record the days of all numbers in a month that is over, and schedule the next month."""
-    with tenant_session(tenant) as session:
+    with tenant_session(tenant, database=services.database) as session:
         if tenant_status.get_tenant_status(session).tenant_status == "deleted":
             return
         numbers = session.execute(select(PhoneNumber.id, PhoneNumber.created_at)).all()

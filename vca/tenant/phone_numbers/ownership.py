@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from vca.registry.lifecycle_hooks import Inconsistency
+from vca.services.lifecycle_hooks import Inconsistency
 from vca.tenancy.schema import TenantRef
 
 # The numbers of a deleted tenant are in quarantine for it; it gets them back when it is restored.

@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from vca.jobs import queue
+from vca.services import Services
 from vca.telephony.types import ProviderAccountRef
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
@@ -46,9 +47,11 @@ def release_previous(session: Session, number: PhoneNumber) -> None:
     provider_assignment.sync_number_registry(session, number)
 
 
-def release_if_due(tenant: TenantRef, *, phone_number_id: UUID, now: datetime) -> None:
+def release_if_due(
+    tenant: TenantRef, *, services: Services, phone_number_id: UUID, now: datetime
+) -> None:
     """Release the previous carrier if its time is over and it was not replaced in the meantime."""
-    with tenant_session(tenant) as session:
+    with tenant_session(tenant, database=services.database) as session:
         number = session.get(PhoneNumber, phone_number_id, with_for_update=True)
         until = provider_assignment.previous_until(number) if number is not None else None
         if number is not None and until is not None and until <= now:

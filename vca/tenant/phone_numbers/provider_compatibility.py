@@ -1,13 +1,13 @@
 """Check that a number's carrier exists, has the needed capabilities, and owns the number."""
 
 from collections.abc import Collection, Iterable, Sequence
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from vca.kit.errors import Conflict, InvalidInput, NotFound
-from vca.telephony import providers
+from vca.services import Services
 from vca.telephony.adapter import TelephonyAdapter
 from vca.telephony.types import ProviderAccountRef
 from vca.tenancy.schema import TenantRef
@@ -30,7 +30,7 @@ class CarrierLacksCapability(Conflict):
     code = "carrier-cannot"
 
 
-def check_carrier(session: Session, number: PhoneNumber) -> None:
+def check_carrier(session: Session, number: PhoneNumber, *, services: Services) -> None:
     """Raise InvalidInput if the number's carrier or carrier account does not exist.
 
     An account must belong to the tenant and to the carrier of `provider_type`.
@@ -38,18 +38,26 @@ def check_carrier(session: Session, number: PhoneNumber) -> None:
     ref = provider_assignment.current_ref(number)
     if ref.account_id is not None:
         _check_account(session, ref)
-    elif not providers.current_carriers().is_configured(ref.provider_type):
+    elif not services.carriers.is_configured(ref.provider_type):
         raise InvalidInput.field("provider_type", "This carrier is not configured.")
 
 
-def check_profile(session: Session, number: PhoneNumber, profile: AiProfile) -> None:
+def check_profile(
+    session: Session, number: PhoneNumber, profile: AiProfile, *, services: Services
+) -> None:
     """Raise CarrierLacksCapability if the profile needs what the number's carrier cannot do."""
     speech = _speech_in(profile, _SPEECH_FIELDS)
-    _check_profile(session, provider_assignment.current_ref(number), profile, speech)
+    _check_profile(
+        session, provider_assignment.current_ref(number), profile, speech, services=services
+    )
 
 
 def check_numbers_of_profile(
-    session: Session, profile: AiProfile, changed_fields: frozenset[str]
+    session: Session,
+    *,
+    ai_profile_id: UUID,
+    changed_fields: frozenset[str],
+    services: Services,
 ) -> None:
     """Raise CarrierLacksCapability if carriers lack what a changed profile needs.
 
@@ -57,9 +65,10 @@ def check_numbers_of_profile(
     besides be one of any configured carrier: nobody could hear the profile otherwise. A profile
     with a language or voice from before they were checked can still be changed in other ways.
     """
+    profile = session.get_one(AiProfile, ai_profile_id)
     changed_speech = _speech_in(profile, changed_fields)
     if changed_speech:
-        _check_speech(_configured_carriers(session), changed_speech)
+        _check_speech(_configured_carriers(session, services=services), changed_speech)
     becomes_default = "is_default" in changed_fields
     speech = _speech_in(profile, _SPEECH_FIELDS) if becomes_default else changed_speech
     answers = PhoneNumber.ai_profile_id == profile.id
@@ -67,12 +76,12 @@ def check_numbers_of_profile(
         answers |= PhoneNumber.ai_profile_id.is_(None)
     refs = select(PhoneNumber.provider_type, PhoneNumber.telephony_account_id).where(answers)
     for row in session.execute(refs.distinct()):
-        _check_profile(session, ProviderAccountRef(*row), profile, speech)
+        _check_profile(session, ProviderAccountRef(*row), profile, speech, services=services)
 
 
-def _configured_carriers(session: Session) -> list[type[TelephonyAdapter]]:
+def _configured_carriers(session: Session, *, services: Services) -> list[type[TelephonyAdapter]]:
     """Return the carriers that the deployment or the tenant has an account with."""
-    carriers = providers.current_carriers()
+    carriers = services.carriers
     own_names = session.scalars(select(TelephonyAccount.provider_type).distinct())
     own_carriers = filter(None, map(carriers.adapter_class, own_names))
     by_name = {carrier.name: carrier for carrier in (*carriers.configured_classes(), *own_carriers)}
@@ -98,9 +107,14 @@ def _check_speech(carriers: Sequence[type[TelephonyAdapter]], speech: Iterable[_
 
 
 def _check_profile(
-    session: Session, ref: ProviderAccountRef, profile: AiProfile, speech: Iterable[_Speech]
+    session: Session,
+    ref: ProviderAccountRef,
+    profile: AiProfile,
+    speech: Iterable[_Speech],
+    *,
+    services: Services,
 ) -> None:
-    carrier = adapter_lookup.adapter_for_number(session, ref)
+    carrier = adapter_lookup.adapter_for_number(session, ref, services=services)
     if carrier is None:
         return
     _check_speech([type(carrier)], speech)
@@ -125,7 +139,9 @@ def _used_turn_fields(profile: AiProfile) -> set[str]:
     return {name for name, value in profile.turn.items() if value not in (None, [])}
 
 
-def is_on_own_account(tenant: TenantRef, *, did_number: str, ref: ProviderAccountRef) -> bool:
+def is_on_own_account(
+    tenant: TenantRef, *, services: Services, did_number: str, ref: ProviderAccountRef
+) -> bool:
     """Return whether the tenant's own carrier account has the number.
 
     Such a number need not be assigned to the tenant by the platform. No transaction is open while
@@ -134,9 +150,9 @@ def is_on_own_account(tenant: TenantRef, *, did_number: str, ref: ProviderAccoun
     """
     if ref.account_id is None:
         return False
-    with tenant_session(tenant) as session:
+    with tenant_session(tenant, database=services.database) as session:
         _check_account(session, ref)
-        carrier = adapter_lookup.adapter_for_number(session, ref)
+        carrier = adapter_lookup.adapter_for_number(session, ref, services=services)
     # Only the number's presence counts. The number has no id yet, so the settings cannot match.
     return carrier is not None and bool(carrier.check_number(tenant.id, uuid4(), did_number))
 

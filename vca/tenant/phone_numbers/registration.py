@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from vca.jobs import queue
 from vca.kit.backoff import BackOff
 from vca.registry.number_registry import service as dids
-from vca.telephony import providers
+from vca.services import Services
 from vca.telephony.adapter import TelephonyError
 from vca.telephony.types import ProviderAccountRef
 from vca.tenant.phone_numbers import drift, provider_assignment
@@ -48,12 +48,15 @@ class RegistrationJob:
         return ProviderAccountRef(self.provider_type, self.telephony_account_id)
 
 
-def request_registration(session: Session, number: PhoneNumber) -> None:
+def request_registration(session: Session, number: PhoneNumber, *, services: Services) -> None:
     """Schedule what the number's state requires: registration if it is active, else a release."""
     number.registration_round += 1
     number.registration_next_attempt_at = None
     current_ref = provider_assignment.current_ref(number)
-    if number.is_active and adapter_lookup.adapter_for_number(session, current_ref) is None:
+    if (
+        number.is_active
+        and adapter_lookup.adapter_for_number(session, current_ref, services=services) is None
+    ):
         detail = "no carrier configured"
         provider_assignment.set_registration_status(
             session, number, "failed", code="no-carrier", detail=detail
@@ -75,7 +78,9 @@ def request_release(
     _enqueue(session, job, register=False)
 
 
-def is_current(session: Session, job: RegistrationJob, *, register: bool) -> bool:
+def is_current(
+    session: Session, job: RegistrationJob, *, services: Services, register: bool
+) -> bool:
     """Return whether the job is still needed.
 
     A release at the previous carrier is not needed while the number may receive calls from there.
@@ -86,17 +91,21 @@ def is_current(session: Session, job: RegistrationJob, *, register: bool) -> boo
         return not register and holder in (None, job.phone_number_id)
     if job.round not in (None, number.registration_round):
         return False
-    if not register and same_account(provider_assignment.previous_ref(number), job.carrier):
+    if not register and same_account(
+        provider_assignment.previous_ref(number), job.carrier, services=services
+    ):
         return False
-    return (number.is_active and _is_current_carrier(number, job)) is register
+    return (number.is_active and _is_current_carrier(number, job, services=services)) is register
 
 
-def mark_done(session: Session, job: RegistrationJob, *, register: bool, now: datetime) -> None:
+def mark_done(
+    session: Session, job: RegistrationJob, *, services: Services, register: bool, now: datetime
+) -> None:
     """Record the carrier's success, or schedule what is needed if the job is no longer current."""
     number = session.get(PhoneNumber, job.phone_number_id, with_for_update=True)
-    if not is_current(session, job, register=register):
-        _correct_carrier(session, job, number, register=register)
-    elif number is not None and _is_current_carrier(number, job):
+    if not is_current(session, job, register=register, services=services):
+        _correct_carrier(session, job, number, register=register, services=services)
+    elif number is not None and _is_current_carrier(number, job, services=services):
         provider_assignment.set_registration_status(
             session, number, "registered" if register else "unregistered"
         )
@@ -107,18 +116,24 @@ def mark_done(session: Session, job: RegistrationJob, *, register: bool, now: da
 
 
 def mark_failed(
-    session: Session, job: RegistrationJob, *, register: bool, error: TelephonyError, now: datetime
+    session: Session,
+    job: RegistrationJob,
+    *,
+    services: Services,
+    register: bool,
+    error: TelephonyError,
+    now: datetime,
 ) -> None:
     """Record the carrier's failure and schedule a retry, unless the error is permanent."""
     number = session.get(PhoneNumber, job.phone_number_id, with_for_update=True)
-    if not is_current(session, job, register=register):
+    if not is_current(session, job, register=register, services=services):
         return
     retry_at = None
     if not error.permanent and BACK_OFF.allows_retry(job.attempt + 1):
         retry_at = now + BACK_OFF.delay(job.attempt + 1, at_least_s=error.retry_after_s)
         retry = replace(job, attempt=job.attempt + 1)
         _enqueue(session, retry, register=register, run_at=retry_at)
-    if number is not None and _is_current_carrier(number, job):
+    if number is not None and _is_current_carrier(number, job, services=services):
         number.registration_checked_at = now
         number.registration_next_attempt_at = retry_at
         status, code = "pending" if retry_at else "failed", error.code or "carrier-error"
@@ -127,22 +142,29 @@ def mark_failed(
         )
 
 
-def same_account(first: ProviderAccountRef | None, second: ProviderAccountRef) -> bool:
+def same_account(
+    first: ProviderAccountRef | None, second: ProviderAccountRef, *, services: Services
+) -> bool:
     """Return whether both refer to the same account at the same carrier, under any of its names."""
     if first is None or first.account_id != second.account_id:
         return False
-    name_of = providers.current_carriers().carrier_name
+    name_of = services.carriers.carrier_name
     return name_of(first.provider_type) == name_of(second.provider_type)
 
 
 def _correct_carrier(
-    session: Session, job: RegistrationJob, number: PhoneNumber | None, *, register: bool
+    session: Session,
+    job: RegistrationJob,
+    number: PhoneNumber | None,
+    *,
+    services: Services,
+    register: bool,
 ) -> None:
     """Schedule the correction of a job that was no longer current when the carrier executed it."""
     holder = dids.current_holder(session, number=job.did_number)
     if number is not None and holder == number.id:
-        request_registration(session, number)
-        if register and not _is_current_carrier(number, job):
+        request_registration(session, number, services=services)
+        if register and not _is_current_carrier(number, job, services=services):
             request_release(session, number, job.carrier)
     elif register and holder is None:
         _enqueue(session, replace(job, round=None, attempt=0), register=False)
@@ -164,5 +186,5 @@ def _enqueue(
     )
 
 
-def _is_current_carrier(number: PhoneNumber, job: RegistrationJob) -> bool:
-    return same_account(provider_assignment.current_ref(number), job.carrier)
+def _is_current_carrier(number: PhoneNumber, job: RegistrationJob, *, services: Services) -> bool:
+    return same_account(provider_assignment.current_ref(number), job.carrier, services=services)

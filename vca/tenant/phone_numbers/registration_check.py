@@ -9,6 +9,7 @@ from uuid import UUID
 from vca.audit import context
 from vca.kit import clock
 from vca.kit.errors import Conflict, NotFound
+from vca.services import Services
 from vca.telephony.adapter import TelephonyAdapter
 from vca.telephony.types import NumberSetting
 from vca.tenancy.schema import TenantRef
@@ -74,29 +75,31 @@ class CheckTarget:
     carrier: TelephonyAdapter
 
 
-def check_number(tenant: TenantRef, *, phone_number_id: UUID) -> CheckResult:
+def check_number(tenant: TenantRef, *, services: Services, phone_number_id: UUID) -> CheckResult:
     """Ask the number's carrier for its settings now, and record the check in the audit log.
 
     No transaction is open while the carrier is asked. Raise NotFound, CarrierNotConfigured and
     TelephonyError.
     """
-    target = find_target(tenant, phone_number_id=phone_number_id)
+    target = find_target(tenant, phone_number_id=phone_number_id, services=services)
     if target is None:
         raise NotFound
     result = query_carrier(tenant, target)
-    with tenant_session(tenant) as session:
+    with tenant_session(tenant, database=services.database) as session:
         context.record_change(session, "phone_number", phone_number_id)
     return result
 
 
-def find_target(tenant: TenantRef, *, phone_number_id: UUID) -> CheckTarget | None:
+def find_target(
+    tenant: TenantRef, *, services: Services, phone_number_id: UUID
+) -> CheckTarget | None:
     """Return the number with its carrier, or None. Raise CarrierNotConfigured."""
-    with tenant_session(tenant) as session:
+    with tenant_session(tenant, database=services.database) as session:
         number = session.get(PhoneNumber, phone_number_id)
         if number is None:
             return None
         carrier = adapter_lookup.adapter_for_number(
-            session, provider_assignment.current_ref(number)
+            session, provider_assignment.current_ref(number), services=services
         )
         if carrier is None:
             raise CarrierNotConfigured

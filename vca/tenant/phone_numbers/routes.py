@@ -5,12 +5,13 @@ from uuid import UUID
 
 from flask import current_app, g
 
-from vca.kit import clock, http, phone
+from vca.kit import clock, phone
 from vca.kit.errors import InvalidInput
 from vca.kit.web import Blueprint, access, created_response, pagination
 from vca.kit.web.context import calling_out, request_reader, request_session
 from vca.registry.number_registry.service import ClaimPolicy, NumberNotAssigned
 from vca.registry.webhooks import endpoints
+from vca.services import current_services
 from vca.telephony.types import ProviderAccountRef
 from vca.tenancy.session import tenant_session
 from vca.tenant.phone_numbers import (
@@ -61,8 +62,8 @@ def add_number(body: dict[str, Any], tenant_id: UUID) -> Any:
     """
     policy = _claim_policy(body)
     try:
-        with tenant_session(g.tenant) as tenant_tx:
-            number = service.add(tenant_tx, policy=policy, **body)
+        with tenant_session(g.tenant, database=current_services().database) as tenant_tx:
+            number = service.add(tenant_tx, policy=policy, **body, services=current_services())
     except NumberNotAssigned:
         if phone.is_valid(body["did_number"]):
             raise
@@ -104,7 +105,9 @@ def change_number(body: dict[str, Any], tenant_id: UUID, phone_number_id: UUID) 
     it is registered at the new carrier, and calls from the previous one are accepted for 30 more
     days (`previous_carrier`). Live calls are not affected.
     """
-    return service.change(request_session(), phone_number_id=phone_number_id, **body)
+    return service.change(
+        request_session(), phone_number_id=phone_number_id, **body, services=current_services()
+    )
 
 
 @blp.route(NUMBER_URL, methods=["DELETE"])
@@ -127,7 +130,9 @@ def register_number(tenant_id: UUID, phone_number_id: UUID) -> Any:
 
     Registration at the carrier is scheduled immediately.
     """
-    return service.register(request_session(), phone_number_id=phone_number_id)
+    return service.register(
+        request_session(), phone_number_id=phone_number_id, services=current_services()
+    )
 
 
 @blp.route(f"{NUMBER_URL}/check", methods=["POST"])
@@ -139,7 +144,9 @@ def check_number(tenant_id: UUID, phone_number_id: UUID) -> Any:
     Returns each setting at the carrier and the value that registration would set. Nothing is
     changed. If the carrier does not have the number, `agrees` is `false` and `fields` is empty.
     """
-    return registration_check.check_number(g.tenant, phone_number_id=phone_number_id)
+    return registration_check.check_number(
+        g.tenant, phone_number_id=phone_number_id, services=current_services()
+    )
 
 
 @blp.route(f"{NUMBER_URL}/release-previous-carrier", methods=["POST"])
@@ -175,10 +182,12 @@ def set_decision_webhook(body: dict[str, Any], tenant_id: UUID, phone_number_id:
     `secret`, which is not shown again. Repeating this request sets a new URL and a new secret. For
     24 hours each request then bears two signatures, one of them made with the previous secret.
     """
-    endpoints.check_url(body["url"], client=http.current_client())
-    with tenant_session(g.tenant) as tenant_tx:
+    endpoints.check_url(body["url"], client=current_services().http_client)
+    with tenant_session(g.tenant, database=current_services().database) as tenant_tx:
         number_id, now = phone_number_id, clock.now()
-        secret = decision_webhook.enable(tenant_tx, phone_number_id=number_id, now=now, **body)
+        secret = decision_webhook.enable(
+            tenant_tx, phone_number_id=number_id, now=now, **body, services=current_services()
+        )
     return {**body, "secret": secret}
 
 
@@ -201,7 +210,9 @@ def create_webrtc_credential(body: dict[str, Any], tenant_id: UUID) -> Any:
     does not support WebRTC, the response is 409 `carrier-cannot`. If the tenant may dial nothing
     now, it is 409 `dialling-refused` or `spend-cap-reached`, as for a call.
     """
-    return webrtc.create_credential(g.tenant, phone_number_id=body["phone_number_id"])
+    return webrtc.create_credential(
+        g.tenant, phone_number_id=body["phone_number_id"], services=current_services()
+    )
 
 
 def _claim_policy(body: dict[str, Any]) -> ClaimPolicy:
@@ -218,6 +229,6 @@ def _claim_policy(body: dict[str, Any]) -> ClaimPolicy:
     ref = ProviderAccountRef(provider_type, body.get("telephony_account_id"))
     with calling_out():
         on_own_account = provider_compatibility.is_on_own_account(
-            g.tenant, did_number=body["did_number"], ref=ref
+            g.tenant, did_number=body["did_number"], ref=ref, services=current_services()
         )
     return "proven" if on_own_account else "assigned"

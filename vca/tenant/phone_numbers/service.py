@@ -14,6 +14,7 @@ from vca.kit.paging import Listing, Page, PageRequest, RowReader
 from vca.registry import caps
 from vca.registry.number_registry import service as dids
 from vca.registry.number_registry.service import ClaimPolicy
+from vca.services import Services
 from vca.telephony import providers
 from vca.telephony.types import ProviderAccountRef
 from vca.tenant.ai_profiles import service as ai_profiles
@@ -51,13 +52,15 @@ class NumberInactive(Conflict):
     code = "number-inactive"
 
 
-def add(session: Session, *, policy: ClaimPolicy, did_number: str, **fields: Any) -> PhoneNumber:
+def add(
+    session: Session, *, services: Services, policy: ClaimPolicy, did_number: str, **fields: Any
+) -> PhoneNumber:
     """Claim a number, store it and schedule its registration, in one transaction over two schemas.
 
     Raise LimitReached, number_registry.NumberAlreadyClaimed, number_registry.NumberNotAssigned,
     InvalidInput and CarrierLacksCapability.
     """
-    _check_limit(session)
+    _check_limit(session, services=services)
     number = PhoneNumber(
         id=uuid4(),
         did_number=did_number,
@@ -70,8 +73,13 @@ def add(session: Session, *, policy: ClaimPolicy, did_number: str, **fields: Any
         session, number=did_number, phone_number_id=number.id, carrier=carrier, policy=policy
     )
     session.add(number)
-    _validate(session, number, changed_fields={*DEFAULT_FIELDS, *fields, "ai_profile_id"})
-    registration.request_registration(session, number)
+    _validate(
+        session,
+        number,
+        changed_fields={*DEFAULT_FIELDS, *fields, "ai_profile_id"},
+        services=services,
+    )
+    registration.request_registration(session, number, services=services)
     session.flush()
     number_metering.start_metering(session, now=clock.now())
     return number
@@ -90,7 +98,9 @@ def list_page(source: Session | RowReader, *, page: PageRequest, **filters: Any)
     return _LISTING.page(source, page, filters)
 
 
-def change(session: Session, *, phone_number_id: UUID, **fields: Any) -> PhoneNumber:
+def change(
+    session: Session, *, services: Services, phone_number_id: UUID, **fields: Any
+) -> PhoneNumber:
     """Update the given fields; a job tells the carrier about a change of carrier or of `is_active`.
 
     After a move the previous carrier may deliver calls for a while (`porting`), and live calls stay
@@ -104,9 +114,11 @@ def change(session: Session, *, phone_number_id: UUID, **fields: Any) -> PhoneNu
         fields["hours"] = hours.merge(number.hours, fields["hours"])
     for name, value in fields.items():
         setattr(number, name, value)
-    _validate(session, number, changed_fields=fields)
+    _validate(session, number, changed_fields=fields, services=services)
     if (number.is_active, provider_assignment.current_ref(number)) != (was_active, previous_ref):
-        _update_carriers(session, number, was_active=was_active, previous_ref=previous_ref)
+        _update_carriers(
+            session, number, was_active=was_active, previous_ref=previous_ref, services=services
+        )
     number.updated_at = session.scalars(select(func.now())).one()
     session.flush()
     return number
@@ -118,12 +130,12 @@ def release_previous_carrier(session: Session, *, phone_number_id: UUID) -> None
     porting.release_previous(session, number)
 
 
-def register(session: Session, *, phone_number_id: UUID) -> PhoneNumber:
+def register(session: Session, *, services: Services, phone_number_id: UUID) -> PhoneNumber:
     """Schedule the number's registration again, immediately. Raise NotFound and NumberInactive."""
     number = get(session, phone_number_id=phone_number_id, for_update=True)
     if not number.is_active:
         raise NumberInactive("The phone number is inactive. Activate it first.")
-    registration.request_registration(session, number)
+    registration.request_registration(session, number, services=services)
     session.flush()
     return number
 
@@ -143,35 +155,44 @@ def remove(session: Session, *, phone_number_id: UUID) -> None:
 
 
 def _update_carriers(
-    session: Session, number: PhoneNumber, *, was_active: bool, previous_ref: ProviderAccountRef
+    session: Session,
+    number: PhoneNumber,
+    *,
+    services: Services,
+    was_active: bool,
+    previous_ref: ProviderAccountRef,
 ) -> None:
     """Schedule the carriers' updates after a move or a change of `is_active`.
 
     An inactive number is registered nowhere.
     """
-    is_moved = not registration.same_account(previous_ref, provider_assignment.current_ref(number))
+    is_moved = not registration.same_account(
+        previous_ref, provider_assignment.current_ref(number), services=services
+    )
     if not number.is_active:
         porting.release_previous(session, number)
     if was_active and is_moved and number.is_active:
         porting.start_port(session, number, previous_ref=previous_ref, now=clock.now())
     elif was_active and is_moved:
         registration.request_release(session, number, previous_ref)
-    registration.request_registration(session, number)
+    registration.request_registration(session, number, services=services)
 
 
-def _check_limit(session: Session) -> None:
+def _check_limit(session: Session, *, services: Services) -> None:
     """Raise LimitReached if the tenant has its maximum of numbers.
 
     The lock on the settings row keeps changes of the limit and of profiles out.
     """
     tenant_settings = settings.get(session, for_update=True)
-    limit = settings.effective_limits(session, tenant_settings).numbers
+    limit = settings.effective_limits(session, tenant_settings, services=services).numbers
     caps.require_capacity(session, "numbers", select(PhoneNumber.id), maximum=limit, is_locked=True)
 
 
-def _validate(session: Session, number: PhoneNumber, *, changed_fields: Collection[str]) -> None:
+def _validate(
+    session: Session, number: PhoneNumber, *, services: Services, changed_fields: Collection[str]
+) -> None:
     """Check rules that involve several fields. Raise InvalidInput or CarrierLacksCapability."""
-    provider_compatibility.check_carrier(session, number)
+    provider_compatibility.check_carrier(session, number, services=services)
     if number.mode == "forward" and not number.forward_to:
         raise InvalidInput.field("forward_to", "Required when `mode` is `forward`.")
     try:
@@ -183,12 +204,16 @@ def _validate(session: Session, number: PhoneNumber, *, changed_fields: Collecti
             raise provider_compatibility.unknown_account_error() from None
         raise
     for name in {"forward_to", "fallback_number"}.intersection(changed_fields):
-        _check_target_number(session, number, name)
+        _check_target_number(session, number, name, services=services)
     if _FIELDS_FOR_CARRIER.intersection(changed_fields):
-        _check_profile(session, number, has_new_profile="ai_profile_id" in changed_fields)
+        _check_profile(
+            session, number, has_new_profile="ai_profile_id" in changed_fields, services=services
+        )
 
 
-def _check_profile(session: Session, number: PhoneNumber, *, has_new_profile: bool) -> None:
+def _check_profile(
+    session: Session, number: PhoneNumber, *, services: Services, has_new_profile: bool
+) -> None:
     """Check that the carrier can do what the profile needs that answers the number.
 
     The transfer targets of a new profile must be numbers that the number may dial.
@@ -201,14 +226,20 @@ def _check_profile(session: Session, number: PhoneNumber, *, has_new_profile: bo
     profile = session.scalars(select(AiProfile).where(condition)).one_or_none()
     if profile is None:
         return
-    provider_compatibility.check_profile(session, number, profile)
+    provider_compatibility.check_profile(session, number, profile, services=services)
     if has_new_profile:
         ai_profiles.check_reachable(
-            session, profile, from_numbers=[number.did_number], field_name="ai_profile_id"
+            session,
+            profile,
+            from_numbers=[number.did_number],
+            field_name="ai_profile_id",
+            services=services,
         )
 
 
-def _check_target_number(session: Session, number: PhoneNumber, field_name: str) -> None:
+def _check_target_number(
+    session: Session, number: PhoneNumber, field_name: str, *, services: Services
+) -> None:
     """Raise InvalidInput if the number that calls are sent to could not be dialled.
 
     It is rejected now rather than while a caller waits.
@@ -217,7 +248,7 @@ def _check_target_number(session: Session, number: PhoneNumber, field_name: str)
     if target_number is None:
         return
     decision = settings.check_target_number(
-        session, target_number, from_numbers=[number.did_number]
+        session, target_number, from_numbers=[number.did_number], services=services
     )
     if not decision.allowed:
         raise InvalidInput.field(

@@ -11,6 +11,7 @@ from vca.kit.errors import Unavailable
 from vca.kit.storage import StorageError
 from vca.registry.tenants import service as tenants
 from vca.registry.tenants.models import Tenant
+from vca.services import Services, current_services
 from vca.tenancy import schema
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public_session
@@ -36,9 +37,11 @@ def reapply(tenant_id: UUID | None, as_json: bool) -> None:
     """
     erased_by_tenant: dict[str, list[UUID]] = {}
     skipped: list[UUID] = []
-    for row in _tenants(tenant_id):
+    for row in _tenants(tenant_id, services=current_services()):
         if schema.is_supported_revision(row.schema_revision):
-            erased_by_tenant[str(row.id)] = _reapply_to_tenant(tenants.tenant_ref(row))
+            erased_by_tenant[str(row.id)] = _reapply_to_tenant(
+                tenants.tenant_ref(row), services=current_services()
+            )
         else:
             skipped.append(row.id)
     affected = {id: request_ids for id, request_ids in erased_by_tenant.items() if request_ids}
@@ -51,16 +54,16 @@ def reapply(tenant_id: UUID | None, as_json: bool) -> None:
         raise SystemExit(1)
 
 
-def _reapply_to_tenant(tenant: TenantRef) -> list[UUID]:
+def _reapply_to_tenant(tenant: TenantRef, *, services: Services) -> list[UUID]:
     try:
-        return re_erasure.reapply_erasures(tenant)
+        return re_erasure.reapply_erasures(tenant, services=services)
     except StorageError as error:
         raise LedgerUnavailable("The storage of the erasure ledger cannot be reached.") from error
 
 
-def _tenants(tenant_id: UUID | None) -> Sequence[Tenant]:
+def _tenants(tenant_id: UUID | None, *, services: Services) -> Sequence[Tenant]:
     """Return all tenants, deleted ones too, or only the given one."""
-    with public_session() as session:
+    with public_session(database=services.database) as session:
         if tenant_id is not None:
             return [tenants.get(session, tenant_id=tenant_id)]
         return session.scalars(select(Tenant).order_by(Tenant.created_at, Tenant.id)).all()

@@ -18,13 +18,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from vca.jobs import queue
-from vca.kit import clock, json, storage
+from vca.kit import clock, json
 from vca.kit.backoff import BackOff
 from vca.kit.storage import ObjectNotFound, StorageError
 from vca.kit.storage.store import CHUNK_BYTES
 from vca.observability import log
-from vca.registry import lifecycle_hooks
-from vca.registry.lifecycle_hooks import SubjectFile, SubjectRecords
+from vca.services import Services
+from vca.services.lifecycle_hooks import SubjectFile, SubjectRecords
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core import subject_records
@@ -41,51 +41,53 @@ CONTENT_TYPE = "application/zip"
 _CALLS_PER_BATCH = 25
 
 
-def run_export(tenant: TenantRef, *, request_id: UUID) -> None:
+def run_export(tenant: TenantRef, *, services: Services, request_id: UUID) -> None:
     """Write an export's file, store it for a day, and retry after a storage failure."""
-    with tenant_session(tenant) as session:
-        job = requests.load_job(session, tenant, request_id=request_id)
+    with tenant_session(tenant, database=services.database) as session:
+        job = requests.load_job(session, tenant, request_id=request_id, services=services)
     if job is None:
         return
     key = storage_key(tenant, request_id)
     try:
         with TemporaryFile() as file:
-            counts = _write_archive(tenant, job, file)
+            counts = _write_archive(tenant, job, file, services=services)
             file.seek(0)
             chunks = iter(partial(file.read, CHUNK_BYTES), b"")
-            stored = storage.current_store().put(key, chunks, content_type=CONTENT_TYPE)
-        with tenant_session(tenant) as session:
+            stored = services.store.put(key, chunks, content_type=CONTENT_TYPE)
+        with tenant_session(tenant, database=services.database) as session:
             still_requested = _finish(session, request_id, counts, size_bytes=stored.size_bytes)
         if not still_requested:  # erased in the meantime
-            storage.current_store().delete(key)
+            services.store.delete(key)
     except StorageError as error:
-        _schedule_retry(tenant, request_id, error)
+        _schedule_retry(tenant, request_id, error, services=services)
 
 
-def delete_expired(tenant: TenantRef, *, request_id: UUID) -> None:
+def delete_expired(tenant: TenantRef, *, services: Services, request_id: UUID) -> None:
     """Delete an export's file, and retry after a storage failure."""
     try:
-        storage.current_store().delete(storage_key(tenant, request_id))
+        services.store.delete(storage_key(tenant, request_id))
     except StorageError as error:
         log.get_logger().warning("privacy.export_kept", request_id=str(request_id), exc_info=error)
-        with tenant_session(tenant) as session:
+        with tenant_session(tenant, database=services.database) as session:
             _schedule_expiry(session, request_id, run_at=clock.now() + BACK_OFF.delay(1))
         return
-    with tenant_session(tenant) as session:
+    with tenant_session(tenant, database=services.database) as session:
         row = session.get(PrivacyRequest, request_id, with_for_update=True)
         if row is not None:
             row.status, row.sealed_number = "expired", None
 
 
-def delete_subject_exports(tenant: TenantRef, *, hashes: Collection[str]) -> None:
+def delete_subject_exports(
+    tenant: TenantRef, *, services: Services, hashes: Collection[str]
+) -> None:
     """Delete the export files of a person who is erased. Raise StorageError."""
     conditions = PrivacyRequest.kind == "export", PrivacyRequest.number_hash.in_(hashes)
-    with tenant_session(tenant) as session:
+    with tenant_session(tenant, database=services.database) as session:
         rows = session.scalars(select(PrivacyRequest).where(*conditions).with_for_update()).all()
         for row in rows:
             row.status, row.sealed_number = "expired", None
     for row in rows:
-        storage.current_store().delete(storage_key(tenant, row.id))
+        services.store.delete(storage_key(tenant, row.id))
 
 
 def storage_key(tenant: TenantRef, request_id: UUID) -> str:
@@ -111,29 +113,35 @@ def _schedule_expiry(session: Session, request_id: UUID, *, run_at: datetime) ->
     )
 
 
-def _schedule_retry(tenant: TenantRef, request_id: UUID, error: StorageError) -> None:
+def _schedule_retry(
+    tenant: TenantRef, request_id: UUID, error: StorageError, *, services: Services
+) -> None:
     log.get_logger().warning("privacy.export_delayed", request_id=str(request_id), exc_info=error)
-    with tenant_session(tenant) as session:
+    with tenant_session(tenant, database=services.database) as session:
         row = session.get_one(PrivacyRequest, request_id)
         requests.schedule(session, row, run_at=clock.now() + BACK_OFF.delay(1))
 
 
-def _write_archive(tenant: TenantRef, job: PrivacyJob, file: BinaryIO) -> dict[str, int]:
+def _write_archive(
+    tenant: TenantRef, job: PrivacyJob, file: BinaryIO, *, services: Services
+) -> dict[str, int]:
     """Write the zip; return the number of items of each kind."""
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        export = _SubjectArchive(tenant, archive)
-        with tenant_session(tenant) as session:
+        export = _SubjectArchive(tenant, archive, services)
+        with tenant_session(tenant, database=services.database) as session:
             calls = subject_records.find_calls(session, job.subject, until=job.until)
         for batch in subject_records.batches(calls, size=_CALLS_PER_BATCH):
             export.add_records(SubjectRecords(call_ids=[call.call_id for call in batch]))
-        with tenant_session(tenant) as session:
+        with tenant_session(tenant, database=services.database) as session:
             message_ids = subject_records.find_messages(session, job.subject, until=job.until)
         export.add_records(SubjectRecords(message_ids=message_ids))
         export.add_rows(
             "mentions",
             [
                 _mention_to_dict(mention)
-                for mention in text_search.find_mentions(tenant, job.subject, until=job.until)
+                for mention in text_search.find_mentions(
+                    tenant, job.subject, until=job.until, services=services
+                )
             ],
         )
         return export.finish(number=job.subject.number, until=job.until)
@@ -142,15 +150,16 @@ def _write_archive(tenant: TenantRef, job: PrivacyJob, file: BinaryIO) -> dict[s
 class _SubjectArchive:
     """Writes what the features hold of a person, and counts it by kind."""
 
-    def __init__(self, tenant: TenantRef, archive: zipfile.ZipFile) -> None:
-        self._tenant, self._archive = tenant, archive
+    def __init__(self, tenant: TenantRef, archive: zipfile.ZipFile, services: Services) -> None:
+        self._tenant, self._archive, self._services = tenant, archive, services
         self._rows: dict[str, list[Mapping[str, Any]]] = {"messages": [], "mentions": []}
         self._counts = Counter(calls=0, recordings=0)
 
     def add_records(self, records: SubjectRecords) -> None:
         """Add a document for each call, to which every feature contributes, files, and rows."""
-        with tenant_session(self._tenant) as session:
-            parts = list(lifecycle_hooks.current_hooks().export_subject(session, records))
+        hooks = self._services.lifecycle_hooks
+        with tenant_session(self._tenant, database=self._services.database) as session:
+            parts = list(hooks.export_subject(session, records))
         documents: dict[UUID, dict[str, Any]] = {call_id: {} for call_id in records.call_ids}
         for part in parts:
             for call_id, fields in part.of_calls.items():
@@ -182,7 +191,7 @@ class _SubjectArchive:
             return False
         try:
             with (
-                closing(storage.current_store().open(file.key)) as chunks,
+                closing(self._services.store.open(file.key)) as chunks,
                 self._archive.open(file.name, "w") as member,
             ):
                 for chunk in chunks:

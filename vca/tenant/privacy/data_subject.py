@@ -9,7 +9,7 @@ import phonenumbers
 
 from vca.kit import json, phone
 from vca.kit.spoken_digits import NumberSpan, find_numbers, is_only_content
-from vca.registry.lifecycle_hooks import ERASED
+from vca.services.lifecycle_hooks import ERASED
 
 ERASED_IN_TEXT = f"[{ERASED}]"
 # Without their country code, shorter numbers would match too many unrelated numbers. Numbers of the

@@ -6,17 +6,17 @@ one hashes new entries, all of them are used for comparison. An old pepper must 
 long as a backup of its time may be restored.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from vca.kit import crypto, json, storage
+from vca.kit import crypto, json
+from vca.services import Services
 
 FOLDER = "erasures"
-_peppers: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -31,27 +31,21 @@ class ErasureEntry:
     removed: dict[str, Any]
 
 
-def set_peppers(peppers: Sequence[str]) -> None:
-    """Set the hash keys: the first hashes new entries, all are used to recognize entries."""
-    global _peppers
-    _peppers = peppers
-
-
-def number_hashes(tenant_id: UUID, number: str) -> list[str]:
+def number_hashes(tenant_id: UUID, number: str, *, services: Services) -> list[str]:
     """Return the number's possible hashes in the tenant's ledger; new entries use the first."""
     text = f"erased number|{tenant_id}|{number}"
-    return [crypto.keyed_hash(pepper, text).hex() for pepper in _peppers]
+    return [crypto.keyed_hash(pepper, text).hex() for pepper in services.settings.peppers]
 
 
-def write_entry(entry: ErasureEntry) -> None:
+def write_entry(entry: ErasureEntry, *, services: Services) -> None:
     """Store the entry; an existing entry of the same id is replaced. Raise StorageError."""
     key = f"{tenant_folder(entry.tenant_id)}/{entry.id.hex}.json"
-    storage.current_store().put(key, [json.dumps(entry)], content_type="application/json")
+    services.store.put(key, [json.dumps(entry)], content_type="application/json")
 
 
-def read_entries(tenant_id: UUID) -> Iterator[ErasureEntry]:
+def read_entries(tenant_id: UUID, *, services: Services) -> Iterator[ErasureEntry]:
     """Yield all entries of the tenant's ledger. Raise StorageError."""
-    store = storage.current_store()
+    store = services.store
     for key in store.keys(tenant_folder(tenant_id)):
         with closing(store.open(key)) as chunks:
             document = json.loads(b"".join(chunks))

@@ -11,6 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from vca.kit import phone
+from vca.services import Services
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
 from vca.tenant.privacy import erasure, erasure_ledger, requests, text_search
@@ -20,16 +21,18 @@ from vca.tenant.privacy.models import PrivacyRequest
 REAPPLY_JOB = "privacy.reapply"
 
 
-def reapply_erasures(tenant: TenantRef, *, archived_tenant_id: UUID | None = None) -> list[UUID]:
+def reapply_erasures(
+    tenant: TenantRef, *, services: Services, archived_tenant_id: UUID | None = None
+) -> list[UUID]:
     """Repeat the erasures of the tenant's ledger; return the ids of those that found a number.
 
     `archived_tenant_id` is the id under which the tenant was exported, if it was imported under
     another one. Requests that were unfinished when the copy was made are scheduled too. Raise
     StorageError.
     """
-    entries = list(erasure_ledger.read_entries(archived_tenant_id or tenant.id))
-    numbers = text_search.list_numbers(tenant) if entries else set()
-    with tenant_session(tenant) as session:
+    entries = list(erasure_ledger.read_entries(archived_tenant_id or tenant.id, services=services))
+    numbers = text_search.list_numbers(tenant, services=services) if entries else set()
+    with tenant_session(tenant, database=services.database) as session:
         _schedule_unfinished(session)
         request_ids = [
             requests.create_request(
@@ -39,16 +42,23 @@ def reapply_erasures(tenant: TenantRef, *, archived_tenant_id: UUID | None = Non
                 number=number,
                 now=entry.asked_at,
                 request_id=_request_id_for(tenant, entry),
+                services=services,
             ).id
-            for number, entry in _matches(archived_tenant_id or tenant.id, numbers, entries)
+            for number, entry in _matches(
+                archived_tenant_id or tenant.id, numbers, entries, services=services
+            )
         ]
     for request_id in request_ids:
-        erasure.run_erasure(tenant, request_id=request_id)
+        erasure.run_erasure(tenant, request_id=request_id, services=services)
     return request_ids
 
 
 def _matches(
-    ledger_tenant_id: UUID, numbers: Iterable[str], entries: Iterable[ErasureEntry]
+    ledger_tenant_id: UUID,
+    numbers: Iterable[str],
+    entries: Iterable[ErasureEntry],
+    *,
+    services: Services,
 ) -> Iterator[tuple[str, ErasureEntry]]:
     """Yield each erased number with each of its ledger entries.
 
@@ -58,7 +68,9 @@ def _matches(
     for entry in entries:
         by_hash.setdefault(entry.number_hash, []).append(entry)
     for number in sorted(set().union(*map(phone.twins, numbers))):
-        for number_hash in erasure_ledger.number_hashes(ledger_tenant_id, number):
+        for number_hash in erasure_ledger.number_hashes(
+            ledger_tenant_id, number, services=services
+        ):
             yield from ((number, entry) for entry in by_hash.get(number_hash, ()))
 
 

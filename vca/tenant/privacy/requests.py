@@ -9,9 +9,9 @@ from uuid import UUID, uuid4
 from sqlalchemy.orm import Session
 
 from vca.jobs import queue
-from vca.kit import encryption
 from vca.kit.encryption import EncryptionContext
 from vca.kit.errors import NotFound
+from vca.services import Services
 from vca.tenancy.schema import TenantRef
 from vca.tenant.privacy import erasure_ledger
 from vca.tenant.privacy.data_subject import DataSubject
@@ -35,6 +35,7 @@ def create_request(
     session: Session,
     tenant: TenantRef,
     *,
+    services: Services,
     kind: str,
     number: str,
     now: datetime,
@@ -50,10 +51,8 @@ def create_request(
         row = PrivacyRequest(id=id, kind=kind, created_at=now, result={})
         session.add(row)
     row.status, row.finished_at = "pending", None
-    row.number_hash = erasure_ledger.number_hashes(tenant.id, number)[0]
-    row.sealed_number = encryption.current_keyring().encrypt(
-        number, _encryption_context(tenant, id)
-    )
+    row.number_hash = erasure_ledger.number_hashes(tenant.id, number, services=services)[0]
+    row.sealed_number = services.keyring.encrypt(number, _encryption_context(tenant, id))
     session.flush()
     schedule(session, row)
     return row
@@ -79,14 +78,14 @@ def get(session: Session, *, request_id: UUID, kind: str) -> PrivacyRequest:
     return row
 
 
-def load_job(session: Session, tenant: TenantRef, *, request_id: UUID) -> PrivacyJob | None:
+def load_job(
+    session: Session, tenant: TenantRef, *, services: Services, request_id: UUID
+) -> PrivacyJob | None:
     """Return the work of a request, or None if it is done or no longer wanted."""
     row = session.get(PrivacyRequest, request_id)
     if row is None or row.sealed_number is None:
         return None
-    number = encryption.current_keyring().decrypt(
-        bytes(row.sealed_number), _encryption_context(tenant, row.id)
-    )
+    number = services.keyring.decrypt(bytes(row.sealed_number), _encryption_context(tenant, row.id))
     return PrivacyJob(row.id, DataSubject(number), row.created_at, row.number_hash)
 
 

@@ -6,11 +6,12 @@ from uuid import UUID
 from flask import Response, g
 
 from vca.audit import context
-from vca.kit import clock, storage
+from vca.kit import clock
 from vca.kit.storage import ObjectNotFound, StorageError
 from vca.kit.web import Blueprint, access, pagination
 from vca.kit.web.blueprint import accepted_response
 from vca.kit.web.context import request_session
+from vca.services import current_services
 from vca.tenancy.session import tenant_session
 from vca.tenant.privacy import data_export, service
 from vca.tenant.privacy.schemas import ErasureSchema, ExportSchema, SubjectSchema
@@ -47,7 +48,9 @@ def export_person(body: dict[str, Any], tenant_id: UUID) -> Any:
     the number. The file is written in the background; `Location` is the URL of the export's status.
     The file is deleted after a day.
     """
-    export = service.request_export(request_session(), tenant=g.tenant, now=clock.now(), **body)
+    export = service.request_export(
+        request_session(), tenant=g.tenant, now=clock.now(), **body, services=current_services()
+    )
     path = f"/api/tenants/{tenant_id}/privacy/exports/{export['id']}"
     return accepted_response(export, pagination.public_url(path))
 
@@ -65,10 +68,10 @@ def get_export(tenant_id: UUID, export_id: UUID) -> Any:
 @access("tenant", "admin", additional_scope="content")
 def get_export_file(tenant_id: UUID, export_id: UUID) -> Response:
     """Download an export"""
-    with tenant_session(g.tenant) as tenant_tx:
+    with tenant_session(g.tenant, database=current_services().database) as tenant_tx:
         file = service.find_file(tenant_tx, tenant=g.tenant, export_id=export_id)
         context.require_entry(tenant_tx)
-    store = storage.current_store()
+    store = current_services().store
     try:
         link = store.presigned_url(
             file.key, content_type=data_export.CONTENT_TYPE, valid_s=LINK_VALID_S
@@ -104,7 +107,9 @@ def erase_person(body: dict[str, Any], tenant_id: UUID) -> Any:
     removed and what remains elsewhere, including mentions of the number in the tenant's own
     configuration. The tenant's own numbers are rejected with `own-number`.
     """
-    erasure = service.request_erasure(request_session(), tenant=g.tenant, now=clock.now(), **body)
+    erasure = service.request_erasure(
+        request_session(), tenant=g.tenant, now=clock.now(), **body, services=current_services()
+    )
     path = f"/api/tenants/{tenant_id}/privacy/erasures/{erasure['id']}"
     return accepted_response(erasure, pagination.public_url(path))
 

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from vca.kit.errors import Conflict, DomainError
 from vca.registry import caps
+from vca.services import Services
 from vca.tenancy.schema import TenantRef
 from vca.tenant.phone_numbers import number_samples
 from vca.tenant.privacy import data_export, requests, text_search
@@ -56,7 +57,7 @@ class ExportFile:
 
 
 def request_export(
-    session: Session, *, tenant: TenantRef, number: str, now: datetime
+    session: Session, *, services: Services, tenant: TenantRef, number: str, now: datetime
 ) -> dict[str, Any]:
     """Create an export of all data of a number; return it as the API shows it.
 
@@ -65,12 +66,14 @@ def request_export(
     rows = select(PrivacyRequest.id).where(PrivacyRequest.kind == "export")
     caps.require_capacity(session, "exports", rows.where(IS_UNFINISHED))
     caps.require_capacity(session, "stored_exports", rows.where(PrivacyRequest.status == "done"))
-    export_request = requests.create_request(session, tenant, kind="export", number=number, now=now)
+    export_request = requests.create_request(
+        session, tenant, kind="export", number=number, now=now, services=services
+    )
     return export_to_dict(export_request)
 
 
 def request_erasure(
-    session: Session, *, tenant: TenantRef, number: str, now: datetime
+    session: Session, *, services: Services, tenant: TenantRef, number: str, now: datetime
 ) -> dict[str, Any]:
     """Create an erasure of all data of a number; return it as the API shows it.
 
@@ -82,9 +85,9 @@ def request_erasure(
     if number_samples.has_any(session, subject.numbers):
         raise TenantOwnsNumber
     erasure_request = requests.create_request(
-        session, tenant, kind="erasure", number=number, now=now
+        session, tenant, kind="erasure", number=number, now=now, services=services
     )
-    config_fields = text_search.find_in_configuration(session, subject)
+    config_fields = text_search.find_in_configuration(session, subject, services=services)
     requests.update_result(session, erasure_request.id, configured=config_fields)
     return erasure_to_dict(erasure_request)
 

@@ -24,8 +24,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
-from vca.registry import lifecycle_hooks
-from vca.registry.lifecycle_hooks import TenantTable
+from vca.services import Services
+from vca.services.lifecycle_hooks import TenantTable
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
 from vca.tenant.base import TenantBase
@@ -92,9 +92,11 @@ class KeyRange:
     last: tuple[Any, ...] | None
 
 
-def searchable_tables(*, configuration: bool = False) -> Iterator[SearchableTable]:
+def searchable_tables(
+    *, services: Services, configuration: bool = False
+) -> Iterator[SearchableTable]:
     """Yield the tables that are configuration as a whole, or all others."""
-    declarations = lifecycle_hooks.current_hooks().tables
+    declarations = services.lifecycle_hooks.tables
     for table in TenantBase.metadata.sorted_tables:
         searchable = SearchableTable(declarations[table.name])
         is_configuration = searchable.declaration.configuration is True
@@ -107,6 +109,7 @@ def scan_windows(
     searchable: SearchableTable,
     pattern: str,
     *,
+    services: Services,
     until: datetime | None = None,
 ) -> Iterator[tuple[Session, Sequence[Row[Any]]]]:
     """Yield the matching rows that existed at `until`, each window in its own transaction.
@@ -115,7 +118,7 @@ def scan_windows(
     """
     after: tuple[Any, ...] | None = None
     while True:
-        with tenant_session(tenant) as session:
+        with tenant_session(tenant, database=services.database) as session:
             last = session.execute(_last_key(searchable, after)).one_or_none()
             key_range = KeyRange(after, tuple(last) if last is not None else None)
             rows = session.execute(_matching_rows(searchable, pattern, until, key_range)).all()

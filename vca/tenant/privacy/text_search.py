@@ -19,7 +19,8 @@ from sqlalchemy.orm import Session
 from vca.kit import json, language_tags
 from vca.kit.language_tags import LanguageTag
 from vca.kit.spoken_digits import LANGUAGE_CODES, preselection_pattern
-from vca.registry.lifecycle_hooks import ERASED
+from vca.services import Services
+from vca.services.lifecycle_hooks import ERASED
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
 from vca.tenant.ai_profiles import profile_languages
@@ -41,10 +42,12 @@ class Mention:
     call_id: UUID | None
 
 
-def find_in_configuration(session: Session, subject: DataSubject) -> list[str]:
+def find_in_configuration(
+    session: Session, subject: DataSubject, *, services: Services
+) -> list[str]:
     """Return the configuration fields that contain the number, as `phone_numbers.forward_to`."""
     field_names = set()
-    for searchable in table_scan.searchable_tables(configuration=True):
+    for searchable in table_scan.searchable_tables(configuration=True, services=services):
         query = select(*searchable.text_columns).where(searchable.matches(preselection_pattern()))
         for row in session.execute(query):
             field_names |= {
@@ -73,12 +76,12 @@ def _parse_language(tag: str) -> LanguageTag:
     return language_tags.parse_tag(tag) or LanguageTag(tag.lower().partition("-")[0])
 
 
-def list_numbers(tenant: TenantRef) -> set[str]:
+def list_numbers(tenant: TenantRef, *, services: Services) -> set[str]:
     """Return every E.164 number in any table except the configuration."""
     e164_pattern = re.compile(_E164)
     numbers: set[str] = set()
-    for searchable in table_scan.searchable_tables():
-        for _, rows in table_scan.scan_windows(tenant, searchable, _E164):
+    for searchable in table_scan.searchable_tables(services=services):
+        for _, rows in table_scan.scan_windows(tenant, searchable, _E164, services=services):
             for row in rows:
                 texts = (
                     value if isinstance(value, str) else json.dumps(value).decode() for value in row
@@ -87,11 +90,13 @@ def list_numbers(tenant: TenantRef) -> set[str]:
     return numbers
 
 
-def find_mentions(tenant: TenantRef, subject: DataSubject, *, until: datetime) -> Iterator[Mention]:
+def find_mentions(
+    tenant: TenantRef, subject: DataSubject, *, services: Services, until: datetime
+) -> Iterator[Mention]:
     """Yield every row outside the configuration that contains the number."""
-    for searchable in table_scan.searchable_tables():
+    for searchable in table_scan.searchable_tables(services=services):
         for _, rows in table_scan.scan_windows(
-            tenant, searchable, preselection_pattern(), until=until
+            tenant, searchable, preselection_pattern(), until=until, services=services
         ):
             for row in rows:
                 columns = tuple(_scrubbed_columns(subject, row))
@@ -100,7 +105,12 @@ def find_mentions(tenant: TenantRef, subject: DataSubject, *, until: datetime) -
 
 
 def erase_mentions(
-    tenant: TenantRef, subject: DataSubject, *, until: datetime, live: Collection[UUID]
+    tenant: TenantRef,
+    subject: DataSubject,
+    *,
+    services: Services,
+    until: datetime,
+    live: Collection[UUID],
 ) -> tuple[int, bool]:
     """Erase the number in all rows that `find_mentions` finds; return (row count, complete).
 
@@ -108,11 +118,13 @@ def erase_mentions(
     update is deleted, and a row that it may not delete either is left unchanged.
     """
     row_count, complete = 0, True
-    with tenant_session(tenant) as session:
-        privileges_by_table = _table_privileges(session)
-    for searchable in table_scan.searchable_tables():
+    with tenant_session(tenant, database=services.database) as session:
+        privileges_by_table = _table_privileges(session, services=services)
+    for searchable in table_scan.searchable_tables(services=services):
         privileges = privileges_by_table[searchable.table.name]
-        windows = table_scan.scan_windows(tenant, searchable, preselection_pattern(), until=until)
+        windows = table_scan.scan_windows(
+            tenant, searchable, preselection_pattern(), until=until, services=services
+        )
         for session, rows in windows:
             naming = [row for row in rows if _scrubbed_columns(subject, row)]
             ended = [row for row in naming if _row_call_id(searchable, row) not in live]
@@ -176,9 +188,11 @@ def _replacement_value(
     return new
 
 
-def _table_privileges(session: Session) -> dict[str, set[str]]:
+def _table_privileges(session: Session, *, services: Services) -> dict[str, set[str]]:
     """Return the tenant role's privileges on each table; some tables are append-only."""
-    names = [searchable.table.name for searchable in table_scan.searchable_tables()]
+    names = [
+        searchable.table.name for searchable in table_scan.searchable_tables(services=services)
+    ]
     pairs = [(name, privilege) for name in names for privilege in ("UPDATE", "DELETE")]
     granted_flags = session.execute(
         select(*(func.has_table_privilege(*pair) for pair in pairs))

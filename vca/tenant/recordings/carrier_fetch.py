@@ -17,6 +17,7 @@ from vca.kit import clock, failpoints, storage
 from vca.kit.backoff import BackOff
 from vca.kit.storage import ObjectInfo, ObjectNotFound, StorageError
 from vca.observability import log
+from vca.services import Services
 from vca.telephony.adapter import TelephonyAdapter, TelephonyError, limit_size
 from vca.telephony.types import ProviderAccountRef
 from vca.telephony.types import Recording as Audio
@@ -71,28 +72,37 @@ def schedule_fetch(
     )
 
 
-def fetch_recording(tenant: TenantRef, *, recording_id: UUID, attempt: int) -> None:
+def fetch_recording(
+    tenant: TenantRef, *, services: Services, recording_id: UUID, attempt: int
+) -> None:
     """Do the remaining work for a recording; retry or give up after a failure."""
-    with tenant_session(tenant) as session:
-        request = _load_request(session, recording_id)
+    with tenant_session(tenant, database=services.database) as session:
+        request = _load_request(session, recording_id, services=services)
     if request is None:
         return
     try:
         if request.status == "pending":
-            _commit_audio(tenant, request, _ensure_stored(tenant, request))
+            _commit_audio(
+                tenant,
+                request,
+                _ensure_stored(tenant, request, services=services),
+                services=services,
+            )
             failpoints.kill_if_armed("recordings.fetch.noted")
         carrier = _require_carrier(request)
         carrier.delete_recording(request.provider_call_id, request.provider_recording_id)
     except (TelephonyError, StorageError) as error:
-        with tenant_session(tenant) as session:
+        with tenant_session(tenant, database=services.database) as session:
             _handle_failure(session, request, attempt=attempt, error=error, now=clock.now())
     else:
-        with tenant_session(tenant) as session:
+        with tenant_session(tenant, database=services.database) as session:
             row = session.get_one(Recording, recording_id, with_for_update=True)
             row.carrier_copy, row.updated_at = "deleted", clock.now()
 
 
-def _load_request(session: Session, recording_id: UUID) -> FetchRequest | None:
+def _load_request(
+    session: Session, recording_id: UUID, *, services: Services
+) -> FetchRequest | None:
     row = session.get(Recording, recording_id)
     if row is None or row.status == "failed":
         return None
@@ -106,30 +116,34 @@ def _load_request(session: Session, recording_id: UUID) -> FetchRequest | None:
         row.provider_recording_id,
         row.created_at,
         adapter_lookup.adapter_for_call(
-            session, ProviderAccountRef(row.provider_type, row.telephony_account_id)
+            session,
+            ProviderAccountRef(row.provider_type, row.telephony_account_id),
+            services=services,
         ),
     )
 
 
-def _ensure_stored(tenant: TenantRef, request: FetchRequest) -> StoredAudio:
+def _ensure_stored(tenant: TenantRef, request: FetchRequest, *, services: Services) -> StoredAudio:
     """Store the carrier's audio and read it back, or reuse what an earlier run has stored."""
     carrier = _require_carrier(request)
     carrier_audio = carrier.fetch_recording(request.provider_call_id, request.provider_recording_id)
     if carrier_audio is not None:
-        return _store_audio(tenant, request, carrier_audio)
+        return _store_audio(tenant, request, carrier_audio, services=services)
     for content_type, key in media.possible_keys(
         tenant, recording_id=request.recording_id, created_at=request.created_at
     ):
         try:
-            return StoredAudio(key, content_type, storage.read_digest(storage.current_store(), key))
+            return StoredAudio(key, content_type, storage.read_digest(services.store, key))
         except ObjectNotFound:
             continue
     raise TelephonyError("the recording is not ready", permanent=False, code="not-ready")
 
 
-def _store_audio(tenant: TenantRef, request: FetchRequest, carrier_audio: Audio) -> StoredAudio:
+def _store_audio(
+    tenant: TenantRef, request: FetchRequest, carrier_audio: Audio, *, services: Services
+) -> StoredAudio:
     store, content_type = (
-        storage.current_store(),
+        services.store,
         media.normalize_content_type(carrier_audio.content_type),
     )
     key = media.storage_key(
@@ -145,17 +159,19 @@ def _store_audio(tenant: TenantRef, request: FetchRequest, carrier_audio: Audio)
     return StoredAudio(key, content_type, object_info)
 
 
-def _commit_audio(tenant: TenantRef, request: FetchRequest, stored_audio: StoredAudio) -> None:
+def _commit_audio(
+    tenant: TenantRef, request: FetchRequest, stored_audio: StoredAudio, *, services: Services
+) -> None:
     """Commit the stored audio; delete it again if no row is waiting for it."""
     failpoints.kill_if_armed("recordings.fetch.stored")
     try:
-        with tenant_session(tenant) as session:
+        with tenant_session(tenant, database=services.database) as session:
             is_current = _mark_stored(session, request, stored_audio, now=clock.now())
     except IsolationError:  # the tenant was purged in the meantime, with its audio
-        storage.current_store().delete(stored_audio.key)
+        services.store.delete(stored_audio.key)
         raise
     if not is_current:
-        storage.current_store().delete(stored_audio.key)
+        services.store.delete(stored_audio.key)
 
 
 def _mark_stored(

@@ -2,7 +2,8 @@
 
 from sqlalchemy.orm import Session
 
-from vca.registry.lifecycle_hooks import (
+from vca.services import Services
+from vca.services.lifecycle_hooks import (
     Counts,
     ImportedTenant,
     SubjectData,
@@ -24,8 +25,8 @@ def _export_subject(session: Session, records: SubjectRecords) -> SubjectData:
     return subject_audio.export_audio(session, records.call_ids)
 
 
-def _erase_files(tenant: TenantRef, records: SubjectRecords) -> Counts:
-    return {"recordings": subject_audio.erase_audio(tenant, records.call_ids)}
+def _erase_files(tenant: TenantRef, records: SubjectRecords, *, services: Services) -> Counts:
+    return {"recordings": subject_audio.erase_audio(tenant, records.call_ids, services=services)}
 
 
 HOOKS = TenantLifecycleHooks(

@@ -8,10 +8,11 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from vca.jobs import queue
-from vca.kit import clock, storage
+from vca.kit import clock
 from vca.kit.backoff import BackOff
 from vca.kit.storage import StorageError
 from vca.observability import log
+from vca.services import Services
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
 from vca.tenant.recordings import media, storage_metering
@@ -53,32 +54,32 @@ def schedule_sweep(session: Session) -> None:
         queue.enqueue(session, SWEEP_JOB, run_at=earliest, lock=SWEEP_JOB)
 
 
-def sweep(tenant: TenantRef, *, now: datetime, attempt: int = 0) -> None:
+def sweep(tenant: TenantRef, *, services: Services, now: datetime, attempt: int = 0) -> None:
     """Delete the audio that is due, then mark its row as deleted, and schedule the next sweep."""
-    with tenant_session(tenant) as session:
+    with tenant_session(tenant, database=services.database) as session:
         due = _due_recordings(session, now=now)
     try:
         for recording in due:
             if recording.key is not None and media.belongs_to_tenant(tenant, recording.key):
-                storage.current_store().delete(recording.key)
-            with tenant_session(tenant) as session:
+                services.store.delete(recording.key)
+            with tenant_session(tenant, database=services.database) as session:
                 _mark_deleted(session, recording.recording_id)
     except StorageError as error:
         log.get_logger().warning("recordings.sweep_failed", exc_info=error)
-        with tenant_session(tenant) as session:
+        with tenant_session(tenant, database=services.database) as session:
             _schedule_retry(session, attempt=attempt, now=now)
     else:
-        with tenant_session(tenant) as session:
+        with tenant_session(tenant, database=services.database) as session:
             settings.get(session, for_update=True)
             schedule_sweep(session)
 
 
-def delete_files(tenant: TenantRef) -> int:
+def delete_files(tenant: TenantRef, *, services: Services) -> int:
     """Delete all files of a tenant; return how many there were.
 
     Raise StorageError; some files may then be left.
     """
-    return storage.current_store().delete_all(media.tenant_folder(tenant))
+    return services.store.delete_all(media.tenant_folder(tenant))
 
 
 def _retention_days(session: Session) -> int | None:

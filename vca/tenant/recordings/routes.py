@@ -6,8 +6,8 @@ from uuid import UUID
 from flask import Response, g, request
 
 from vca.audit import context
-from vca.kit import storage
 from vca.kit.web import Blueprint, access
+from vca.services import current_services
 from vca.tenancy.session import tenant_session
 from vca.tenant.recordings import http_delivery, service
 from vca.tenant.recordings.media import EXTENSIONS
@@ -41,9 +41,9 @@ def get_recording(query: dict[str, Any], tenant_id: UUID, call_id: UUID) -> Resp
 
     A request may contain one byte range. A request for several ranges returns the whole recording.
     """
-    with tenant_session(g.tenant) as session:
+    with tenant_session(g.tenant, database=current_services().database) as session:
         context.require_entry(session)
         recording = service.get_stored(
             session, tenant=g.tenant, call_id=call_id, kind=query["kind"]
         )
-    return http_delivery.respond(request, recording, storage.current_store())
+    return http_delivery.respond(request, recording, current_services().store)

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from vca.jobs import queue
 from vca.registry.usage import periods
+from vca.services import Services
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
 from vca.tenant.recordings.models import Recording
@@ -55,9 +56,9 @@ def stop_metering(session: Session, row: Recording, *, now: datetime) -> None:
     ledger.record_facts(session, _fact_of_recording(row, current_period, now))
 
 
-def record_month(tenant: TenantRef, *, period: date) -> None:
+def record_month(tenant: TenantRef, *, services: Services, period: date) -> None:
     """Record the byte-days of all audio in a month that is over, and schedule the next month."""
-    with tenant_session(tenant) as session:
+    with tenant_session(tenant, database=services.database) as session:
         periods.lock_month(session, period=period)
         query = select(Recording.size_bytes, Recording.created_at).where(
             Recording.status == "stored", Recording.created_at < calendar_days.period_end(period)

@@ -8,8 +8,9 @@ from uuid import UUID
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from vca.kit import clock, storage
-from vca.registry.lifecycle_hooks import SubjectData, SubjectFile
+from vca.kit import clock
+from vca.services import Services
+from vca.services.lifecycle_hooks import SubjectData, SubjectFile
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
 from vca.tenant.base import any_id, row_to_dict
@@ -31,20 +32,20 @@ def export_audio(session: Session, call_ids: Sequence[UUID]) -> SubjectData:
     return SubjectData({id: {"recordings": rows_by_call[id]} for id in call_ids}, files=files)
 
 
-def erase_audio(tenant: TenantRef, call_ids: Sequence[UUID]) -> int:
+def erase_audio(tenant: TenantRef, call_ids: Sequence[UUID], *, services: Services) -> int:
     """Delete the audio of calls here and at their carriers; return the number of recordings.
 
     A recording that is being fetched at this moment is deleted by its own job. Raise StorageError;
     a repeated call continues where this one stopped.
     """
     of_calls = any_id(Recording.call_id, call_ids)
-    with tenant_session(tenant) as session:
+    with tenant_session(tenant, database=services.database) as session:
         rows = session.scalars(select(Recording).where(of_calls).with_for_update()).all()
         newly_deleted = sum(_mark_audio_deleted(session, row) for row in rows)
     for row in rows:
         for key in _possible_keys(tenant, row):
-            storage.current_store().delete(key)
-    with tenant_session(tenant) as session:
+            services.store.delete(key)
+    with tenant_session(tenant, database=services.database) as session:
         session.execute(update(Recording).where(of_calls).values(storage_key=None, sha256=None))
     return newly_deleted
 

@@ -1,6 +1,6 @@
 """The part of settings in the life of a tenant."""
 
-from vca.registry.lifecycle_hooks import TenantLifecycleHooks, TenantTable
+from vca.services.lifecycle_hooks import TenantLifecycleHooks, TenantTable
 from vca.tenant.settings.models import Settings
 
 HOOKS = TenantLifecycleHooks(

@@ -5,17 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vca.registry.caps import CAPS
+from vca.services import Services
 
 # The entries of `limits.dialling`; None means no ceiling.
 DIALLING_LIMITS = ("countries", "per_minute", "per_day")
-
-_simulated_tokens_per_day = 200_000
-
-
-def set_simulated_tokens_per_day(tokens: int) -> None:
-    """Set the limit of tenants for which the platform has set none."""
-    global _simulated_tokens_per_day
-    _simulated_tokens_per_day = tokens
 
 
 @dataclass(frozen=True)
@@ -30,17 +23,20 @@ class Limits:
     """The ceiling of the tenant's dial policy: `countries`, `per_minute` and `per_day`."""
 
 
-def simulated_tokens(overrides: Mapping[str, int]) -> int:
+def simulated_tokens(overrides: Mapping[str, int], *, services: Services) -> int:
     """Return how many tokens a tenant's simulated calls may use in a day."""
-    return overrides.get("simulated_tokens_per_day", _simulated_tokens_per_day)
+    default = services.settings.simulated_tokens_per_day
+    return overrides.get("simulated_tokens_per_day", default)
 
 
-def effective_limits(plan_limits: Mapping[str, int], overrides: Mapping[str, Any]) -> Limits:
+def effective_limits(
+    plan_limits: Mapping[str, int], overrides: Mapping[str, Any], *, services: Services
+) -> Limits:
     """Return a tenant's limits; a value that the platform has set overrides the plan's."""
     return Limits(
         overrides.get("concurrent_calls", plan_limits["concurrent_calls"]),
         overrides.get("numbers", CAPS["numbers"].maximum),
         overrides.get("tokens_per_day"),
-        simulated_tokens(overrides),
+        simulated_tokens(overrides, services=services),
         {name: overrides.get("dialling", {}).get(name) for name in DIALLING_LIMITS},
     )

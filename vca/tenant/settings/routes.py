@@ -8,6 +8,7 @@ from flask import g
 from vca.kit.web import Blueprint, access
 from vca.kit.web.access import PlatformKeyNeeded
 from vca.kit.web.context import request_session
+from vca.services import current_services
 from vca.tenant.settings import destinations, service, widening
 from vca.tenant.settings.schemas import SettingsSchema
 
@@ -23,7 +24,9 @@ URL = "/api/tenants/<uuid:tenant_id>/settings"
 @access("tenant", "read", transaction="tenant")
 def get_settings(tenant_id: UUID) -> Any:
     """Get settings"""
-    return service.settings_to_dict(request_session(), service.get(request_session()))
+    return service.settings_to_dict(
+        request_session(), service.get(request_session()), services=current_services()
+    )
 
 
 @blp.route(URL, methods=["PATCH"])
@@ -44,10 +47,10 @@ def change_settings(body: dict[str, Any], tenant_id: UUID) -> Any:
     session = request_session()
     before = service.get(session, for_update=True)
     destinations_before = destinations.read_destinations(before)
-    dialling_before = widening.read_dialling(session, before)
-    settings = service.change(session, **body)
+    dialling_before = widening.read_dialling(session, before, services=current_services())
+    settings = service.change(session, **body, services=current_services())
     scopes = g.caller.scopes
     destinations.require_scope(destinations_before, settings, scopes=scopes)
-    dialling_after = widening.read_dialling(session, settings)
+    dialling_after = widening.read_dialling(session, settings, services=current_services())
     widening.require_scope(session, settings, dialling_before, dialling_after, scopes=scopes)
-    return service.settings_to_dict(session, settings)
+    return service.settings_to_dict(session, settings, services=current_services())

@@ -1,6 +1,6 @@
 """Read and update a tenant's settings."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -8,10 +8,10 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from vca.kit.errors import Conflict, InvalidInput
-from vca.registry import lifecycle_hooks
-from vca.registry.lifecycle_hooks import SettingsChange
 from vca.registry.number_registry import service as dids
 from vca.registry.tenants import tenant_status
+from vca.services import Services
+from vca.services.lifecycle_hooks import SettingsChange
 from vca.tenant.settings import dialling, hours, limits, phrases
 from vca.tenant.settings.dialling import (
     DialDecision,
@@ -32,7 +32,6 @@ DEFAULT_RETENTION = dict.fromkeys(("transcripts", "recordings", "payloads"))
 MAX_VARIABLES = 50
 # JSON documents in which each entry has its own default. They store only other values.
 _MERGED_FIELDS = ("sentences", "retention_days", "dial_policy", "variables", "limits")
-_list_number_samples: Callable[[Session], Collection[str]] | None = None
 
 
 class HomeCountryNeeded(Conflict):
@@ -47,12 +46,6 @@ class HomeCountryNeeded(Conflict):
         )
 
 
-def set_number_lister(lister: Callable[[Session], Collection[str]]) -> None:
-    """Set the function that returns at least one of the tenant's numbers of each country."""
-    global _list_number_samples
-    _list_number_samples = lister
-
-
 def get(session: Session, *, for_update: bool = False) -> Settings:
     """Return the tenant's settings row; with `for_update` it is locked and read again."""
     statement = select(Settings)
@@ -61,7 +54,7 @@ def get(session: Session, *, for_update: bool = False) -> Settings:
     return session.scalars(statement).one()
 
 
-def change(session: Session, **changes: Any) -> Settings:
+def change(session: Session, *, services: Services, **changes: Any) -> Settings:
     """Update the given settings; an entry of a document that is None is reset to its default.
 
     Raise InvalidInput for more variables or phrases than a tenant may have.
@@ -76,7 +69,7 @@ def change(session: Session, **changes: Any) -> Settings:
     settings.updated_at = session.scalar(select(func.now())) or settings.updated_at
     session.flush()
     change = SettingsChange(changes.keys(), changes.get("retention_days", {}).keys())
-    lifecycle_hooks.current_hooks().settings_changed(session, change)
+    services.lifecycle_hooks.settings_changed(session, change)
     return settings
 
 
@@ -105,7 +98,7 @@ def _merge(stored: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in {**stored, **new}.items() if value is not None}
 
 
-def settings_to_dict(session: Session, settings: Settings) -> dict[str, Any]:
+def settings_to_dict(session: Session, settings: Settings, *, services: Services) -> dict[str, Any]:
     """Return the settings in force, with defaults where nothing is set and the plan's limits."""
     return {
         "time_zone": settings.time_zone,
@@ -118,20 +111,24 @@ def settings_to_dict(session: Session, settings: Settings) -> dict[str, Any]:
         "variables": settings.variables,
         "notification_email": settings.notification_email,
         "spend_cap": settings.spend_cap,
-        "limits": vars(effective_limits(session, settings)),
+        "limits": vars(effective_limits(session, settings, services=services)),
         "updated_at": settings.updated_at,
     }
 
 
-def effective_limits(session: Session, settings: Settings) -> Limits:
+def effective_limits(session: Session, settings: Settings, *, services: Services) -> Limits:
     """Return the limits of the session's tenant, set by its plan or by the platform."""
     return limits.effective_limits(
-        tenant_status.get_tenant_status(session).plan_limits, settings.limits
+        tenant_status.get_tenant_status(session).plan_limits, settings.limits, services=services
     )
 
 
 def dial_policies(
-    session: Session, settings: DiallingSettings, *, from_numbers: Collection[str]
+    session: Session,
+    settings: DiallingSettings,
+    *,
+    from_numbers: Collection[str],
+    services: Services,
 ) -> set[DialPolicy]:
     """Return the different policies for legs from or through these numbers of the tenant.
 
@@ -141,22 +138,21 @@ def dial_policies(
     policies = {dialling.effective_policy(settings, from_number=sender) for sender in senders}
     if not from_numbers or all(policy.home_country for policy in policies):
         return policies
-    own_countries = set(filter(None, map(dialling.country_of, list_dialling_numbers(session))))
+    numbers = list_dialling_numbers(session, services=services)
+    own_countries = set(filter(None, map(dialling.country_of, numbers)))
     return {
         dialling.effective_policy(settings, from_number=sender, own_countries=own_countries)
         for sender in senders
     }
 
 
-def list_dialling_numbers(session: Session) -> Collection[str]:
+def list_dialling_numbers(session: Session, *, services: Services) -> Collection[str]:
     """Return at least one of the tenant's numbers of each country; they would dial."""
-    if _list_number_samples is None:
-        raise RuntimeError("no lister of numbers is set")
-    return _list_number_samples(session)
+    return services.callbacks.list_number_samples(session)
 
 
 def check_target_number(
-    session: Session, number: str, *, from_numbers: Collection[str]
+    session: Session, number: str, *, services: Services, from_numbers: Collection[str]
 ) -> DialDecision:
     """Return whether a number may be stored as the target of forwards or transfers.
 
@@ -166,7 +162,7 @@ def check_target_number(
     HomeCountryNeeded.
     """
     is_own = dids.owned_by_tenant(session, number=number)
-    policies = dial_policies(session, get(session), from_numbers=from_numbers)
+    policies = dial_policies(session, get(session), from_numbers=from_numbers, services=services)
     decisions = [
         dialling.check_dial(number, policy=policy, recent=RecentDials(), own_number=is_own)
         for policy in sorted(policies, key=repr)

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from vca.audit import context, redaction
 from vca.kit.web.access import ScopedField, require_field_scopes
+from vca.services import Services
 from vca.tenant.settings import service
 from vca.tenant.settings.dialling import DialPolicy
 from vca.tenant.settings.models import Settings
@@ -44,11 +45,13 @@ class Dialling:
     per_day: int
 
 
-def read_dialling(session: Session, settings: Settings) -> Dialling:
+def read_dialling(session: Session, settings: Settings, *, services: Services) -> Dialling:
     """Return what the settings allow now."""
     own_policy = {**service.DEFAULT_DIAL_POLICY, **settings.dial_policy}
-    senders: list[str | None] = [*service.list_dialling_numbers(session)] or [None]
-    policies = {sender: _policy(session, settings, sender) for sender in senders}
+    senders: list[str | None] = [*service.list_dialling_numbers(session, services=services)] or [
+        None
+    ]
+    policies = {sender: _policy(session, settings, sender, services=services) for sender in senders}
     any_policy = next(iter(policies.values()))
     return Dialling(
         {
@@ -103,9 +106,13 @@ def _is_higher_cap(old: int | None, new: int | None) -> bool:
     return old is not None and (new is None or new > old)
 
 
-def _policy(session: Session, settings: Settings, sender: str | None) -> DialPolicy:
+def _policy(
+    session: Session, settings: Settings, sender: str | None, *, services: Services
+) -> DialPolicy:
     from_numbers = [] if sender is None else [sender]
-    [policy] = service.dial_policies(session, settings, from_numbers=from_numbers)
+    [policy] = service.dial_policies(
+        session, settings, from_numbers=from_numbers, services=services
+    )
     return policy
 
 

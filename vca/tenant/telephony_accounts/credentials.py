@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from vca.kit import encryption, json
+from vca.kit import json
 from vca.kit.encryption import EncryptionContext
+from vca.services import Services
 from vca.telephony.types import Account, AccountField
 
 # For this long after a change both secrets are accepted, because the carrier's console and VCA
@@ -75,16 +76,20 @@ def are_valid(fields: Mapping[str, str], account_fields: Iterable[AccountField])
     )
 
 
-def encrypt_credentials(credentials: Credentials, *, tenant_id: UUID, account_id: UUID) -> bytes:
+def encrypt_credentials(
+    credentials: Credentials, *, services: Services, tenant_id: UUID, account_id: UUID
+) -> bytes:
     """Return the encrypted document, which is bound to this account."""
     text = json.dumps(asdict(credentials)).decode()
-    return encryption.current_keyring().encrypt(text, _encryption_context(tenant_id, account_id))
+    return services.keyring.encrypt(text, _encryption_context(tenant_id, account_id))
 
 
-def decrypt_credentials(encrypted: bytes, *, tenant_id: UUID, account_id: UUID) -> Credentials:
+def decrypt_credentials(
+    encrypted: bytes, *, services: Services, tenant_id: UUID, account_id: UUID
+) -> Credentials:
     """Return the credentials of an encrypted document. Raise DecryptionError."""
     document = json.loads(
-        encryption.current_keyring().decrypt(encrypted, _encryption_context(tenant_id, account_id))
+        services.keyring.decrypt(encrypted, _encryption_context(tenant_id, account_id))
     )
     previous_until = document["previous_until"]
     return Credentials(

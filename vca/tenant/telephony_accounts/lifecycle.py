@@ -1,6 +1,6 @@
 """The part of telephony accounts in the life of a tenant."""
 
-from vca.registry.lifecycle_hooks import TenantLifecycleHooks, TenantTable
+from vca.services.lifecycle_hooks import TenantLifecycleHooks, TenantTable
 from vca.tenant.telephony_accounts.models import TelephonyAccount
 
 HOOKS = TenantLifecycleHooks(

@@ -6,6 +6,7 @@ from uuid import UUID
 from vca.kit import clock
 from vca.kit.web import Blueprint, PageQuery, access, created_response, pagination
 from vca.kit.web.context import request_session
+from vca.services import current_services
 from vca.tenant.telephony_accounts import service
 from vca.tenant.telephony_accounts.schemas import (
     NewTelephonyAccountSchema,
@@ -30,7 +31,11 @@ def add_telephony_account(body: dict[str, Any], tenant_id: UUID) -> Any:
     billed there. Its secrets are stored encrypted and never shown.
     """
     now = clock.now()
-    account = service.account_to_dict(service.create(request_session(), now=now, **body), now=now)
+    account = service.account_to_dict(
+        service.create(request_session(), now=now, **body, services=current_services()),
+        now=now,
+        services=current_services(),
+    )
     path = f"/api/tenants/{tenant_id}/telephony-accounts/{account['id']}"
     return created_response(account, pagination.public_url(path))
 
@@ -46,7 +51,10 @@ def list_telephony_accounts(query: dict[str, Any], tenant_id: UUID) -> Any:
     """
     page = pagination.parse_page_request(query)
     return pagination.page_response(
-        service.list_page(request_session(), page=page, now=clock.now()), query
+        service.list_page(
+            request_session(), page=page, now=clock.now(), services=current_services()
+        ),
+        query,
     )
 
 
@@ -56,7 +64,7 @@ def list_telephony_accounts(query: dict[str, Any], tenant_id: UUID) -> Any:
 def get_telephony_account(tenant_id: UUID, telephony_account_id: UUID) -> Any:
     """Get a telephony account"""
     row = service.get(request_session(), telephony_account_id=telephony_account_id)
-    return service.account_to_dict(row, now=clock.now())
+    return service.account_to_dict(row, now=clock.now(), services=current_services())
 
 
 @blp.route(ACCOUNT_URL, methods=["PATCH"])
@@ -73,9 +81,13 @@ def change_telephony_account(
     """
     now = clock.now()
     row = service.change(
-        request_session(), telephony_account_id=telephony_account_id, now=now, **body
+        request_session(),
+        telephony_account_id=telephony_account_id,
+        now=now,
+        **body,
+        services=current_services(),
     )
-    return service.account_to_dict(row, now=now)
+    return service.account_to_dict(row, now=now, services=current_services())
 
 
 @blp.route(ACCOUNT_URL, methods=["DELETE"])
@@ -87,4 +99,6 @@ def remove_telephony_account(tenant_id: UUID, telephony_account_id: UUID) -> Non
     Returns 409 while a phone number uses the account or may still receive calls through it, and
     while the account has a live call or a recording that was not fetched yet.
     """
-    service.remove(request_session(), telephony_account_id=telephony_account_id)
+    service.remove(
+        request_session(), telephony_account_id=telephony_account_id, services=current_services()
+    )

@@ -1,6 +1,6 @@
 """Create, list, update and delete a tenant's carrier accounts; secrets are never returned."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -16,7 +16,7 @@ from vca.kit.errors import Conflict, FieldError, InvalidInput, NotFound
 from vca.kit.json import escape_pointer_step
 from vca.kit.paging import Listing, Page, PageRequest
 from vca.registry import caps
-from vca.telephony import providers
+from vca.services import Services
 from vca.telephony.types import AccountField
 from vca.tenancy.session import SESSION_TENANT
 from vca.tenant.telephony_accounts import credentials
@@ -25,10 +25,6 @@ from vca.tenant.telephony_accounts.models import TelephonyAccount
 
 _LISTING = Listing(TelephonyAccount, (TelephonyAccount.created_at, TelephonyAccount.id))
 _NO_CREDENTIALS = Credentials({}, {})
-# Returns what uses an account. It is registered from above, because the features that use accounts
-# are higher packages.
-FindAccountUse = Callable[[Session, UUID], str | None]
-_find_account_use: FindAccountUse | None = None
 
 
 class AccountInUse(Conflict):
@@ -40,26 +36,21 @@ class AccountInUse(Conflict):
         super().__init__(f"The account is in use: {reason}.")
 
 
-def set_account_use_finder(finder: FindAccountUse) -> None:
-    """Set the function that returns what uses an account; `remove` calls it."""
-    global _find_account_use
-    _find_account_use = finder
-
-
 def create(
     session: Session,
     *,
+    services: Services,
     provider_type: str,
     fields: Mapping[str, str],
     label: str | None = None,
     now: datetime,
 ) -> TelephonyAccount:
     """Create an account. Raise InvalidInput and LimitReached."""
-    _validate_fields(fields, _account_fields(provider_type))
+    _validate_fields(fields, _account_fields(provider_type, services=services))
     caps.require_capacity(session, "telephony_accounts", select(TelephonyAccount.id))
     row = TelephonyAccount(id=uuid4(), provider_type=provider_type, label=label)
     row.tenant_id = session.info[SESSION_TENANT].id
-    _store_credentials(row, credentials.new_credentials(fields, now=now))
+    _store_credentials(row, credentials.new_credentials(fields, now=now), services=services)
     session.add(row)
     session.flush()
     return row
@@ -76,15 +67,18 @@ def get(
     return row
 
 
-def list_page(session: Session, *, page: PageRequest, now: datetime) -> Page:
+def list_page(session: Session, *, services: Services, page: PageRequest, now: datetime) -> Page:
     """Return a page of the tenant's accounts as the API shows them, oldest first."""
     row_page = _LISTING.page(session, page)
-    return replace(row_page, items=[account_to_dict(row, now=now) for row in row_page.items])
+    return replace(
+        row_page, items=[account_to_dict(row, now=now, services=services) for row in row_page.items]
+    )
 
 
 def change(
     session: Session,
     *,
+    services: Services,
     telephony_account_id: UUID,
     now: datetime,
     fields: Mapping[str, str] | None = None,
@@ -99,25 +93,28 @@ def change(
     for name, value in changes.items():
         setattr(row, name, value)
     if fields:
-        stored, account_fields = _load_credentials(row), _account_fields(row.provider_type)
+        stored, account_fields = (
+            _load_credentials(row, services=services),
+            _account_fields(row.provider_type, services=services),
+        )
         _validate_fields({**stored.fields, **fields}, account_fields)
         secrets = (
             [account_field.name for account_field in account_fields if account_field.secret]
             if stored.fields
             else []
         )
-        _store_credentials(row, stored.with_changes(fields, secrets=secrets, now=now))
+        _store_credentials(
+            row, stored.with_changes(fields, secrets=secrets, now=now), services=services
+        )
     row.updated_at = now
     session.flush()
     return row
 
 
-def remove(session: Session, *, telephony_account_id: UUID) -> None:
+def remove(session: Session, *, services: Services, telephony_account_id: UUID) -> None:
     """Delete an account. Raise NotFound, and AccountInUse with what uses it."""
     row = get(session, telephony_account_id=telephony_account_id, for_update=True)
-    use_reason = (
-        _find_account_use(session, telephony_account_id) if _find_account_use is not None else None
-    )
+    use_reason = services.callbacks.find_account_use(session, telephony_account_id)
     if use_reason is not None:
         raise AccountInUse(use_reason)
     session.delete(row)
@@ -129,14 +126,14 @@ def remove(session: Session, *, telephony_account_id: UUID) -> None:
         raise
 
 
-def account_to_dict(row: Any, *, now: datetime) -> dict[str, Any]:
+def account_to_dict(row: Any, *, services: Services, now: datetime) -> dict[str, Any]:
     """Return an account as the API shows it, without the values of its secrets.
 
     `row` is a model or a row of a query.
     """
     stored, adapter_class = (
-        _load_credentials(row),
-        providers.current_carriers().adapter_class(row.provider_type),
+        _load_credentials(row, services=services),
+        services.carriers.adapter_class(row.provider_type),
     )
     public_names = {
         entry.name
@@ -156,9 +153,9 @@ def account_to_dict(row: Any, *, now: datetime) -> dict[str, Any]:
     }
 
 
-def _account_fields(provider_type: str) -> tuple[AccountField, ...]:
+def _account_fields(provider_type: str, *, services: Services) -> tuple[AccountField, ...]:
     """Return the fields of the carrier's accounts. Raise InvalidInput if it has none."""
-    adapter_class = providers.current_carriers().adapter_class(provider_type)
+    adapter_class = services.carriers.adapter_class(provider_type)
     if adapter_class is None or not adapter_class.account_fields:
         detail = "There is no such carrier, or it does not support accounts of tenants."
         raise InvalidInput.field("provider_type", detail)
@@ -188,15 +185,17 @@ def _field_errors(
             yield FieldError(f"/fields/{name}", f"Invalid value. {account_field.description}")
 
 
-def _store_credentials(row: TelephonyAccount, value: Credentials) -> None:
-    row.sealed = credentials.encrypt_credentials(value, tenant_id=row.tenant_id, account_id=row.id)
+def _store_credentials(row: TelephonyAccount, value: Credentials, *, services: Services) -> None:
+    row.sealed = credentials.encrypt_credentials(
+        value, tenant_id=row.tenant_id, account_id=row.id, services=services
+    )
 
 
-def _load_credentials(row: Any) -> Credentials:
+def _load_credentials(row: Any, *, services: Services) -> Credentials:
     """Return the stored credentials, or empty ones if none of our keys can decrypt them."""
     try:
         return credentials.decrypt_credentials(
-            row.sealed, tenant_id=row.tenant_id, account_id=row.id
+            row.sealed, tenant_id=row.tenant_id, account_id=row.id, services=services
         )
     except DecryptionError:
         return _NO_CREDENTIALS

@@ -6,7 +6,6 @@ cost in one transaction. Read the reservations before the month: a call that end
 counted twice rather than not at all.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,6 +15,7 @@ from vca.kit.errors import Conflict
 from vca.registry.usage import periods
 from vca.registry.usage.periods import UsageMonth
 from vca.registry.usage.rating import FREE, MILLIONTHS
+from vca.services import Services
 
 # A call reserves the price of its first minute.
 RESERVED_S = 60
@@ -49,20 +49,9 @@ class BudgetDecision:
     reserve: int = 0
 
 
-_count_live_calls: Callable[[Session], LiveCalls] | None = None
-
-
-def set_live_call_counter(counter: Callable[[Session], LiveCalls]) -> None:
-    """Set the function that counts the live calls of a session's tenant."""
-    global _count_live_calls
-    _count_live_calls = counter
-
-
-def live_calls(session: Session) -> LiveCalls:
-    """Return the live calls of the session's tenant; raise RuntimeError without a counter."""
-    if _count_live_calls is None:
-        raise RuntimeError("no live call counter is set")
-    return _count_live_calls(session)
+def live_calls(session: Session, *, services: Services) -> LiveCalls:
+    """Return the live calls of the session's tenant."""
+    return LiveCalls(*services.callbacks.count_live_calls(session))
 
 
 def check_budget(

@@ -10,6 +10,7 @@ from vca.kit import clock, json
 from vca.registry.tenants import service as tenants
 from vca.registry.usage import plans
 from vca.registry.usage.schemas import PlanVersionSchema
+from vca.services import current_services
 from vca.tenancy import schema
 from vca.tenancy.session import public_session, tenant_session
 from vca.tenant.usage import ledger
@@ -21,7 +22,7 @@ usage = cli.Group("usage", help="Manage plan versions and correct usage.")
 @cli.as_json
 def plans_(as_json: bool) -> None:
     """List all plan versions, newest first."""
-    with public_session() as session:
+    with public_session(database=current_services().database) as session:
         rows = [_plan_to_dict(row) for row in plans.list_versions(session)]
     cli.print_result(
         rows, as_json=as_json, text=cli.format_table(rows, ("plan", "version", "valid_from"))
@@ -42,7 +43,7 @@ def plan_version(file: TextIO, as_json: bool) -> None:
     except json.InvalidJson as error:
         cli.fail(str(error))
     fields = cli.load_or_fail(PlanVersionSchema(), document if isinstance(document, dict) else {})
-    with public_session() as session:
+    with public_session(database=current_services().database) as session:
         plan = _plan_to_dict(plans.add_version(session, now=clock.now(), **fields))
     cli.print_result(
         plan, as_json=as_json, text=f"Plan {plan['plan']} version {plan['version']} was added."
@@ -58,10 +59,12 @@ def reverse(tenant_id: UUID, fact_id: UUID, as_json: bool) -> None:
 
     Adds a fact with the negative values. A fact can be reversed once.
     """
-    with public_session() as session:
+    with public_session(database=current_services().database) as session:
         tenant = tenants.get(session, tenant_id=tenant_id)
     schema.require_supported_revision(tenant.schema_revision)
-    with tenant_session(tenants.tenant_ref(tenant)) as session:
+    with tenant_session(
+        tenants.tenant_ref(tenant), database=current_services().database
+    ) as session:
         reversal_id = ledger.reverse(session, fact_id=fact_id)
     summary = {"tenant_id": tenant_id, "fact_id": fact_id, "reversal_id": reversal_id}
     cli.print_result(summary, as_json=as_json, text=cli.format_record(summary))

@@ -2,7 +2,7 @@
 
 from sqlalchemy.orm import Session
 
-from vca.registry.lifecycle_hooks import (
+from vca.services.lifecycle_hooks import (
     Counts,
     ImportedTenant,
     TenantLifecycleHooks,

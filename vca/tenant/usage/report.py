@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from vca.registry.usage import periods
 from vca.registry.usage.rating import UsageAmount, to_minor_units
 from vca.registry.usage.schemas import usage_document
+from vca.services import Services
 from vca.tenant.settings import service as settings
 from vca.tenant.usage import cap
 from vca.tenant.usage.models import UsageFact
@@ -37,10 +38,15 @@ class ReportRange:
 
 
 def build_report(
-    session: Session, *, time_range: ReportRange, group_by: GroupBy, now: datetime
+    session: Session,
+    *,
+    services: Services,
+    time_range: ReportRange,
+    group_by: GroupBy,
+    now: datetime,
 ) -> dict[str, Any]:
     """Return the tenant's usage of a time range by kind and group, and this month's spending."""
-    live = cap.live_calls(session)
+    live = cap.live_calls(session, services=services)
     month = periods.get_month(session, period=periods.month_of(now))
     groups = _groups(session, time_range, group_by)
     amount = sum(group["amount_millionths"] for group in groups)

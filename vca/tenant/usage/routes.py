@@ -6,6 +6,7 @@ from uuid import UUID
 from vca.kit import clock
 from vca.kit.web import Blueprint, access, csv_response
 from vca.kit.web.context import request_session
+from vca.services import current_services
 from vca.tenant.usage import report
 from vca.tenant.usage.schemas import UsageQuery, UsageSchema, requested_range
 
@@ -41,7 +42,11 @@ def get_usage(query: dict[str, Any], tenant_id: UUID) -> Any:
     now = clock.now()
     time_range = requested_range(query, now=now)
     usage_report = report.build_report(
-        request_session(), time_range=time_range, group_by=query["group_by"], now=now
+        request_session(),
+        time_range=time_range,
+        group_by=query["group_by"],
+        now=now,
+        services=current_services(),
     )
     if not csv_response.prefers_csv(query["format"]):
         return usage_report

@@ -114,7 +114,7 @@ def emit(session: Session, *events: Event, now: datetime | None = None) -> None:
     if not events:
         return
     connection, parameters = session.connection(), _parameters(events, now or clock.now())
-    if citus.is_enabled():
+    if citus.is_enabled(connection):
         shard_result = connection.exec_driver_sql(_EMIT_ON_SHARD_SQL, parameters).scalar_one()
         shard_result = {"there": json.dumps(shard_result).decode()}
         db.defer_statement(connection, _EMIT_ON_COORDINATOR_SQL, {**parameters, **shard_result})

@@ -5,7 +5,10 @@ from datetime import datetime, timedelta
 from sqlalchemy.orm import Session
 
 from vca.jobs import queue
-from vca.registry.lifecycle_hooks import (
+from vca.registry.webhooks import retention
+from vca.registry.webhooks.retention import PURGE_JOB
+from vca.services import Services
+from vca.services.lifecycle_hooks import (
     Counts,
     ImportedTenant,
     SettingsChange,
@@ -15,8 +18,6 @@ from vca.registry.lifecycle_hooks import (
     TenantLifecycleHooks,
     TenantTable,
 )
-from vca.registry.webhooks import retention
-from vca.registry.webhooks.retention import PURGE_JOB
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
 from vca.tenant.settings import service as settings
@@ -61,9 +62,9 @@ def _apply_retention(session: Session, change: SettingsChange) -> None:
         queue.enqueue(session, PURGE_JOB, lock=PURGE_JOB)
 
 
-def _purge_events(tenant: TenantRef, now: datetime) -> None:
+def _purge_events(tenant: TenantRef, now: datetime, *, services: Services) -> None:
     """Delete events and deliveries after 30 days, or after the tenant's shorter retention."""
-    with tenant_session(tenant) as session:
+    with tenant_session(tenant, database=services.database) as session:
         days = settings.retention_days(session, "payloads")
         period = retention.RETENTION if days is None else timedelta(days=days)
         tables = [Delivery, WebhookEvent]

@@ -42,7 +42,9 @@ def create_webhook(body: dict[str, Any], tenant_id: UUID) -> Any:
     over three days.
     """
     return handlers.create(
-        tenant_scope.for_tenant(g.tenant), body, base=f"/api/tenants/{tenant_id}/webhooks"
+        tenant_scope.for_tenant(g.tenant),
+        body,
+        base=f"/api/tenants/{tenant_id}/webhooks",
     )
 
 
@@ -64,7 +66,9 @@ def list_webhooks(query: dict[str, Any], tenant_id: UUID) -> Any:
 def get_webhook(webhook_id: UUID, tenant_id: UUID) -> Any:
     """Get a webhook"""
     return endpoints.get(
-        request_session(), tenant_scope.for_tenant(g.tenant), webhook_id=webhook_id
+        request_session(),
+        tenant_scope.for_tenant(g.tenant),
+        webhook_id=webhook_id,
     )
 
 
@@ -88,7 +92,11 @@ def remove_webhook(webhook_id: UUID, tenant_id: UUID) -> None:
 
     Its deliveries are deleted too.
     """
-    endpoints.remove(request_session(), tenant_scope.for_tenant(g.tenant), webhook_id=webhook_id)
+    endpoints.remove(
+        request_session(),
+        tenant_scope.for_tenant(g.tenant),
+        webhook_id=webhook_id,
+    )
 
 
 @blp.route(f"{WEBHOOK_URL}/rotate-secret", methods=["POST"])
@@ -112,7 +120,9 @@ def test_webhook(webhook_id: UUID, tenant_id: UUID) -> Any:
     The event has the type `webhook.test`. List the webhook's deliveries to see the result.
     """
     return handlers.send_test_event(
-        tenant_scope.for_tenant(g.tenant), webhook_id, base=f"/api/tenants/{tenant_id}/webhooks"
+        tenant_scope.for_tenant(g.tenant),
+        webhook_id,
+        base=f"/api/tenants/{tenant_id}/webhooks",
     )
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import delete, select, text
 from sqlalchemy.orm import Session
 
-from vca.registry.lifecycle_hooks import SubjectRecords
+from vca.services.lifecycle_hooks import SubjectRecords
 from vca.tenant.base import any_id, execute_count
 from vca.tenant.webhooks.models import Delivery, Webhook, WebhookEvent
 

@@ -12,13 +12,14 @@ from tests.support.db_snapshot import SnapshotChecker
 from tests.support.factories import Factory, Platform, Tenant, assert_created
 from tests.support.operations import Operation
 from tests.support.populated_tenant import PopulatedTenant
+from tests.support.services import app_services
 from vca.registry.api_keys import service as api_keys
 from vca.tenancy.session import public_session
 
 
 def _unknown_key(world: Factory, tenant_id: str | None) -> str:
     """Return a key with a correct checksum that is not stored."""
-    with public_session() as session:
+    with public_session(database=app_services().database) as session:
         _, key = api_keys.create(session, name="x", tenant_id=None, pepper="any")
         session.rollback()
     return key
@@ -31,7 +32,7 @@ def _expired_key(world: Factory, tenant_id: str | None) -> str:
 def _revoked_key(world: Factory, tenant_id: str | None) -> str:
     key = world.key(tenant_id)
     key_details = world.api(key).get("/api/me").json
-    with public_session() as session:
+    with public_session(database=app_services().database) as session:
         api_keys.revoke(
             session,
             tenant_id=UUID(tenant_id) if tenant_id else None,
@@ -42,7 +43,7 @@ def _revoked_key(world: Factory, tenant_id: str | None) -> str:
 
 
 def _key_of_other_pepper(world: Factory, tenant_id: str | None) -> str:
-    with public_session() as session:
+    with public_session(database=app_services().database) as session:
         _, key = api_keys.create(
             session,
             name="x",

@@ -13,6 +13,7 @@ from tests.integration.api.idempotency.conftest import (
 )
 from tests.support.db_snapshot import SnapshotChecker, schema_of
 from tests.support.factories import Factory, Platform, Tenant, assert_created, fresh_number
+from tests.support.services import app_services
 from vca.jobs import queue
 from vca.registry.idempotency.service import CLEANUP_JOB, RETENTION
 
@@ -144,7 +145,7 @@ def test_the_cleanup_job_deletes_keys_of_the_platform(
         key["Idempotency-Key"],
     )
 
-    queue.TASKS[CLEANUP_JOB]()
+    queue.TASKS[CLEANUP_JOB](services=app_services())
 
     assert idempotency_rows(db_snapshot, "public", key) == []
     assert scheduled_cleanups(db_snapshot, None) == 1

@@ -16,10 +16,9 @@ from tests.integration.api.rate_limits.conftest import (
 from tests.support.api import Api, ApiResponse
 from tests.support.carrier_client import BASE_PATH, CarrierClient
 from tests.support.factories import Factory, Tenant
+from tests.support.services import open_database, use_database
 from vca.api.limits import Limiter, RateLimitConfig
-from vca.kit import db
 from vca.kit.addresses import parse_networks
-from vca.kit.db import Database
 from vca.registry.rate_limits.token_cache import TokenCache
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 
@@ -153,7 +152,7 @@ def test_a_forged_request_returns_503_if_the_database_is_unreachable(
     set_limits: SetLimits, anonymous: Api, carrier: FakeTelephonyAdapter
 ) -> None:
     set_limits(failures=MAX_FAILURES)
-    db.set_current_database(Database(UNREACHABLE_URL))
+    use_database(open_database(UNREACHABLE_URL))
 
     assert (
         _send_forged_request(anonymous).status_code == 503

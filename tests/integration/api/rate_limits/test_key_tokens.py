@@ -11,7 +11,8 @@ from tests.integration.api.rate_limits.conftest import SetLimits, get_statuses
 from tests.support.db_snapshot import SnapshotChecker
 from tests.support.factories import Factory, Platform, Tenant
 from tests.support.sent_sql import record_sent_sql
-from vca.kit import clock, db
+from tests.support.services import app_services
+from vca.kit import clock
 from vca.registry.api_keys import service as api_keys
 from vca.registry.rate_limits import buckets
 from vca.registry.rate_limits.buckets import Limit
@@ -29,7 +30,7 @@ def key_limits() -> list[Limit]:
 def acquire_with_key(
     key: str, peppers: Sequence[str], limits: Sequence[Limit]
 ) -> tuple[api_keys.AuthenticatedKey | None, AcquiredTokens | None]:
-    with db.current_database().connection() as connection:
+    with app_services().database.connection() as connection:
         return api_keys.authenticate_and_acquire(
             connection,
             presented=key,
@@ -40,7 +41,7 @@ def acquire_with_key(
 
 
 def remaining_tokens(limits: Sequence[Limit]) -> list[int]:
-    with db.current_database().connection() as connection:
+    with app_services().database.connection() as connection:
         grants = buckets.acquire(connection, [(limit, 0) for limit in limits])
     return [round(grant.remaining) for grant in grants]
 

@@ -13,8 +13,8 @@ from tests.integration.api.rate_limits.conftest import (
 )
 from tests.support.db_snapshot import SnapshotChecker
 from tests.support.factories import Tenant
+from tests.support.services import app_services
 from vca.api.limits import Limiter, RateLimitConfig
-from vca.kit import db
 from vca.registry.rate_limits.buckets import Limit
 from vca.registry.rate_limits.token_cache import MAX_REJECTION_DELAY_S, TokenCache
 
@@ -87,7 +87,7 @@ def test_a_delayed_rejection_holds_no_database_connection(
     used_connections: list[int] = []
 
     def send_another_request(_: float) -> None:
-        used_connections.append(db.current_database().engine.pool.checkedout())  # type: ignore[attr-defined]
+        used_connections.append(app_services().database.engine.pool.checkedout())  # type: ignore[attr-defined]
         statuses.append(globex.api.get("/api/me").status_code)
 
     config = RateLimitConfig(key=NO_REFILL_RATE, window_s=WINDOW_S, rejection_threads=1)

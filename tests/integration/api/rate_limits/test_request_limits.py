@@ -19,10 +19,9 @@ from tests.integration.api.rate_limits.conftest import (
 from tests.support.api import Api
 from tests.support.db_snapshot import SnapshotChecker
 from tests.support.factories import SYSTEM_PROMPT, Factory, Platform, Tenant, assert_created
+from tests.support.services import open_database, use_database
 from vca.api.limits import RateLimitConfig
-from vca.kit import db
 from vca.kit.addresses import parse_networks
-from vca.kit.db import Database
 from vca.observability import prometheus
 from vca.settings import Settings, read_settings
 
@@ -135,7 +134,7 @@ def test_a_second_rejection_needs_no_database(
     set_limits(key=NO_REFILL_RATE)
     get_statuses(acme.api, BUCKET_SIZE + 1)
 
-    db.set_current_database(Database(UNREACHABLE_URL))
+    use_database(open_database(UNREACHABLE_URL))
 
     assert error_fields(acme.get("/calls")) == (429, "rate-limited", "key")
     assert globex.get("/calls").status_code == 503
@@ -171,7 +170,7 @@ def test_a_request_returns_503_if_the_database_is_unreachable(
     acme: Tenant, set_limits: SetLimits
 ) -> None:
     set_limits(key=NO_REFILL_RATE)
-    db.set_current_database(Database(UNREACHABLE_URL))
+    use_database(open_database(UNREACHABLE_URL))
 
     assert acme.get("/calls").status_code == 503
 

@@ -16,7 +16,7 @@ from tests.support.api import Api
 from tests.support.carrier_client import BASE_PATH, CALLER, CarrierClient
 from tests.support.db_snapshot import SnapshotChecker
 from tests.support.factories import Tenant, fresh_number
-from vca.telephony import providers
+from tests.support.services import app_services
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.telephony.types import CarrierRequest
 
@@ -274,7 +274,7 @@ def test_a_request_of_another_carrier_returns_403_and_writes_nothing(
 ) -> None:
     """The other carrier signs with the deployment's account and with an account of acme."""
     deployment_carrier = OtherCarrier("the deployment's own one")
-    monkeypatch.setitem(providers.current_carriers()._adapters, OTHER_CARRIER, deployment_carrier)
+    monkeypatch.setitem(app_services().carriers._adapters, OTHER_CARRIER, deployment_carrier)
     account = create_account(acme, provider_type=OTHER_CARRIER)
     account_carrier = OtherCarrier(account.fields["secret"])
     before = _take_snapshot(db_snapshot, acme, globex)

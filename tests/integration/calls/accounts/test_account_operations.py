@@ -7,11 +7,12 @@ from tests.integration.calls.accounts.conftest import list_calls
 from tests.support.accounts import OwnAccount, requested_operations
 from tests.support.api import Api
 from tests.support.factories import Factory, Tenant, fresh_number
+from tests.support.services import app_services
 from vca.registry.number_registry import service as number_registry
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.tenancy.session import public_session, tenant_session
 from vca.tenant.calls.control import outbound_calls, reconciliation
-from vca.tenant.calls.core.call_services import current_services
+from vca.tenant.calls.core import call_tokens
 from vca.tenant.calls.core.call_types import CallRef
 
 
@@ -31,7 +32,11 @@ def test_operations_for_a_number_use_its_account_and_not_the_deployments(
 
     acme.post(f"/calls/{call_id}/say", {"text": "One moment."})
     assert (
-        reconciliation.check_call(current_services().verify_state(state).ref, immediately=True)
+        reconciliation.check_call(
+            call_tokens.verify_state(state, services=app_services()).ref,
+            immediately=True,
+            services=app_services(),
+        )
         == "live"
     )
     acme.post(f"/calls/{call_id}/transfer", {"target": "sales"})
@@ -57,16 +62,18 @@ def test_an_outbound_call_is_placed_by_the_account_of_its_number(
     number: dict[str, Any],
     carrier: FakeTelephonyAdapter,
 ) -> None:
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         to, number_id = fresh_number(), UUID(number["id"])
-        call_id = outbound_calls.place_call(session, to=to, from_phone_number_id=number_id).id
+        call_id = outbound_calls.place_call(
+            session, to=to, from_phone_number_id=number_id, services=app_services()
+        ).id
 
-    outbound_calls.dial(CallRef(acme.ref, call_id))
+    outbound_calls.dial(CallRef(acme.ref, call_id), services=app_services())
 
     assert requested_operations(own_account.carrier) == ["place_call"]
     assert requested_operations(carrier) == []
     [(_, arguments)] = own_account.carrier.operations
-    token = current_services().verify_state(arguments["state"])
+    token = call_tokens.verify_state(arguments["state"], services=app_services())
     assert token.account is not None
     assert str(token.account.account_id) == own_account.id
     assert acme.get(f"/calls/{call_id}").json["telephony_account_id"] == own_account.id
@@ -105,7 +112,7 @@ def test_a_number_on_a_tenants_account_accepts_a_simulation(
 def test_the_number_registry_stores_the_account_of_a_number(
     acme: Tenant, own_account: OwnAccount, number: dict[str, Any]
 ) -> None:
-    with public_session() as session:
+    with public_session(database=app_services().database) as session:
         entry = number_registry.get(session, number=number["did_number"])
         assert str(entry.telephony_account_id) == own_account.id
         assert entry.previous_until is None

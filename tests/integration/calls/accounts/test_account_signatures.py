@@ -20,9 +20,11 @@ from tests.support.api import Api
 from tests.support.carrier_client import CarrierClient, spoken_text
 from tests.support.factories import Factory, Tenant, fresh_number
 from tests.support.sent_sql import record_sent_sql
+from tests.support.services import app_services
 from vca.telephony.providers import ADAPTERS
 from vca.tenancy.session import tenant_session
-from vca.tenant.calls.core.call_services import CallState, current_services
+from vca.tenant.calls.core import call_tokens
+from vca.tenant.calls.core.call_tokens import CallState
 from vca.tenant.calls.core.call_types import CallRef
 from vca.tenant.telephony_accounts import credentials
 from vca.tenant.telephony_accounts.models import TelephonyAccount
@@ -118,13 +120,16 @@ def test_a_call_stays_with_its_account_when_its_number_moves(
 
 def _advance_overlap(tenant: Tenant, account: OwnAccount, duration: timedelta) -> None:
     """Change the stored end of the overlap as if this time had passed."""
-    context = {"tenant_id": tenant.ref.id, "account_id": UUID(account.id)}
-    with tenant_session(tenant.ref) as session:
+    context: dict[str, Any] = {
+        "tenant_id": tenant.ref.id,
+        "account_id": UUID(account.id),
+    }
+    with tenant_session(tenant.ref, database=app_services().database) as session:
         row = session.get_one(TelephonyAccount, UUID(account.id))
-        stored = credentials.decrypt_credentials(row.sealed, **context)
+        stored = credentials.decrypt_credentials(row.sealed, **context, services=app_services())
         assert stored.previous_until is not None
         advanced = replace(stored, previous_until=stored.previous_until - duration)
-        row.sealed = credentials.encrypt_credentials(advanced, **context)
+        row.sealed = credentials.encrypt_credentials(advanced, **context, services=app_services())
 
 
 def test_the_previous_secret_of_an_account_is_accepted_for_one_day(
@@ -188,7 +193,9 @@ def test_a_state_token_without_an_account_is_checked_against_the_calls_row(
     account_client = own_account.carrier_client(anonymous)
     account_client.ring(number["did_number"], "own-1")
     ref = CallRef(acme.ref, UUID(list_calls(acme)[0]["id"]))
-    state = current_services().sign_state(CallState(ref, provider_call_id="own-1", turns=1))
+    state = call_tokens.sign_state(
+        CallState(ref, provider_call_id="own-1", turns=1), services=app_services()
+    )
 
     fields = {"call_id": "own-1", "state": state, "text": "Hello?"}
     deployment_response = carrier_client.send(carrier_client.build_request("speech", **fields))

@@ -18,6 +18,7 @@ from tests.integration.calls.analysis.conftest import (
 )
 from tests.integration.calls.conftest import CallRecord, use_model
 from tests.support.factories import Factory, Tenant
+from tests.support.services import app_services
 from vca.conversation.llm import ModelRequest
 from vca.conversation.types import Tokens
 from vca.kit import clock
@@ -40,7 +41,9 @@ class InterruptedModel(SequenceModel):
 
 def _purge_transcripts(tenant: Tenant, world: Factory) -> None:
     tenant.patch("/settings", {"retention_days": {"transcripts": 1}})
-    retention.purge_transcripts(tenant.ref, now=clock.now() + timedelta(days=2))
+    retention.purge_transcripts(
+        tenant.ref, now=clock.now() + timedelta(days=2), services=app_services()
+    )
 
 
 def _erase_caller(tenant: Tenant, world: Factory) -> None:
@@ -85,7 +88,7 @@ def test_a_transcript_that_is_deleted_during_the_analysis_is_forgotten(
     use_model(InterruptedModel(lambda: delete_transcript(call_record.tenant, world)))
     tokens_before = call_record.call["tokens"]
 
-    post_call_analysis.analyse_call(call)
+    post_call_analysis.analyse_call(call, services=app_services())
 
     assert call_record.call["analysis"] == {"status": "none", "reason": "forgotten"}
     assert stored_analysis(call_record) == (None, None, None)
@@ -101,7 +104,7 @@ def test_the_result_of_a_job_that_was_faster_stays(
     )
     tokens_before = call_record.call["tokens"]
 
-    post_call_analysis.analyse_call(call)
+    post_call_analysis.analyse_call(call, services=app_services())
 
     assert call_record.call["analysis"] == DONE
     assert stored_analysis(call_record) == ("First.", None, None)

@@ -16,6 +16,7 @@ from tests.integration.calls.analysis.conftest import (
 )
 from tests.integration.calls.conftest import CallRecord
 from tests.support.factories import Factory
+from tests.support.services import app_services
 from tests.support.usage import total_quantities
 from vca.conversation import analysis as conversation_analysis
 from vca.conversation.llm import ModelError, ModelFailure, ToolCall
@@ -77,7 +78,7 @@ def test_a_job_that_runs_twice_schedules_one_repetition(
     script_model([UNAVAILABLE])
 
     for _ in range(2):
-        post_call_analysis.analyse_call(call)
+        post_call_analysis.analyse_call(call, services=app_services())
 
     assert [attempt for attempt, _ in waiting_attempts(call_record.tenant)] == [2]
 
@@ -236,6 +237,6 @@ def test_tokens_are_recorded_before_the_answer_is_judged(
     monkeypatch.setattr(conversation_analysis, "_interpret", fail)
 
     with pytest.raises(ZeroDivisionError):
-        post_call_analysis.analyse_call(call)
+        post_call_analysis.analyse_call(call, services=app_services())
 
     assert call_record.call["tokens"] - tokens_before == 320

@@ -1,7 +1,6 @@
 """Post-call analysis: a job stores what a model returns, or why there is nothing to analyse."""
 
 import runpy
-from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
@@ -18,9 +17,9 @@ from tests.integration.calls.conftest import CallRecord, use_model
 from tests.support.ast_index import ROOT
 from tests.support.carrier_client import CarrierClient
 from tests.support.factories import Factory, Tenant
+from tests.support.services import app_services, use_services
 from vca.conversation.llm.models import Models
 from vca.devtools.scripted_model.model import ScriptedModel
-from vca.tenant.calls.core import call_services
 from vca.tenant.calls.core.call_types import CallRef
 from vca.tenant.calls.turns import post_call_analysis
 
@@ -50,7 +49,7 @@ def test_a_repeated_job_changes_nothing(
     model = script_model([note_call("First.")], [note_call("Second.")])
     world.run_jobs(call_record.tenant)
 
-    post_call_analysis.analyse_call(call)
+    post_call_analysis.analyse_call(call, services=app_services())
 
     assert stored_analysis(call_record)[0] == "First."
     assert len(model.requests) == 1
@@ -107,9 +106,7 @@ def test_a_scripted_model_analyses_no_call(
 def test_a_call_is_not_analysed_if_the_model_was_removed_since_its_end(
     app: Flask, call_record: CallRecord, world: Factory, call: CallRef, results: list[str]
 ) -> None:
-    call_services.set_current_services(
-        replace(call_services.current_services(), models=Models(ScriptedModel()))
-    )
+    use_services(models=Models(ScriptedModel()))
 
     world.run_jobs(call_record.tenant)
 
@@ -125,7 +122,9 @@ def test_a_live_call_is_not_analysed(
     acme.profile()
     carrier_client.ring(acme.number()["did_number"], "call-1")
 
-    post_call_analysis.analyse_call(CallRef(acme.ref, UUID(call_record.call["id"])))
+    post_call_analysis.analyse_call(
+        CallRef(acme.ref, UUID(call_record.call["id"])), services=app_services()
+    )
 
     assert model.requests == []
     assert call_record.call["summary"] is None
@@ -171,7 +170,7 @@ def test_a_call_that_no_agent_answered_has_no_analysis_and_no_reason(
 def test_a_call_that_is_unknown_is_not_analysed(acme: Tenant, script_model: ScriptModel) -> None:
     model = script_model([note_call()])
 
-    post_call_analysis.analyse_call(CallRef(acme.ref, uuid4()))
+    post_call_analysis.analyse_call(CallRef(acme.ref, uuid4()), services=app_services())
 
     assert model.requests == []
 

@@ -17,6 +17,7 @@ from tests.integration.calls.decision_webhooks.conftest import (
 )
 from tests.support.carrier_client import CarrierClient, action_types, spoken_text
 from tests.support.factories import Factory, Platform, Tenant, fresh_number
+from tests.support.services import app_services, use_services
 from tests.support.webhooks import reply_with_status
 from vca.kit import encryption
 
@@ -29,12 +30,12 @@ def test_the_webhook_is_skipped_if_its_secret_cannot_be_decrypted(
     number: dict[str, Any],
     endpoint: HttpReceiver,
 ) -> None:
-    keyring = encryption.current_keyring()
-    encryption.set_current_keyring(encryption.Keyring([b"another key of thirty-two bytes."]))
+    keyring = app_services().keyring
+    use_services(keyring=encryption.Keyring([b"another key of thirty-two bytes."]))
     try:
         response = carrier_client.ring(number["did_number"], "call-1")
     finally:
-        encryption.set_current_keyring(keyring)
+        use_services(keyring=keyring)
 
     assert spoken_text(response) == GREETING
     assert endpoint.requests == []

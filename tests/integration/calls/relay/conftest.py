@@ -1,7 +1,6 @@
 """Fixtures and helpers for calls of Twilio over a voice WebSocket."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 import pytest
 from flask import Flask
@@ -18,10 +17,10 @@ from tests.support import admin_db
 from tests.support.api import Api
 from tests.support.factories import Tenant, fresh_number
 from tests.support.processes import wait_until
+from tests.support.services import use_carriers, use_settings
 from vca.servers.relay import conversation, draining
 from vca.settings import Settings
 from vca.telephony import providers
-from vca.tenant.calls.core import call_services
 
 ScriptModel = Callable[..., SequenceModel]
 SLOT_COUNT = 2
@@ -48,11 +47,9 @@ def relay_url(app: Flask) -> Iterator[str]:
 @pytest.fixture
 def twilio(app: Flask, settings: Settings) -> Iterator[ConnectedTwilio]:
     """Install Twilio as the deployment's carrier, with SLOT_COUNT slots, and return it."""
-    call_services.set_current_services(
-        replace(call_services.current_services(), relay_slots=SLOT_COUNT)
-    )
+    use_settings(relay_slots=SLOT_COUNT)
     with connected_twilio() as twilio:
-        providers.set_current_carriers(providers.Carriers(settings)).register(twilio.adapter)
+        use_carriers(providers.Carriers(settings)).register(twilio.adapter)
         yield twilio
 
 

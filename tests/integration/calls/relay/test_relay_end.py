@@ -1,6 +1,5 @@
 """Calls over a voice WebSocket: how the WebSocket ends, and the draining of a process."""
 
-from dataclasses import replace
 from threading import Event
 from uuid import UUID
 
@@ -21,14 +20,14 @@ from tests.integration.calls.relay.conftest import (
 )
 from tests.support.factories import Tenant
 from tests.support.processes import wait_until
+from tests.support.services import app_services, open_database, use_database, use_settings
 from vca.conversation.llm import ModelError
-from vca.kit import clock, db
-from vca.kit.db import Database
+from vca.kit import clock
 from vca.servers.relay import conversation, draining
 from vca.servers.relay.conversation import Conversation
 from vca.telephony.types import WebSocketFormat
 from vca.tenancy.session import tenant_session
-from vca.tenant.calls.core import call_services, turn_records
+from vca.tenant.calls.core import turn_records
 
 # --- The end of the WebSocket ---
 
@@ -78,15 +77,15 @@ def test_after_a_model_failure_the_caller_hears_a_sentence(
 def test_without_the_database_the_caller_hears_a_sentence(
     app: Flask, relay_url: str, call: TwilioCall
 ) -> None:
-    database = db.current_database()
+    database = app_services().database
     socket = open_socket(relay_url, call)
-    db.set_current_database(Database("postgresql://nobody@/nothing?host=/nowhere&port=1"))
+    use_database(open_database("postgresql://nobody@/nothing?host=/nowhere&port=1"))
 
     spoken_text = socket.say("When?")
 
     assert "call again" in spoken_text
     assert socket.receive_end() == "failed"
-    db.set_current_database(database)
+    use_database(database)
     assert call.end_relay("failed").verbs == ["Hangup"]
 
 
@@ -96,15 +95,15 @@ def test_the_apology_is_the_tenants_in_the_language_of_the_call(
     [profile] = acme.get("/ai-profiles").json
     acme.patch(f"/ai-profiles/{profile['id']}", {"language": "it"})
     acme.patch("/settings", {"phrases": {"it": {"fallback": "Ci dispiace."}}})
-    database = db.current_database()
+    database = app_services().database
     socket = open_socket(relay_url, call)
-    db.set_current_database(Database("postgresql://nobody@/nothing?host=/nowhere&port=1"))
+    use_database(open_database("postgresql://nobody@/nothing?host=/nowhere&port=1"))
 
     spoken_text = socket.say("Quando?")
 
     assert spoken_text.strip() == "Ci dispiace."
     assert socket.receive_end() == "failed"
-    db.set_current_database(database)
+    use_database(database)
 
 
 def test_after_an_error_of_the_carrier_the_call_continues_over_http(
@@ -147,7 +146,7 @@ def test_an_utterance_stored_by_a_killed_process_is_answered(
 ) -> None:
     script_model(["At nine."])
     call.ring()
-    with tenant_session(call_record.tenant.ref) as session:
+    with tenant_session(call_record.tenant.ref, database=app_services().database) as session:
         turn_records.insert_turn(
             session,
             UUID(call_record.call["id"]),
@@ -306,7 +305,7 @@ def test_a_connection_without_a_free_slot_ends_and_the_call_continues_over_http(
 ) -> None:
     session = open_session(relay_url, call)
     session.socket.break_connection()
-    call_services.set_current_services(replace(call_services.current_services(), relay_slots=0))
+    use_settings(relay_slots=0)
 
     with pytest.raises(SessionEnded) as end:
         session.receive_frame()

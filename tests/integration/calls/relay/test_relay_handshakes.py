@@ -21,10 +21,10 @@ from tests.integration.calls.relay.conftest import open_session, open_socket
 from tests.support.api import Api
 from tests.support.factories import Tenant
 from tests.support.processes import wait_until
+from tests.support.services import app_services
 from vca.kit import clock
 from vca.registry import unsigned_states
 from vca.servers.relay import route
-from vca.telephony import providers
 from vca.tenant.calls.carrier_webhooks import voice_websockets
 
 POLICY_VIOLATION = 1008
@@ -135,7 +135,7 @@ def test_a_carrier_that_does_not_reconnect_uses_a_url_only_for_a_minute(
     relay_url: str, call: TwilioCall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = _use_url(relay_url, call)
-    adapter = providers.current_carriers().adapter("twilio")
+    adapter = app_services().carriers.adapter("twilio")
     assert adapter is not None
     assert adapter.websocket_format is not None
     monkeypatch.setattr(

@@ -15,6 +15,7 @@ from tests.integration.calls.relay.conftest import (
 )
 from tests.support.factories import Tenant
 from tests.support.processes import wait_until
+from tests.support.services import app_services
 from vca.conversation import localised_phrases
 from vca.conversation.llm import ToolCall
 from vca.kit import json
@@ -168,7 +169,9 @@ def test_the_summary_is_in_the_profiles_own_language(
     socket.close()
     call.hang_up()
 
-    post_call_analysis.analyse_call(CallRef(call_record.tenant.ref, UUID(call_record.call["id"])))
+    post_call_analysis.analyse_call(
+        CallRef(call_record.tenant.ref, UUID(call_record.call["id"])), services=app_services()
+    )
 
     assert "es-ES" in model.requests[0].system
     assert "the language en-US" in model.requests[1].system

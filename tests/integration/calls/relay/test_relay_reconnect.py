@@ -21,14 +21,15 @@ from tests.integration.calls.relay.conftest import (
 from tests.support.concurrency import run_concurrently
 from tests.support.factories import Tenant
 from tests.support.processes import wait_until
+from tests.support.services import app_services
 from vca.kit import clock
 from vca.observability import prometheus
 from vca.servers.relay import conversation
 from vca.servers.relay.connection import NORMAL_CLOSURE, POLICY_VIOLATION
+from vca.services import Services
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.carrier_webhooks import voice_websockets
 from vca.tenant.calls.core import record, turn_records
-from vca.tenant.calls.core.call_services import CallServices
 from vca.tenant.calls.core.call_transfer import CallTransfer
 
 
@@ -40,7 +41,7 @@ def _lose_connection(socket: CarrierWebSocket) -> None:
 
 def _store_utterance(call_record: CallRecord, utterance: str, *, sequence: int) -> None:
     """Store an utterance as a process does that is killed before it can answer."""
-    with tenant_session(call_record.tenant.ref) as session:
+    with tenant_session(call_record.tenant.ref, database=app_services().database) as session:
         turn_records.insert_turn(
             session,
             UUID(call_record.call["id"]),
@@ -222,7 +223,7 @@ def test_a_call_that_needs_no_websocket_any_more_ends_it(
     socket = open_socket(relay_url, call)
     _lose_connection(socket)
     transfer = CallTransfer("sales", "+14155550188", 20, "return", "dialling", clock.now())
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         record.update_call(
             session,
             call_record.call["id"],
@@ -269,9 +270,9 @@ def test_a_new_connection_waits_until_the_process_of_the_lost_one_has_finished(
     new_connection_waits, is_open = Event(), voice_websockets._is_open
     store = conversation.Conversation._store_utterance
 
-    def notice_waiting(slot: UUID) -> bool:
+    def notice_waiting(slot: UUID, *, services: Services) -> bool:
         new_connection_waits.set()
-        return is_open(slot)
+        return is_open(slot, services=services)
 
     def store_later(self: conversation.Conversation, text: str) -> None:
         new_connection_waits.wait(20)
@@ -313,7 +314,7 @@ def test_only_one_of_two_connections_replaces_the_lost_one(
     relay = call.twiml.find("ConversationRelay")
     both_have_a_slot, replace_slot = Barrier(2), voice_websockets._replace_slot
 
-    def replace_at_the_same_time(services: CallServices, old_slot: UUID) -> UUID:
+    def replace_at_the_same_time(services: Services, old_slot: UUID) -> UUID:
         slot = replace_slot(services, old_slot)
         both_have_a_slot.wait(20)
         return slot

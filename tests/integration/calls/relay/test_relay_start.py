@@ -1,6 +1,5 @@
 """Calls over a voice WebSocket: slots, greetings and calls that use HTTP requests instead."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,8 +11,8 @@ from tests.integration.calls.relay.conftest import ScriptModel, count_slots, ope
 from tests.support.api import Api
 from tests.support.factories import Factory, Tenant, fresh_number
 from tests.support.processes import wait_until
+from tests.support.services import use_settings
 from vca.kit import db
-from vca.tenant.calls.core import call_services
 
 
 def test_the_websocket_greets_the_caller_after_consent_and_recording_start(
@@ -36,7 +35,7 @@ def test_the_websocket_greets_the_caller_after_consent_and_recording_start(
 
 
 def test_without_slots_a_call_uses_http_requests(call: TwilioCall) -> None:
-    call_services.set_current_services(replace(call_services.current_services(), relay_slots=0))
+    use_settings(relay_slots=0)
 
     assert call.ring().verbs == ["Gather"]
     assert count_slots() == 0
@@ -45,7 +44,7 @@ def test_without_slots_a_call_uses_http_requests(call: TwilioCall) -> None:
 def test_a_call_uses_http_requests_while_no_slot_is_free(
     anonymous: Api, relay_url: str, number: str
 ) -> None:
-    call_services.set_current_services(replace(call_services.current_services(), relay_slots=1))
+    use_settings(relay_slots=1)
     first, second, third = [TwilioCall(anonymous, number) for _ in range(3)]
     socket = open_socket(relay_url, first)
     assert second.ring().verbs == ["Gather"]

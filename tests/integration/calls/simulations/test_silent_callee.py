@@ -9,6 +9,7 @@ from flask import Flask
 
 from tests.support.accounts import create_account
 from tests.support.factories import Factory, Tenant, fresh_number
+from tests.support.services import app_services
 from vca.kit import clock
 from vca.tenant.calls.control import reconciliation
 from vca.tenant.calls.core.call_types import CallRef
@@ -37,6 +38,6 @@ def test_the_callee_answers_hears_the_greeting_and_hangs_up(
     [turn] = acme.get(f"/calls/{call['id']}/turns").json
     assert turn["text"] == "Your order is ready."
     ref = CallRef(acme.ref, UUID(live_call["id"]))
-    reconciliation.check_call(ref, now=clock.now() + timedelta(minutes=5))
+    reconciliation.check_call(ref, now=clock.now() + timedelta(minutes=5), services=app_services())
     ended_call = acme.get(f"/calls/{call['id']}").json
     assert (ended_call["status"], ended_call["end_reason"]) == ("completed", "caller_hangup")

@@ -11,17 +11,16 @@ from tests.integration.calls.conftest import use_model
 from tests.support.api import ApiResponse
 from tests.support.carrier_client import CarrierClient
 from tests.support.factories import Platform, Tenant
+from tests.support.services import app_services, use_settings
 from tests.support.usage import record_usage, reported_usage, total_quantities
 from vca.conversation.llm import ModelError, ToolCall
 from vca.conversation.types import Tokens
 from vca.kit import clock, json
-from vca.telephony import providers
 from vca.tenancy.session import tenant_session
-from vca.tenant.calls.core import call_services, simulated_tokens
+from vca.tenant.calls.core import simulated_tokens
 from vca.tenant.calls.core.call_types import CallRef
 from vca.tenant.calls.simulation import simulated_calls
 from vca.tenant.calls.turns import post_call_analysis
-from vca.tenant.settings import limits
 
 ScriptModel = Callable[..., SequenceModel]
 TURN_TOKENS = Tokens(90, 10)
@@ -83,11 +82,9 @@ def test_the_default_is_two_hundred_thousand_tokens(acme: Tenant, number: str) -
 
 
 def test_the_default_comes_from_a_setting(acme: Tenant, number: str) -> None:
-    limits.set_simulated_tokens_per_day(0)
-    try:
-        assert_refused(acme.post("/simulations", {"to": number}))
-    finally:
-        limits.set_simulated_tokens_per_day(200_000)
+    use_settings(simulated_tokens_per_day=0)
+
+    assert_refused(acme.post("/simulations", {"to": number}))
 
 
 def test_simulated_tokens_count_towards_no_other_limit(
@@ -158,7 +155,7 @@ def test_the_tokens_of_an_analysis_count_and_need_the_quota(
         assert take_turn(acme, call_id).status_code == 200
     acme.post(f"/calls/{call_id}/hangup")
 
-    post_call_analysis.analyse_call(CallRef(acme.ref, UUID(call_id)))
+    post_call_analysis.analyse_call(CallRef(acme.ref, UUID(call_id)), services=app_services())
 
     analysis = acme.get(f"/calls/{call_id}").json["analysis"]
     if quota == 250:
@@ -176,8 +173,8 @@ def test_the_estimated_tokens_of_a_stream_that_is_closed_early_count(
     call_id = acme.simulate(number)["call_id"]
     turn = simulated_calls.stream_turn(
         acme.ref,
-        carriers=providers.current_carriers(),
-        services=call_services.current_services(),
+        carriers=app_services().carriers,
+        services=app_services(),
         call_id=UUID(call_id),
         text="When do you open?",
     )
@@ -229,9 +226,11 @@ def test_the_day_is_the_tenants(
     record_usage(acme, 100, kind="simulated_tokens", used_at=used_at)
     hour = 2 if time_zone == "America/New_York" else 8
 
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         now = datetime(2030, 5, 10, hour, 0, tzinfo=UTC)
-        assert simulated_tokens.has_tokens_left(session, now=now) is allowed
+        assert (
+            simulated_tokens.has_tokens_left(session, now=now, services=app_services()) is allowed
+        )
 
 
 def test_changes_of_the_time_zone_give_no_more_than_two_quotas_in_a_day(
@@ -246,8 +245,8 @@ def test_changes_of_the_time_zone_give_no_more_than_two_quotas_in_a_day(
         offset = -((later.hour + 12) % 24 - 12)  # the zone in which a day has just begun
         # In the names of these zones, the sign is reversed.
         acme.patch("/settings", {"time_zone": f"Etc/GMT{-offset:+d}" if offset else "UTC"})
-        with tenant_session(acme.ref) as session:
-            allowed = simulated_tokens.has_tokens_left(session, now=later)
+        with tenant_session(acme.ref, database=app_services().database) as session:
+            allowed = simulated_tokens.has_tokens_left(session, now=later, services=app_services())
         if allowed:
             record_usage(acme, 100, kind="simulated_tokens", used_at=later)
             quotas_used += 1

@@ -15,6 +15,7 @@ from tests.support.caps import set_cap
 from tests.support.carrier_client import CarrierClient
 from tests.support.concurrency import run_concurrently
 from tests.support.factories import Factory, Tenant, fresh_number
+from tests.support.services import app_services
 from vca.conversation.llm import ToolCall
 from vca.kit import clock
 from vca.tenant.calls.control import reconciliation
@@ -120,7 +121,9 @@ def test_a_transfer_and_a_voicemail_that_nobody_continues_are_abandoned(
 
     later_time = clock.now() + timedelta(minutes=6)
     results = [
-        reconciliation.check_call(CallRef(acme.ref, UUID(call_id)), now=later_time)
+        reconciliation.check_call(
+            CallRef(acme.ref, UUID(call_id)), now=later_time, services=app_services()
+        )
         for call_id in call_ids
     ]
 
@@ -158,10 +161,14 @@ def test_a_simulated_call_is_deleted_after_thirty_days_with_all_that_it_contains
     [due] = _list_purge_times(acme)
     assert abs(due - clock.now() - timedelta(days=30)) < timedelta(minutes=1)
 
-    early_count = retention.purge_simulations(acme.ref, now=clock.now() + timedelta(days=29))
+    early_count = retention.purge_simulations(
+        acme.ref, now=clock.now() + timedelta(days=29), services=app_services()
+    )
     assert early_count == 0
     assert len(acme.get(f"/calls/{simulated_id}/turns").json) == 3
-    purged_count = retention.purge_simulations(acme.ref, now=clock.now() + timedelta(days=31))
+    purged_count = retention.purge_simulations(
+        acme.ref, now=clock.now() + timedelta(days=31), services=app_services()
+    )
 
     assert purged_count == 1
     assert acme.get(f"/calls/{simulated_id}").status_code == 404
@@ -181,7 +188,9 @@ def test_a_real_call_is_not_deleted(
     state = carrier_client.ring(number, "real-1")["state"]
     carrier_client.send_status("real-1", "completed", state=state)
 
-    retention.purge_simulations(acme.ref, now=clock.now() + timedelta(days=400))
+    retention.purge_simulations(
+        acme.ref, now=clock.now() + timedelta(days=400), services=app_services()
+    )
 
     [call] = acme.get("/calls").json
     assert call["simulated"] is False
@@ -205,10 +214,10 @@ def test_the_tenants_shorter_retention_applies_to_simulations(
     [due] = _list_purge_times(acme)
     assert abs(due - clock.now() - timedelta(days=days)) < timedelta(minutes=1)
     past_time = clock.now() + timedelta(days=days, minutes=-5)
-    assert retention.purge_simulations(acme.ref, now=past_time) == 0
+    assert retention.purge_simulations(acme.ref, now=past_time, services=app_services()) == 0
     _delete_jobs(acme, "calls.forget_simulated")
     late_time = clock.now() + timedelta(days=days, minutes=5)
-    assert retention.purge_simulations(acme.ref, now=late_time) == 1
+    assert retention.purge_simulations(acme.ref, now=late_time, services=app_services()) == 1
     assert _list_purge_times(acme) == []
 
 
@@ -217,7 +226,7 @@ def test_a_call_that_ends_at_once_is_deleted_too(acme: Tenant) -> None:
 
     assert len(_list_purge_times(acme)) == 1
     late_time = clock.now() + timedelta(days=31)
-    assert retention.purge_simulations(acme.ref, now=late_time) == 1
+    assert retention.purge_simulations(acme.ref, now=late_time, services=app_services()) == 1
 
 
 def test_simulations_from_before_are_deleted_when_the_next_one_ends(

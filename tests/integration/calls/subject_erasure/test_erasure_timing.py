@@ -16,7 +16,7 @@ from tests.support.db_snapshot import SnapshotChecker
 from tests.support.erasure_fixture import ErasureSubject, dump_rows
 from tests.support.factories import Factory, Tenant
 from tests.support.recordings import FailingStore, ProcessKilled, kill_process, stored_files
-from vca.kit import storage
+from tests.support.services import app_services, use_services
 from vca.kit.storage import StorageError
 from vca.tenant.calls.core import subject_data, subject_records
 from vca.tenant.idempotency import stored_responses
@@ -28,11 +28,11 @@ from vca.tenant.webhooks import subject_events
 @pytest.fixture
 def failing_store(app: Flask) -> Iterator[FailingStore]:
     """Install and return a store that fails on demand."""
-    original_store = storage.current_store()
+    original_store = app_services().store
     failing_store = FailingStore(original_store)
-    storage.set_current_store(failing_store)
+    use_services(store=failing_store)
     yield failing_store
-    storage.set_current_store(original_store)
+    use_services(store=original_store)
 
 
 def test_a_request_repeated_after_the_erasure_places_no_second_call(
@@ -169,9 +169,13 @@ def test_the_next_run_finishes_a_killed_erasure(
     with monkeypatch.context() as patch:
         patch.setattr(module, step, kill_process)
         with pytest.raises(ProcessKilled):
-            erasure.run_erasure(tenant_with_subject_data.ref, request_id=request_id)
+            erasure.run_erasure(
+                tenant_with_subject_data.ref, request_id=request_id, services=app_services()
+            )
 
-    erasure.run_erasure(tenant_with_subject_data.ref, request_id=request_id)
+    erasure.run_erasure(
+        tenant_with_subject_data.ref, request_id=request_id, services=app_services()
+    )
 
     assert erasure_subject.texts_naming(dump_rows(db_snapshot, tenant_with_subject_data)) == []
     assert stored_files(tenant_with_subject_data) == []
@@ -191,7 +195,7 @@ def test_a_recording_that_is_fetched_after_the_erasure_is_deleted(
         state=carrier_client.ring(agent_number, "c", erasure_subject.number)["state"],
     )
     erasure_request = acme.post("/privacy/erase", {"number": erasure_subject.number}).json
-    erasure.run_erasure(acme.ref, request_id=UUID(erasure_request["id"]))
+    erasure.run_erasure(acme.ref, request_id=UUID(erasure_request["id"]), services=app_services())
     real_carrier.add_recording("c", erasure_subject.phrase.encode())
 
     world.run_jobs(acme, include_scheduled=True)

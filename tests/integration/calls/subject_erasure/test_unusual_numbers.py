@@ -14,6 +14,7 @@ from tests.support import erasure_fixture
 from tests.support.carrier_client import CarrierClient
 from tests.support.db_snapshot import SnapshotChecker
 from tests.support.factories import Factory, Platform, Tenant
+from tests.support.services import app_services
 from vca.kit import json
 from vca.tenant.privacy import re_erasure
 
@@ -142,7 +143,7 @@ def test_an_erasure_is_repeated_for_a_number_in_another_spelling(
     world.sql(acme, f"UPDATE calls SET caller_number = '{restored}' WHERE id = '{call_id}'")
     assert started_at < erasure["created_at"]
 
-    repeated = re_erasure.reapply_erasures(acme.ref)
+    repeated = re_erasure.reapply_erasures(acme.ref, services=app_services())
 
     assert erasure["id"] in map(str, repeated)
     assert acme.get(f"/calls/{call_id}").json["caller_number"] is None

@@ -1,7 +1,6 @@
 """Fixtures and helpers for calls through Telnyx: a fake of its API, and signed events."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 import pytest
 
@@ -13,9 +12,9 @@ from tests.fakes.models import SequenceModel
 from tests.integration.calls.conftest import CallRecord
 from tests.support.api import Api
 from tests.support.factories import Tenant, fresh_number
+from tests.support.services import use_carriers, use_settings
 from vca.settings import Settings
 from vca.telephony import providers
-from vca.tenant.calls.core import call_services
 
 ScriptModel = Callable[..., SequenceModel]
 SIGNER = Signer()
@@ -33,12 +32,8 @@ def carrier_client(
     settings: Settings, server: TelnyxServer, anonymous: Api
 ) -> Iterator[TelnyxCarrierClient]:
     """Install a Telnyx account as the deployment's carrier; return a client for its events."""
-    call_services.set_current_services(
-        replace(call_services.current_services(), public_base_url=BASE_URL)
-    )
-    providers.set_current_carriers(providers.Carriers(settings)).register(
-        create_adapter(server, SIGNER)
-    )
+    use_settings(public_base_url=BASE_URL)
+    use_carriers(providers.Carriers(settings)).register(create_adapter(server, SIGNER))
     with new_account(server):
         yield TelnyxCarrierClient(server, SIGNER, anonymous)
 

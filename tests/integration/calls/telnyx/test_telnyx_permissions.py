@@ -21,8 +21,9 @@ from tests.integration.calls.conftest import CallRecord
 from tests.integration.calls.telnyx.conftest import SIGNER, ScriptModel
 from tests.support import previous_release
 from tests.support.factories import Tenant
+from tests.support.services import app_services
 from vca.kit import json
-from vca.telephony import dial_permit, providers
+from vca.telephony import dial_permit
 from vca.telephony.providers.telnyx.client_state import LegState
 
 PREMIUM = "+19005551234"
@@ -193,7 +194,7 @@ def test_a_forged_client_state_dials_no_number(
 @pytest.fixture
 def browser(carrier_client: TelnyxCarrierClient, server: TelnyxServer) -> TelnyxCarrierClient:
     """Return a client whose calls come from a browser: parked, on the credential connection."""
-    providers.current_carriers().register(
+    app_services().carriers.register(
         create_adapter(
             server, SIGNER, telnyx_credential_connection_id="777", telnyx_call_parking="on"
         )

@@ -16,7 +16,7 @@ from tests.integration.calls.conftest import CallRecord
 from tests.integration.calls.telnyx.conftest import ScriptModel
 from tests.support import permits
 from tests.support.factories import Factory, Tenant, fresh_number
-from vca.telephony import providers
+from tests.support.services import app_services
 from vca.telephony.types import CallReply
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.control import outbound_calls
@@ -162,13 +162,13 @@ def outbound_leg(
 ) -> Leg:
     """Return the leg of an outbound call of acme that rings."""
     [phone_number] = acme.get("/phone-numbers").json
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         to = fresh_number()
         call = outbound_calls.place_call(
-            session, to=to, from_phone_number_id=UUID(phone_number["id"])
+            session, to=to, from_phone_number_id=UUID(phone_number["id"]), services=app_services()
         )
         ref = CallRef(acme.ref, call.id)
-    outbound_calls.dial(ref)
+    outbound_calls.dial(ref, services=app_services())
     carrier_client.deliver_events()
     [leg] = carrier_client.switch.dialled.values()
     return leg
@@ -225,7 +225,7 @@ def test_an_outbound_call_is_transferred_with_the_tenants_number(
     target_before_update = outbound_leg.target
     assert target_before_update is None  # the profile of this call has no such target
 
-    carrier = providers.current_carriers().adapter("telnyx")
+    carrier = app_services().carriers.adapter("telnyx")
     assert carrier is not None
     reply = CallReply((permits.transfer(sales_number),), "token")
     carrier.update_live_call(outbound_leg.id, reply, callback_url=f"{BASE_URL}/telephony/telnyx/")

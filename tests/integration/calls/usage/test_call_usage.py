@@ -14,12 +14,13 @@ from tests.integration.calls.usage.conftest import GREETING, ScriptModel
 from tests.support.call_times import age_calls
 from tests.support.carrier_client import CarrierClient
 from tests.support.factories import Factory, Tenant, fresh_number
+from tests.support.services import app_services
 from tests.support.usage import total_quantities, usage_facts
 from vca.conversation.llm import ToolCall
 from vca.conversation.types import Tokens
 from vca.kit import clock
-from vca.tenant.calls.core import call_services
-from vca.tenant.calls.core.call_services import CallState
+from vca.tenant.calls.core import call_tokens
+from vca.tenant.calls.core.call_tokens import CallState
 from vca.tenant.calls.core.call_types import CallRef
 
 
@@ -234,8 +235,9 @@ def test_an_outbound_call_is_counted_as_its_own_leg(
 
 def _sign_state(tenant: Tenant, call: dict[str, Any]) -> str:
     """Return the state token of a call."""
-    return call_services.current_services().sign_state(
-        CallState(CallRef(tenant.ref, UUID(call["id"])), provider_call_id=None, turns=0)
+    return call_tokens.sign_state(
+        CallState(CallRef(tenant.ref, UUID(call["id"])), provider_call_id=None, turns=0),
+        services=app_services(),
     )
 
 

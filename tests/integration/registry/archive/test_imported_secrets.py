@@ -10,10 +10,10 @@ from sqlalchemy import select
 from tests.integration.registry.archive.conftest import imported_tenant_with_key
 from tests.support.factories import Factory, fresh_number
 from tests.support.populated_tenant import PopulatedTenant
+from tests.support.services import app_services, use_services
 from tests.support.tenants_cli import TenantsCli
 from vca.kit import clock, encryption
 from vca.kit.encryption import DecryptionError
-from vca.registry import lifecycle_hooks
 from vca.registry.webhooks import endpoints
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
@@ -27,15 +27,23 @@ from vca.tenant.webhooks.models import Webhook
 def _signing_secrets(tenant_id: str) -> list[tuple[str, ...]]:
     """Return the signing secrets of a tenant's webhooks and of its decision webhooks, in order."""
     tenant, now = TenantRef(UUID(tenant_id)), clock.now()
-    with tenant_session(tenant) as session:
+    with tenant_session(tenant, database=app_services().database) as session:
         return [
             *(
-                tuple(endpoints.signing_secrets(tenant_scope.for_tenant(tenant), row, now=now))
+                tuple(
+                    endpoints.signing_secrets(
+                        tenant_scope.for_tenant(tenant), row, now=now, services=app_services()
+                    )
+                )
                 for row in session.scalars(select(Webhook).order_by(Webhook.id))
             ),
             *(
                 decision_webhook.signing_secrets(
-                    number.decision_secret, tenant_id=tenant.id, phone_number_id=number.id, now=now
+                    number.decision_secret,
+                    tenant_id=tenant.id,
+                    phone_number_id=number.id,
+                    now=now,
+                    services=app_services(),
                 )
                 for number in session.scalars(select(PhoneNumber).order_by(PhoneNumber.id))
                 if number.decision_secret is not None
@@ -91,27 +99,28 @@ def test_an_import_reports_columns_that_the_keyring_cannot_decrypt(
     archive_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with tenant_session(populated_tenant.tenant.ref) as session:
+    with tenant_session(populated_tenant.tenant.ref, database=app_services().database) as session:
         requests.create_request(
             session,
             populated_tenant.tenant.ref,
             kind="erasure",
             number=fresh_number(),
             now=clock.now(),
+            services=app_services(),
         )
     before = _signing_secrets(populated_tenant.tenant.id)
     tenants_cli.invoke_json("export", populated_tenant.tenant.id, archive_path)
-    keyring = encryption.current_keyring()
-    monkeypatch.setattr(encryption, "_keyring", encryption.Keyring([os.urandom(32)]))
+    keyring = app_services().keyring
+    use_services(keyring=encryption.Keyring([os.urandom(32)]))
 
     copy = tenants_cli.invoke_json("import", archive_path)
     restored = tenants_cli.invoke_json("import", archive_path, "--replace", "--yes")
 
-    columns = lifecycle_hooks.current_hooks().encrypted_columns
+    columns = app_services().lifecycle_hooks.encrypted_columns
     for imported in (copy, restored):
         assert imported["unreadable_columns"] == [".".join(column) for column in columns]
     assert len(columns) == 5
     with pytest.raises(DecryptionError):
         _signing_secrets(copy["tenant_id"])
-    monkeypatch.setattr(encryption, "_keyring", keyring)
+    use_services(keyring=keyring)
     assert _signing_secrets(populated_tenant.tenant.id) == before

@@ -8,8 +8,8 @@ from tests.support.locks import open_transaction, waiting_pids
 from tests.support.populated_tenant import PopulatedTenant
 from tests.support.processes import BIN_FOLDER, run_program, wait_until
 from tests.support.recordings import FailingStore, stored_files
+from tests.support.services import app_services, use_services
 from tests.support.tenants_cli import TenantsCli
-from vca.kit import storage
 from vca.kit.storage import StorageError
 from vca.settings import Settings
 
@@ -21,9 +21,9 @@ def test_a_purge_resumes_after_the_recording_store_was_unavailable(
     tmp_path: Path,
 ) -> None:
     tenants_cli.invoke_json("delete", populated_tenant.tenant.id)
-    original_store = storage.current_store()
+    original_store = app_services().store
     failing_store = FailingStore(original_store)
-    storage.set_current_store(failing_store)
+    use_services(store=failing_store)
     try:
         failing_store.failure = StorageError("away", permanent=False)
         output = tenants_cli.invoke_failing(
@@ -36,7 +36,7 @@ def test_a_purge_resumes_after_the_recording_store_was_unavailable(
         failing_store.failure = None
         removed = tenants_cli.invoke_json("purge", populated_tenant.tenant.id, "--yes")
     finally:
-        storage.set_current_store(original_store)
+        use_services(store=original_store)
 
     assert (removed["resumed"], removed["files"]) == (True, 1)
     assert remaining_places(db_snapshot, populated_tenant.tenant.id) == []

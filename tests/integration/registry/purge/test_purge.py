@@ -12,6 +12,7 @@ from tests.integration.registry.purge.conftest import OWNED_TABLES, remaining_pl
 from tests.support.db_snapshot import SnapshotChecker
 from tests.support.factories import Factory
 from tests.support.populated_tenant import PopulatedTenant
+from tests.support.services import use_services
 from tests.support.tenants_cli import TenantsCli
 from vca.kit.db import Database
 from vca.kit.db.copy_driver import BulkDatabase
@@ -238,7 +239,7 @@ def test_a_purge_drops_the_tenant_role_unless_an_object_depends_on_it(
 ) -> None:
     prefix = f"vca_pu{os.getpid()}_"
     settings_with_roles = replace(template_settings, tenant_roles="on", tenant_role_prefix=prefix)
-    tenants_cli.app.extensions["settings"] = settings_with_roles
+    use_services(settings=settings_with_roles)
     role = populated_tenant.tenant.ref.role(prefix)
     db_snapshot.rows(f'CREATE ROLE "{role}"')
     db_snapshot.rows(f'GRANT USAGE ON SCHEMA "{populated_tenant.tenant.ref.schema}" TO "{role}"')

@@ -11,7 +11,9 @@ from sqlalchemy import select
 from tests.integration.tenant.call_control.conftest import SALES, get_call
 from tests.support.carrier_client import CarrierClient
 from tests.support.factories import Factory, Platform, Tenant, fresh_number
+from tests.support.services import app_services
 from vca.kit import clock
+from vca.services import Services
 from vca.telephony.dial_permit import DialPermit
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.telephony.types import Listen, Say
@@ -63,7 +65,7 @@ def _operations(carrier: FakeTelephonyAdapter) -> list[str]:
 
 
 def _count_legs(tenant: Tenant) -> int:
-    with tenant_session(tenant.ref) as session:
+    with tenant_session(tenant.ref, database=app_services().database) as session:
         return len(session.scalars(select(OutboundLeg)).all())
 
 
@@ -120,9 +122,17 @@ def test_an_unchanged_permission_dials_the_call_and_counts_it_once(
 
     assert _operations(carrier).count("place_call") == 1
     assert _count_legs(acme) == 1
-    with tenant_session(acme.ref) as session, pytest.raises(DiallingRefused) as refusal:
+    with (
+        tenant_session(acme.ref, database=app_services().database) as session,
+        pytest.raises(DiallingRefused) as refusal,
+    ):
         outbound_legs.authorise_leg(
-            session, SALES, kind="call", call_id=None, from_number=ordered_call["caller_number"]
+            session,
+            SALES,
+            kind="call",
+            call_id=None,
+            from_number=ordered_call["caller_number"],
+            services=app_services(),
         )
     assert refusal.value.reason == "per_minute"
 
@@ -155,8 +165,11 @@ def test_an_unrecorded_leg_is_counted_when_it_is_dialled(
         "from_number": number["did_number"],
     }
     for _ in range(2):
-        with tenant_session(acme.ref) as session:
-            assert outbound_legs.permit_leg(session, SALES, **leg).number == SALES
+        with tenant_session(acme.ref, database=app_services().database) as session:
+            assert (
+                outbound_legs.permit_leg(session, SALES, **leg, services=app_services()).number
+                == SALES
+            )
 
     assert _count_legs(acme) == 1
 
@@ -166,9 +179,11 @@ def freeze_before_dialling(app: Flask, acme: Tenant, monkeypatch: pytest.MonkeyP
     """Freeze dialling after each order, before its permission is checked again."""
     permit_order = dial_orders.permit_order
 
-    def freeze_and_permit(ref: CallRef, order: ForwardOrder | TransferOrder) -> DialPermit:
+    def freeze_and_permit(
+        ref: CallRef, order: ForwardOrder | TransferOrder, *, services: Services
+    ) -> DialPermit:
         _invoke(app, "dialling", "freeze", "--tenant", acme.id)
-        return permit_order(ref, order)
+        return permit_order(ref, order, services=services)
 
     monkeypatch.setattr(dial_orders, "permit_order", freeze_and_permit)
 
@@ -177,14 +192,16 @@ def test_a_transfer_that_waited_for_its_websocket_is_checked_again(
     app: Flask, world: Factory, acme: Tenant, call: dict[str, Any], number: dict[str, Any]
 ) -> None:
     ref = CallRef(acme.ref, UUID(call["id"]))
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         call_context = record.lock_call_context(session, ref.call_id)
-        transfers.start_transfer(session, ref, call_context, target="sales", now=clock.now())
+        transfers.start_transfer(
+            session, ref, call_context, target="sales", now=clock.now(), services=app_services()
+        )
     _freeze(app, world, acme, number)
 
-    resumption = call_flow.resume_call(ref, repeat_last=False)
+    resumption = call_flow.resume_call(ref, repeat_last=False, services=app_services())
     assert isinstance(resumption, TurnResult)
-    permitted = dial_orders.permit_orders(resumption)
+    permitted = dial_orders.permit_orders(resumption, services=app_services())
 
     assert [type(action) for action in permitted.actions] == [Say, Listen]
     assert get_call(acme, call)["status"] == "in_progress"

@@ -1,7 +1,6 @@
 """Fixtures and helpers for replays of finished calls."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
@@ -10,10 +9,10 @@ from flask import Flask
 from tests.fakes.models import Answer, streams_answer
 from tests.support.api import ApiResponse
 from tests.support.factories import Tenant
+from tests.support.services import use_services
 from vca.conversation.llm import AnswerSummary, ModelClient, ModelRequest, ToolCall
 from vca.conversation.llm.models import Models
 from vca.conversation.types import Tokens
-from vca.tenant.calls.core import call_services
 
 UTTERANCES = ("I need an appointment.", "Tomorrow at nine.", "Thank you.")
 ReplyFunction = Callable[[ModelRequest], tuple[str | ToolCall, ...]]
@@ -43,9 +42,7 @@ def reply_from_prompt(request: ModelRequest) -> tuple[str | ToolCall, ...]:
 
 def install_model(make_reply: ReplyFunction) -> FunctionModel:
     model = FunctionModel(make_reply)
-    call_services.set_current_services(
-        replace(call_services.current_services(), models=Models(model))
-    )
+    use_services(models=Models(model))
     return model
 
 

@@ -16,10 +16,9 @@ from tests.integration.tenant.replay.conftest import (
 )
 from tests.support.admissions import calling_out_places
 from tests.support.factories import Factory, Tenant
+from tests.support.services import app_services
 from vca.conversation.llm import ModelRequest, ToolCall
 from vca.kit import deadline, json
-from vca.telephony import providers
-from vca.tenant.calls.core import call_services
 from vca.tenant.calls.simulation import replay as replay_service
 
 # --- Rejected requests ---
@@ -138,8 +137,8 @@ def test_a_failed_replay_leaves_no_open_call(
     with pytest.raises(ZeroDivisionError):
         replay_service.replay_call(
             acme.ref,
-            carriers=providers.current_carriers(),
-            services=call_services.current_services(),
+            carriers=app_services().carriers,
+            services=app_services(),
             call_id=UUID(call_id),
             ai_profile_id=UUID(other_profile["id"]),
         )

@@ -13,6 +13,7 @@ from sqlalchemy.exc import ProgrammingError
 from tests.support import admin_db
 from tests.support.concurrency import run_concurrently
 from tests.support.factories import Factory, Platform, Tenant
+from tests.support.services import app_services
 from tests.support.usage import record_usage, reported_usage, usage_facts
 from vca.kit import clock
 from vca.kit.errors import NotFound
@@ -74,7 +75,7 @@ def test_stored_facts_cannot_be_changed_or_deleted(acme: Tenant, statement: str)
 
     with (
         pytest.raises(ProgrammingError, match="permission denied"),
-        tenant_session(acme.ref) as session,
+        tenant_session(acme.ref, database=app_services().database) as session,
     ):
         session.execute(text(statement))
 
@@ -85,10 +86,13 @@ def test_a_fact_is_reversed_once_by_a_negative_fact(acme: Tenant) -> None:
     record_usage(acme, INCLUDED_SECONDS - 30)
     wrong_fact = record_usage(acme, 60)
 
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         reversal_id = ledger.reverse(session, fact_id=wrong_fact.id)
     for fact_id in (wrong_fact.id, reversal_id):
-        with pytest.raises(NotReversible), tenant_session(acme.ref) as session:
+        with (
+            pytest.raises(NotReversible),
+            tenant_session(acme.ref, database=app_services().database) as session,
+        ):
             ledger.reverse(session, fact_id=fact_id)
 
     [reversal] = [fact for fact in usage_facts(acme) if fact["reverses"] == wrong_fact.id]
@@ -107,7 +111,10 @@ def test_a_fact_of_another_tenant_cannot_be_reversed(acme: Tenant, globex: Tenan
     globex_fact = record_usage(globex, 60)
 
     for fact_id in (globex_fact.id, uuid4()):
-        with pytest.raises(NotFound), tenant_session(acme.ref) as session:
+        with (
+            pytest.raises(NotFound),
+            tenant_session(acme.ref, database=app_services().database) as session,
+        ):
             ledger.reverse(session, fact_id=fact_id)
 
     assert len(usage_facts(globex)) == 1
@@ -127,7 +134,7 @@ def test_all_reported_amounts_are_sums_of_the_facts(
     for kind, quantity, is_reversed in entries:
         fact = record_usage(tenant, quantity, kind=kind)
         if is_reversed:
-            with tenant_session(tenant.ref) as session:
+            with tenant_session(tenant.ref, database=app_services().database) as session:
                 ledger.reverse(session, fact_id=fact.id)
 
     total = sum(fact["amount"] for fact in usage_facts(tenant))
@@ -231,7 +238,7 @@ def test_rolled_back_usage_is_not_counted_and_emits_no_event(acme: Tenant) -> No
     fact = ledger.Fact("call:1:agent", "call_seconds", INCLUDED_SECONDS, clock.now())
 
     def record_and_roll_back() -> None:
-        with tenant_session(acme.ref) as session:
+        with tenant_session(acme.ref, database=app_services().database) as session:
             ledger.record_facts(session, fact)
             raise RolledBack
 

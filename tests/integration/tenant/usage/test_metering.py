@@ -8,6 +8,7 @@ from sqlalchemy import select, text
 
 from tests.support import admin_db
 from tests.support.factories import Factory, Platform, Tenant
+from tests.support.services import app_services
 from tests.support.usage import total_quantities, usage_facts
 from vca.kit import clock
 from vca.registry.usage import periods
@@ -60,7 +61,7 @@ def test_a_past_month_is_counted_once_and_the_next_is_scheduled(
     _set_created_at(world, acme, periods.month_start(LAST_MONTH) + timedelta(days=2, hours=5))
 
     for _ in range(2):
-        number_metering.record_month(acme.ref, period=LAST_MONTH)
+        number_metering.record_month(acme.ref, period=LAST_MONTH, services=app_services())
 
     [fact] = usage_facts(acme)
     assert (fact["kind"], fact["quantity"]) == ("number_days", DAYS_OF_LAST_MONTH - 2)
@@ -80,7 +81,7 @@ def test_a_deleted_number_is_counted_up_to_the_day_of_its_deletion(
     acme.delete(f"/phone-numbers/{number['id']}")
 
     assert total_quantities(acme) == {"number_days": TODAY.day}
-    number_metering.record_month(acme.ref, period=THIS_MONTH)
+    number_metering.record_month(acme.ref, period=THIS_MONTH, services=app_services())
     assert total_quantities(acme) == {"number_days": TODAY.day}
 
 
@@ -91,10 +92,10 @@ def test_last_month_is_counted_once_before_or_after_a_number_is_deleted(
     number = acme.number()
     _set_created_at(world, acme, periods.month_start(LAST_MONTH))
     if is_counted_first:
-        number_metering.record_month(acme.ref, period=LAST_MONTH)
+        number_metering.record_month(acme.ref, period=LAST_MONTH, services=app_services())
 
     acme.delete(f"/phone-numbers/{number['id']}")
-    number_metering.record_month(acme.ref, period=LAST_MONTH)
+    number_metering.record_month(acme.ref, period=LAST_MONTH, services=app_services())
 
     assert total_quantities(acme) == {"number_days": DAYS_OF_LAST_MONTH + TODAY.day}
 
@@ -109,7 +110,7 @@ def test_tenants_without_numbers_and_deleted_tenants_have_no_number_days(
         session.execute(text("DELETE FROM jobs.procrastinate_jobs"))
 
     for tenant in (acme, globex):
-        number_metering.record_month(tenant.ref, period=LAST_MONTH)
+        number_metering.record_month(tenant.ref, period=LAST_MONTH, services=app_services())
 
         assert usage_facts(tenant) == []
         assert _waiting_jobs(tenant, "phone_numbers.count") == []
@@ -132,7 +133,7 @@ def _store_recording(tenant: Tenant, size: int, created_at: datetime) -> Recordi
         delete_after=clock.now(),
         created_at=created_at,
     )
-    with tenant_session(tenant.ref) as session:
+    with tenant_session(tenant.ref, database=app_services().database) as session:
         session.add(row)
     return row
 
@@ -143,7 +144,7 @@ def test_all_stored_audio_of_a_month_is_one_fact(acme: Tenant) -> None:
     _store_recording(acme, 7, periods.month_start(THIS_MONTH))  # belongs to the next month
 
     for _ in range(2):
-        storage_metering.record_month(acme.ref, period=LAST_MONTH)
+        storage_metering.record_month(acme.ref, period=LAST_MONTH, services=app_services())
 
     [fact] = usage_facts(acme)
     assert (fact["kind"], fact["quantity"]) == (
@@ -161,18 +162,18 @@ def test_last_month_is_counted_once_before_or_after_audio_is_deleted(
 ) -> None:
     _store_recording(acme, 100, periods.month_start(LAST_MONTH))
     if is_counted_first:
-        storage_metering.record_month(acme.ref, period=LAST_MONTH)
+        storage_metering.record_month(acme.ref, period=LAST_MONTH, services=app_services())
 
-    retention.sweep(acme.ref, now=clock.now())
-    storage_metering.record_month(acme.ref, period=LAST_MONTH)
+    retention.sweep(acme.ref, now=clock.now(), services=app_services())
+    storage_metering.record_month(acme.ref, period=LAST_MONTH, services=app_services())
 
     assert total_quantities(acme) == {"recording_byte_days": 100 * (DAYS_OF_LAST_MONTH + TODAY.day)}
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         assert session.scalars(select(Recording.status)).all() == ["deleted"]
 
 
 def test_storing_audio_schedules_one_count_of_its_month(acme: Tenant) -> None:
-    with tenant_session(acme.ref) as session:
+    with tenant_session(acme.ref, database=app_services().database) as session:
         for _ in range(2):
             storage_metering.start_metering(session, now=datetime(2026, 12, 31, 23, 59, tzinfo=UTC))
 

@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from tests.support import admin_db
 from tests.support.factories import Tenant
+from tests.support.services import app_services
 from tests.support.usage import record_usage, total_quantities, usage_facts
 from vca.kit import clock, json
 from vca.tenant.calls.carrier_webhooks import authentication
@@ -119,7 +120,7 @@ def test_the_limits_of_a_version_apply_from_its_start_date(
         session.execute(text("UPDATE public.plans SET valid_from = now() WHERE version = 2"))
 
     assert acme.get("/settings").json["limits"]["concurrent_calls"] == 3
-    owner = authentication.find_number_owner(number)
+    owner = authentication.find_number_owner(number, services=app_services())
     assert owner is not None
     assert owner.plan_limits == {"concurrent_calls": 3}
 

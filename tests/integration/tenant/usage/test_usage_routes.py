@@ -12,8 +12,9 @@ from sqlalchemy.exc import ProgrammingError
 
 from tests.support.api import ApiResponse
 from tests.support.factories import Platform, Tenant
+from tests.support.services import app_services
 from tests.support.usage import record_usage
-from vca.kit import clock, db
+from vca.kit import clock
 from vca.kit.web import csv_response
 from vca.registry.usage import periods
 from vca.tenancy.session import tenant_session
@@ -186,11 +187,11 @@ def test_the_platform_report_queries_no_tenant_schema(acme: Tenant, platform: Pl
     def record_statement(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         statements.append(statement)
 
-    event.listen(db.current_database().engine, "before_cursor_execute", record_statement)
+    event.listen(app_services().database.engine, "before_cursor_execute", record_statement)
     try:
         platform.api.get("/api/usage")
     finally:
-        event.remove(db.current_database().engine, "before_cursor_execute", record_statement)
+        event.remove(app_services().database.engine, "before_cursor_execute", record_statement)
 
     assert any("usage_periods" in sql for sql in statements)
     schema = "t_" + UUID(acme.id).hex
@@ -242,7 +243,10 @@ def test_a_tenant_session_cannot_write_the_usage_of_another_tenant(
         f"SET LOCAL vca.tenant_id = '{globex.id}';"
         f" SELECT public.keep_usage('{period}', 0, '{{}}', '[]')"
     )
-    with pytest.raises(ProgrammingError, match="in no tenant"), tenant_session(acme.ref) as session:
+    with (
+        pytest.raises(ProgrammingError, match="in no tenant"),
+        tenant_session(acme.ref, database=app_services().database) as session,
+    ):
         session.execute(forged_statement)
 
     assert platform.api.get("/api/usage", tenant_id=globex.id).json == before

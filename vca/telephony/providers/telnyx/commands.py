@@ -3,8 +3,8 @@
 from dataclasses import asdict
 
 from vca import cli
-from vca.telephony import providers
 from vca.telephony.adapter import TelephonyError
+from vca.telephony.providers import Carriers
 from vca.telephony.providers.telnyx.adapter import TelnyxAdapter
 
 telnyx = cli.Group("telnyx", help="Manage the deployment's Telnyx account.")
@@ -17,7 +17,8 @@ def setup(as_json: bool) -> None:
 
     Calls come through this call-control application. You can run the command again at any time.
     """
-    adapter = providers.current_carriers().adapter(TelnyxAdapter.name)
+    carriers: Carriers = cli.app_extension("vca").carriers
+    adapter = carriers.adapter(TelnyxAdapter.name)
     if not isinstance(adapter, TelnyxAdapter):
         cli.fail("TELNYX_API_KEY and TELNYX_PUBLIC_KEY are not set.")
     try:

@@ -22,9 +22,10 @@ from vca.conversation.llm.models import Models
 from vca.kit.deadline import Deadline
 from vca.kit.thread_pool import ThreadPool
 from vca.observability import log
+from vca.services import Services
 from vca.telephony.types import Poll
-from vca.tenant.calls.core import call_services, state_machine
-from vca.tenant.calls.core.call_services import CallState
+from vca.tenant.calls.core import state_machine
+from vca.tenant.calls.core.call_tokens import CallState
 from vca.tenant.calls.core.call_types import (
     CallRef,
     SpokenChunk,
@@ -73,12 +74,16 @@ _running_turns: dict[TurnKey, _RunningTurn] = {}
 _calls_by_token: dict[CancelToken, UUID] = {}
 
 
-def start_turn(ref: CallRef, utterance: Utterance, *, models: Models) -> PartialTurn:
+def start_turn(
+    ref: CallRef, utterance: Utterance, *, services: Services, models: Models
+) -> PartialTurn:
     """Answer an utterance for at most RESPOND_AFTER_S; the turn continues in its thread.
 
     Raises what the turn raises.
     """
-    turn = turn_handler.handle_utterance(ref, utterance, models=_for_polling(models))
+    turn = turn_handler.handle_utterance(
+        ref, utterance, models=_for_polling(models), services=services
+    )
     chunks: list[SpokenChunk] = []
     cancel_token = CancelToken()
     _calls_by_token[cancel_token] = ref.call_id
@@ -134,14 +139,14 @@ def runs_here(ref: CallRef, *, after: int | None) -> bool:
     return (ref.call_id, after) in _running_turns
 
 
-def is_turn_lost(polling_since: datetime | None, *, now: datetime) -> bool:
+def is_turn_lost(polling_since: datetime | None, *, services: Services, now: datetime) -> bool:
     """Return whether the carrier has polled for longer than a turn takes: its process has died."""
-    latency_policy = call_services.current_services().models.latency_policy
+    latency_policy = services.models.latency_policy
     max_turn = timedelta(seconds=latency_policy.whole_s + _DATABASE_S)
     return polling_since is not None and now - polling_since > max_turn
 
 
-def wait_for_rest(call_state: CallState, *, after: int) -> RestOfReply | None:
+def wait_for_rest(call_state: CallState, *, services: Services, after: int) -> RestOfReply | None:
     """Return what the carrier lacks of a reply that is complete within RESPOND_AFTER_S, else None.
 
     Waits directly for a turn of this process. Raises NotFound, and what such a turn raises.
@@ -151,20 +156,22 @@ def wait_for_rest(call_state: CallState, *, after: int) -> RestOfReply | None:
         result = _result_in_time(running_turn.future)
         if result is not None:
             return _unspoken_chunks(running_turn.chunks, call_state), result
-        return _find_rest(call_state, after=after)  # the call may have ended meanwhile
+        return _find_rest(
+            call_state, after=after, services=services
+        )  # the call may have ended meanwhile
     deadline = Deadline.after(RESPOND_AFTER_S)
     pause_s = _MIN_POLL_PAUSE_S
     while True:
-        rest = _find_rest(call_state, after=after)
+        rest = _find_rest(call_state, after=after, services=services)
         if rest is not None or pause_s > deadline.remaining_s:
             return rest
         sleep(pause_s)
         pause_s = min(2 * pause_s, _MAX_POLL_PAUSE_S)
 
 
-def _find_rest(call_state: CallState, *, after: int) -> RestOfReply | None:
+def _find_rest(call_state: CallState, *, services: Services, after: int) -> RestOfReply | None:
     """Return what the carrier lacks of a stored reply, or None if there is no reply yet."""
-    reply = turn_handler.find_reply(call_state.ref, after=after)
+    reply = turn_handler.find_reply(call_state.ref, after=after, services=services)
     if reply is None:
         return None
     chunks, result = reply

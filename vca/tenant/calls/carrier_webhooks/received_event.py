@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
+from vca.services import Services
 from vca.telephony.adapter import InvalidCarrierRequest
 from vca.telephony.types import CarrierEvent
-from vca.tenant.calls.core.call_services import CallServices, CallState
+from vca.tenant.calls.core import call_tokens
+from vca.tenant.calls.core.call_tokens import CallState
 
 
 @dataclass(frozen=True)
@@ -27,16 +29,16 @@ class ReceivedEvent:
         return self.call_state
 
 
-def receive_event(event: CarrierEvent, services: CallServices) -> ReceivedEvent:
+def receive_event(event: CarrierEvent, services: Services) -> ReceivedEvent:
     """Verify the tokens of an event, each of them once."""
     unsigned = receive_event(event.unsigned, services) if event.unsigned is not None else None
     return ReceivedEvent(event, _read_token(event, services), unsigned)
 
 
-def _read_token(event: CarrierEvent, services: CallServices) -> CallState | None:
+def _read_token(event: CarrierEvent, services: Services) -> CallState | None:
     if event.state is None:
         return None
     try:
-        return services.verify_state(event.state)
+        return call_tokens.verify_state(event.state, services=services)
     except InvalidCarrierRequest:
         return None

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from vca.services import Services
 from vca.telephony.types import (
     Action,
     CallReply,
@@ -13,7 +14,8 @@ from vca.telephony.types import (
     Say,
 )
 from vca.tenant.calls.carrier_webhooks import polled_turn
-from vca.tenant.calls.core.call_services import CallServices, CallState
+from vca.tenant.calls.core import call_tokens
+from vca.tenant.calls.core.call_tokens import CallState
 from vca.tenant.calls.core.call_types import SpokenChunk, TurnResult, join_chunks
 from vca.tenant.calls.turns import dial_orders
 
@@ -30,20 +32,28 @@ class UnsignedReply:
     actions: tuple[Action, ...]
     call_state: CallState | None = None
 
-    def sign(self, services: CallServices) -> CallReply:
+    def sign(self, services: Services) -> CallReply:
         """Return the reply for the carrier."""
-        state = services.sign_state(self.call_state) if self.call_state is not None else None
+        state = (
+            call_tokens.sign_state(self.call_state, services=services)
+            if self.call_state is not None
+            else None
+        )
         return CallReply(self.actions, state)
 
 
 def build_reply(
-    result: TurnResult, account: ProviderAccountRef | None, carrier_event: CarrierEvent
+    result: TurnResult,
+    account: ProviderAccountRef | None,
+    carrier_event: CarrierEvent,
+    *,
+    services: Services,
 ) -> UnsignedReply:
     """Return the reply to a turn. Its orders to dial are permitted now, or replaced.
 
     The state is valid for the call of the event.
     """
-    permitted = dial_orders.permit_orders(result)
+    permitted = dial_orders.permit_orders(result, services=services)
     if permitted.ref is None or isinstance(permitted.actions[-1], HangUp | Reject):
         return UnsignedReply(permitted.actions)
     call_state = CallState(

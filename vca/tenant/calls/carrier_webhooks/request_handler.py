@@ -14,6 +14,7 @@ from vca.kit import clock
 from vca.kit.db import DatabaseFailure
 from vca.observability import log
 from vca.registry.tenants import service as tenants
+from vca.services import Services
 from vca.telephony.adapter import InvalidCarrierRequest, InvalidCarrierSignature, TelephonyAdapter
 from vca.telephony.types import (
     Action,
@@ -38,7 +39,7 @@ from vca.tenant.calls.carrier_webhooks import (
 from vca.tenant.calls.carrier_webhooks.authentication import AuthenticatedRequest
 from vca.tenant.calls.carrier_webhooks.received_event import ReceivedEvent, receive_event
 from vca.tenant.calls.carrier_webhooks.replies import UnsignedReply
-from vca.tenant.calls.core.call_services import CallServices, CallState
+from vca.tenant.calls.core.call_tokens import CallState
 from vca.tenant.calls.core.call_types import (
     InboundCall,
     TurnResult,
@@ -66,7 +67,7 @@ _KINDS_WITH_REPLY: tuple[CarrierEventKind, ...] = (
 def handle_request(
     parser: TelephonyAdapter,
     request: CarrierRequest,
-    services: CallServices,
+    services: Services,
     *,
     simulation: Simulation | None = None,
 ) -> CarrierResponse:
@@ -81,7 +82,7 @@ def handle_request(
     try:
         authenticated = (
             authentication.authenticate_simulated if simulation else authentication.authenticate
-        )(parser, request, received)
+        )(parser, request, received, services=services)
     except DatabaseFailure as error:
         actions = _fallback_without_database(parser, request, received, error)
         return parser.handle(received.event, CallReply(actions), callback_url=callback_url)
@@ -92,7 +93,7 @@ def handle_request(
             services,
         )
     else:
-        reply = _record_event(authenticated)
+        reply = _record_event(authenticated, services=services)
     return authenticated.adapter.handle(
         authenticated.event, reply.sign(services), callback_url=callback_url
     )
@@ -104,25 +105,32 @@ class SimulatedTurn:
 
     text: TurnStream
     authenticated: AuthenticatedRequest
-    services: CallServices
+    services: Services
 
     def finish(self) -> CarrierResponse:
         """Return the response with the actions that follow the text, once it has been read."""
         event, adapter = self.authenticated.event, self.authenticated.adapter
-        reply = replies.build_reply(self.text.outcome, self.authenticated.account, event)
+        reply = replies.build_reply(
+            self.text.outcome, self.authenticated.account, event, services=self.services
+        )
         callback_url = self.services.callback_url(adapter.name)
         return adapter.handle(event, reply.sign(self.services), callback_url=callback_url)
 
 
 def start_simulated_turn(
-    simulator: TelephonyAdapter, request: CarrierRequest, services: CallServices
+    simulator: TelephonyAdapter, request: CarrierRequest, services: Services
 ) -> SimulatedTurn:
     """Verify a request of the simulated phone and return its turn. It must contain an utterance."""
     received = receive_event(simulator.parse(request), services)
-    authenticated = authentication.authenticate_simulated(simulator, request, received)
+    authenticated = authentication.authenticate_simulated(
+        simulator, request, received, services=services
+    )
     call_state = _require_call_state(authenticated)
     text = turn_handler.handle_utterance(
-        call_state.ref, _read_utterance(authenticated.event, call_state), models=services.models
+        call_state.ref,
+        _read_utterance(authenticated.event, call_state),
+        models=services.models,
+        services=services,
     )
     return SimulatedTurn(text, authenticated, services)
 
@@ -156,7 +164,7 @@ def _apologise(call_state: CallState | None) -> tuple[Action, ...]:
 def _reply_to_caller(
     received: ReceivedEvent,
     authenticated: AuthenticatedRequest,
-    services: CallServices,
+    services: Services,
     simulation: Simulation | None,
 ) -> UnsignedReply:
     """Return the reply for the caller. If the database cannot serve the call, it is a sentence.
@@ -171,7 +179,7 @@ def _reply_to_caller(
             return _handle_inbound_call(authenticated, services, simulation)
         call_state = _require_call_state(authenticated)
         if not polled_turn.runs_here(call_state.ref, after=call_state.turns):
-            tenants.require_supported_schema(call_state.ref.tenant.id)
+            tenants.require_supported_schema(call_state.ref.tenant.id, services=services)
         return _HANDLERS[carrier_event.kind](carrier_event, call_state, services)
     except TenantUpgrading:
         log.get_logger().warning("call.tenant_upgrading")
@@ -184,14 +192,19 @@ def _reply_to_caller(
 
 
 def _handle_inbound_call(
-    authenticated: AuthenticatedRequest, services: CallServices, simulation: Simulation | None
+    authenticated: AuthenticatedRequest, services: Services, simulation: Simulation | None
 ) -> UnsignedReply:
     owner, carrier_event = authenticated.owner, authenticated.event
     if owner is None:
-        return UnsignedReply(fallback.reject_unrouted(carrier_event.called_number))
+        return UnsignedReply(
+            fallback.reject_unrouted(carrier_event.called_number, services=services)
+        )
     if not schema.is_supported_revision(owner.schema_revision):
         actions = fallback.actions_during_upgrade(
-            owner, carrier_event.called_number, unanswered=carrier_event.unanswered
+            owner,
+            carrier_event.called_number,
+            unanswered=carrier_event.unanswered,
+            services=services,
         )
         return UnsignedReply(actions)
     metadata = CallMetadata(
@@ -215,23 +228,24 @@ def _handle_inbound_call(
     )
     model_available = services.can_answer(simulated=carrier_event.simulated)
     return replies.build_reply(
-        call_start.start_inbound_call(call, model_available=model_available),
+        call_start.start_inbound_call(call, model_available=model_available, services=services),
         authenticated.account,
         carrier_event,
+        services=services,
     )
 
 
 def _handle_answered(
-    carrier_event: CarrierEvent, call_state: CallState, services: CallServices
+    carrier_event: CarrierEvent, call_state: CallState, services: Services
 ) -> UnsignedReply:
     result = call_start.start_outbound_call(
-        call_state.ref, provider_call_id=carrier_event.provider_call_id
+        call_state.ref, provider_call_id=carrier_event.provider_call_id, services=services
     )
-    return replies.build_reply(result, call_state.account, carrier_event)
+    return replies.build_reply(result, call_state.account, carrier_event, services=services)
 
 
 def _handle_utterance(
-    carrier_event: CarrierEvent, call_state: CallState, services: CallServices
+    carrier_event: CarrierEvent, call_state: CallState, services: Services
 ) -> UnsignedReply:
     utterance = _read_utterance(carrier_event, call_state)
     return _answer_utterance(utterance, carrier_event, call_state, services)
@@ -244,19 +258,21 @@ def _read_utterance(carrier_event: CarrierEvent, call_state: CallState) -> Utter
 
 
 def _answer_utterance(
-    utterance: Utterance, carrier_event: CarrierEvent, call_state: CallState, services: CallServices
+    utterance: Utterance, carrier_event: CarrierEvent, call_state: CallState, services: Services
 ) -> UnsignedReply:
     """Reply with the text that is ready in time; the carrier polls for the rest."""
-    partial_turn = polled_turn.start_turn(call_state.ref, utterance, models=services.models)
+    partial_turn = polled_turn.start_turn(
+        call_state.ref, utterance, models=services.models, services=services
+    )
     if partial_turn.result is not None:
         result = replies.prepend_speech(partial_turn.chunks, partial_turn.result)
-        return replies.build_reply(result, call_state.account, carrier_event)
+        return replies.build_reply(result, call_state.account, carrier_event, services=services)
     polling_state = polled_turn.start_polling(call_state, partial_turn.chunks, now=clock.now())
     return replies.poll_reply(join_chunks(partial_turn.chunks), polling_state)
 
 
 def _handle_poll(
-    carrier_event: CarrierEvent, call_state: CallState, services: CallServices
+    carrier_event: CarrierEvent, call_state: CallState, services: Services
 ) -> UnsignedReply:
     """Reply with the rest of a turn's text.
 
@@ -264,29 +280,31 @@ def _handle_poll(
     """
     if call_state.turns is None:
         raise InvalidCarrierRequest("a poll request without a turn")
-    reply = polled_turn.wait_for_rest(call_state, after=call_state.turns)
-    if reply is None and polled_turn.is_turn_lost(call_state.polling_since, now=clock.now()):
+    reply = polled_turn.wait_for_rest(call_state, after=call_state.turns, services=services)
+    if reply is None and polled_turn.is_turn_lost(
+        call_state.polling_since, now=clock.now(), services=services
+    ):
         return _handle_utterance(carrier_event, call_state, services)
     if reply is None:
         return replies.poll_reply((), call_state)
     chunks, result = reply
     result = replies.prepend_speech(chunks, result)
-    return replies.build_reply(result, call_state.account, carrier_event)
+    return replies.build_reply(result, call_state.account, carrier_event, services=services)
 
 
 def _handle_leg_ended(
-    carrier_event: CarrierEvent, call_state: CallState, services: CallServices
+    carrier_event: CarrierEvent, call_state: CallState, services: Services
 ) -> UnsignedReply:
     if carrier_event.leg is None:
         raise InvalidCarrierRequest("a leg event without an outcome")
     result = call_flow.finish_transfer(
-        call_state.ref, leg_outcome=carrier_event.leg, after=call_state.turns
+        call_state.ref, leg_outcome=carrier_event.leg, after=call_state.turns, services=services
     )
-    return replies.build_reply(result, call_state.account, carrier_event)
+    return replies.build_reply(result, call_state.account, carrier_event, services=services)
 
 
 def _handle_websocket_ended(
-    carrier_event: CarrierEvent, call_state: CallState, services: CallServices
+    carrier_event: CarrierEvent, call_state: CallState, services: Services
 ) -> UnsignedReply:
     """Continue without the WebSocket.
 
@@ -298,7 +316,7 @@ def _handle_websocket_ended(
 
 
 def _handle_due_dial(
-    carrier_event: CarrierEvent, call_state: CallState, services: CallServices
+    carrier_event: CarrierEvent, call_state: CallState, services: Services
 ) -> UnsignedReply:
     """Dial what the call's record orders: the permission of the deferred command has expired."""
     return _resume_call(carrier_event, call_state, services, repeat_last=False)
@@ -307,19 +325,19 @@ def _handle_due_dial(
 def _resume_call(
     carrier_event: CarrierEvent,
     call_state: CallState,
-    services: CallServices,
+    services: Services,
     *,
     repeat_last: bool,
 ) -> UnsignedReply:
-    resumption = call_flow.resume_call(call_state.ref, repeat_last=repeat_last)
+    resumption = call_flow.resume_call(call_state.ref, repeat_last=repeat_last, services=services)
     if isinstance(resumption, TurnResult):
-        return replies.build_reply(resumption, call_state.account, carrier_event)
+        return replies.build_reply(resumption, call_state.account, carrier_event, services=services)
     call_state = replace(call_state, turns=resumption.utterance.after)
     return _answer_utterance(resumption.utterance, carrier_event, call_state, services)
 
 
 _HANDLERS: Mapping[
-    CarrierEventKind, Callable[[CarrierEvent, CallState, CallServices], UnsignedReply]
+    CarrierEventKind, Callable[[CarrierEvent, CallState, Services], UnsignedReply]
 ] = {
     "answered": _handle_answered,
     "speech": _handle_utterance,
@@ -331,7 +349,7 @@ _HANDLERS: Mapping[
 }
 
 
-def _record_event(authenticated: AuthenticatedRequest) -> UnsignedReply:
+def _record_event(authenticated: AuthenticatedRequest, *, services: Services) -> UnsignedReply:
     """Store an event. If the tenant's schema is too old, fail, so that the carrier repeats it."""
     carrier_event = authenticated.event
     if carrier_event.kind == "progress":
@@ -340,22 +358,27 @@ def _record_event(authenticated: AuthenticatedRequest) -> UnsignedReply:
     if ref is None:
         return UnsignedReply(())
     if authenticated.call_state is not None:
-        tenants.require_supported_schema(ref.tenant.id)
+        tenants.require_supported_schema(ref.tenant.id, services=services)
     if carrier_event.kind == "interrupted":
-        call_flow.record_interruption(ref, heard_text=carrier_event.speech)
+        call_flow.record_interruption(ref, heard_text=carrier_event.speech, services=services)
     elif carrier_event.kind == "voicemail":
         voicemail.store_voicemail(
-            ref, recording_id=carrier_event.recording_id, text=carrier_event.speech
+            ref,
+            recording_id=carrier_event.recording_id,
+            text=carrier_event.speech,
+            services=services,
         )
         return UnsignedReply((HangUp(),))
     elif carrier_event.kind == "recording":
-        voicemail.schedule_recording_fetch(ref, recording_id=carrier_event.recording_id)
+        voicemail.schedule_recording_fetch(
+            ref, recording_id=carrier_event.recording_id, services=services
+        )
     elif carrier_event.event is not None:
         event = carrier_event.event
         if authenticated.account.account_id is not None:
             # The tenant has the account's secret and can sign any time, so our clock counts.
             event = replace(event, timestamp=clock.now())
-        state = call_flow.apply_call_event(ref, event=event)
+        state = call_flow.apply_call_event(ref, event=event, services=services)
         polled_turn.cancel_turns_after_end(ref, state)
     return UnsignedReply(())
 

@@ -8,11 +8,12 @@ another call or dial a number that the call had no permission to dial.
 from dataclasses import dataclass
 
 from vca.registry import unsigned_states
+from vca.services import Services
 from vca.telephony.types import CarrierEvent
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.carrier_webhooks.received_event import ReceivedEvent
 from vca.tenant.calls.core import outbound_legs, record
-from vca.tenant.calls.core.call_services import KINDS_OF_PLACED_CALL, CallState
+from vca.tenant.calls.core.call_tokens import KINDS_OF_PLACED_CALL, CallState
 from vca.tenant.calls.core.call_types import CallRef
 
 
@@ -24,7 +25,7 @@ class AcceptedState:
     call_state: CallState | None = None
 
 
-def find_accepted(received: ReceivedEvent) -> AcceptedState | None:
+def find_accepted(received: ReceivedEvent, *, services: Services) -> AcceptedState | None:
     """Return the event with its unsigned state, or None if it has none that is accepted.
 
     Raises DatabaseFailure.
@@ -37,9 +38,11 @@ def find_accepted(received: ReceivedEvent) -> AcceptedState | None:
         return None
     if call_state is None:
         needs_no_call = event.kind == "call" or _hangs_up_own_call(event, received.event)
-        is_accepted = needs_no_call and unsigned_states.are_accepted()
+        is_accepted = needs_no_call and unsigned_states.are_accepted(services=services)
         return AcceptedState(event) if is_accepted else None
-    is_accepted = unsigned_states.are_accepted() and _belongs_to_call(event, call_state.ref)
+    is_accepted = unsigned_states.are_accepted(services=services) and _belongs_to_call(
+        event, call_state.ref, services=services
+    )
     return AcceptedState(event, call_state) if is_accepted else None
 
 
@@ -49,9 +52,9 @@ def _hangs_up_own_call(event: CarrierEvent, carrier_event: CarrierEvent) -> bool
     return event.state is None and is_own_call and event.deferred_actions == ("hangup",)
 
 
-def _belongs_to_call(event: CarrierEvent, ref: CallRef) -> bool:
+def _belongs_to_call(event: CarrierEvent, ref: CallRef, *, services: Services) -> bool:
     """Return whether the event is one of this call, and dials only what the call has dialled."""
-    with tenant_session(ref.tenant) as session:
+    with tenant_session(ref.tenant, database=services.database) as session:
         provider_call_id = record.find_provider_call_id(session, ref.call_id)
         if provider_call_id is None and event.kind not in KINDS_OF_PLACED_CALL:
             return False

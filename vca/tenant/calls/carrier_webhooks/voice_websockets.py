@@ -15,7 +15,7 @@ from vca.observability import log
 from vca.registry import unsigned_states
 from vca.registry.relay_slots import service as slots
 from vca.registry.tenants import service as tenants
-from vca.telephony import providers
+from vca.services import Services
 from vca.telephony.adapter import InvalidCarrierRequest, TelephonyAdapter
 from vca.telephony.turn_settings import SpokenLanguage
 from vca.telephony.types import (
@@ -29,8 +29,8 @@ from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public_connection, tenant_session
 from vca.tenant.calls.carrier_webhooks.authentication import AuthenticatedRequest
 from vca.tenant.calls.carrier_webhooks.replies import UnsignedReply
-from vca.tenant.calls.core import record
-from vca.tenant.calls.core.call_services import CallServices, CallState, WebSocketClaims
+from vca.tenant.calls.core import call_tokens, record
+from vca.tenant.calls.core.call_tokens import CallState, WebSocketClaims
 from vca.tenant.calls.core.call_types import CallRef
 from vca.tenant.telephony_accounts import adapter_lookup
 
@@ -108,7 +108,7 @@ class Handshake:
 
 
 def offer_websocket(
-    reply: UnsignedReply, authenticated: AuthenticatedRequest, services: CallServices
+    reply: UnsignedReply, authenticated: AuthenticatedRequest, services: Services
 ) -> UnsignedReply:
     """Return the reply through a WebSocket if the carrier supports it and a slot is free.
 
@@ -139,7 +139,7 @@ def offer_websocket(
 
 
 def call_websocket_url(
-    services: CallServices, account: ProviderAccountRef, ref: CallRef, slot: UUID
+    services: Services, account: ProviderAccountRef, ref: CallRef, slot: UUID
 ) -> str:
     """Return the WebSocket URL of a call under our public address.
 
@@ -147,23 +147,25 @@ def call_websocket_url(
     answered, and the token says which account must have sent the handshake.
     """
     claims = WebSocketClaims(ref, account, slot, clock.now() + URL_LIFETIME)
-    return websocket_url(services, account.provider_type, services.sign_websocket(claims))
+    return websocket_url(
+        services, account.provider_type, call_tokens.sign_websocket(claims, services=services)
+    )
 
 
-def websocket_url(services: CallServices, carrier_name: str, url_token: str | None) -> str:
+def websocket_url(services: Services, carrier_name: str, url_token: str | None) -> str:
     """Return a carrier's WebSocket URL, with the token at its end if there is one."""
     url = f"{services.callback_url(carrier_name)}{ACTION}".replace("http", "ws", 1)
     return f"{url}/{url_token}" if url_token is not None else url
 
 
 def read_handshake(
-    services: CallServices, *, carrier_name: str, url_token: str | None
+    services: Services, *, carrier_name: str, url_token: str | None
 ) -> Handshake | None:
     """Return the call that the URL of a handshake names, or None if VCA did not create the URL.
 
     Needs the database only for a valid token of a tenant's account. Raises DatabaseFailure.
     """
-    adapter_class = providers.current_carriers().adapter_class(carrier_name)
+    adapter_class = services.carriers.adapter_class(carrier_name)
     if adapter_class is None or adapter_class.websocket_format is None:
         return None
     claims, ref, account = None, None, ProviderAccountRef(carrier_name)
@@ -173,7 +175,7 @@ def read_handshake(
             return None
     else:
         try:
-            content = services.verify_token(url_token)
+            content = call_tokens.verify_token(url_token, services=services)
         except InvalidCarrierRequest:
             return None
         if isinstance(content, WebSocketClaims):
@@ -185,36 +187,38 @@ def read_handshake(
         ref, account = content.ref, content.account
     if account.provider_type != carrier_name:
         return None
-    adapter = _find_adapter(account, ref)
+    adapter = _find_adapter(account, ref, services=services)
     return Handshake(adapter, account, claims) if adapter is not None else None
 
 
-def is_admissible(handshake: Handshake) -> bool:
+def is_admissible(handshake: Handshake, *, services: Services) -> bool:
     """Return whether a WebSocket may open with this URL. Verify the carrier's signature first.
 
     A carrier that reconnects uses the URL again, as long as the call has had no later one. The URLs
     of the previous release are accepted for a few minutes. Raises DatabaseFailure.
     """
     if handshake.claims is None:
-        return unsigned_states.are_accepted()
+        return unsigned_states.are_accepted(services=services)
     if clock.now() <= handshake.claims.expires_at:
         return True
     if not handshake.reconnects:
         return False
-    with tenant_session(handshake.claims.ref.tenant) as session:
+    with tenant_session(handshake.claims.ref.tenant, database=services.database) as session:
         offer = record.find_websocket_offer(session, handshake.claims.ref.call_id)
     return offer == handshake.claims.slot
 
 
-def _find_adapter(account: ProviderAccountRef, ref: CallRef | None) -> TelephonyAdapter | None:
+def _find_adapter(
+    account: ProviderAccountRef, ref: CallRef | None, *, services: Services
+) -> TelephonyAdapter | None:
     if account.account_id is None or ref is None:
-        return providers.current_carriers().adapter(account.provider_type)
-    with tenant_session(ref.tenant) as session:
-        return adapter_lookup.adapter_for_call(session, account)
+        return services.carriers.adapter(account.provider_type)
+    with tenant_session(ref.tenant, database=services.database) as session:
+        return adapter_lookup.adapter_for_call(session, account, services=services)
 
 
 def accept_websocket(
-    services: CallServices,
+    services: Services,
     handshake: Handshake,
     *,
     token: str,
@@ -232,8 +236,8 @@ def accept_websocket(
     claims = _verify_token(services, token)
     if not handshake.is_for(claims.ref, claims.slot):
         raise WebSocketRejected("the token is not the one of the URL")
-    tenants.require_supported_schema(claims.ref.tenant.id)
-    with tenant_session(claims.ref.tenant) as session:
+    tenants.require_supported_schema(claims.ref.tenant.id, services=services)
+    with tenant_session(claims.ref.tenant, database=services.database) as session:
         call_context = record.lock_call_context(session, claims.ref.call_id)
     websocket = call_context.websocket
     own_call = (call_context.account, call_context.provider_call_id)
@@ -241,7 +245,7 @@ def accept_websocket(
         raise WebSocketRejected("the token belongs to another call")
     if call_context.has_ended:
         raise WebSocketRejected("the call has ended")
-    with public_connection() as connection:
+    with public_connection(database=services.database) as connection:
         is_first = slots.open_once(connection, claims.slot)
     replaced = None
     if not is_first:
@@ -249,7 +253,7 @@ def accept_websocket(
         if replaced is None or not (handshake.reconnects and is_current):
             raise WebSocketRejected("the token was used or has expired")
     slot = claims.slot if replaced is None else _replace_slot(services, replaced)
-    _store_connection(claims, slot, replaced=replaced)
+    _store_connection(claims, slot, replaced=replaced, services=services)
     profile = call_context.agent
     return AcceptedWebSocket(
         claims.ref,
@@ -263,31 +267,33 @@ def accept_websocket(
     )
 
 
-def _replace_slot(services: CallServices, old_slot: UUID) -> UUID:
+def _replace_slot(services: Services, old_slot: UUID) -> UUID:
     """Return an open slot for a connection that replaces another one. Raises NoFreeSlot.
 
     The process of the old connection releases its slot after it has stored what the caller said
     last. One that has died, or has not noticed the end of the connection, is not waited for longer.
     """
     Deadline.after(REPLACEMENT_TIMEOUT_S).wait_until(
-        lambda: not _is_open(old_slot), poll_interval_s=_POLL_INTERVAL_S
+        lambda: not _is_open(old_slot, services=services), poll_interval_s=_POLL_INTERVAL_S
     )
-    with public_connection() as connection:
+    with public_connection(database=services.database) as connection:
         slots.release_slot(connection, old_slot)
-        slot = slots.acquire_slot(connection, max_slots=services.relay_slots)
+        slot = slots.acquire_slot(connection, max_slots=services.settings.relay_slots)
         if slot is None or not slots.open_once(connection, slot):
             raise NoFreeSlot
     return slot
 
 
-def _is_open(slot: UUID) -> bool:
-    with public_connection() as connection:
+def _is_open(slot: UUID, *, services: Services) -> bool:
+    with public_connection(database=services.database) as connection:
         return slots.renew(connection, slot)
 
 
-def _store_connection(claims: _Token, slot: UUID, *, replaced: UUID | None) -> None:
+def _store_connection(
+    claims: _Token, slot: UUID, *, services: Services, replaced: UUID | None
+) -> None:
     """Store which connection the call uses. Raises WebSocketRejected if another one was faster."""
-    with tenant_session(claims.ref.tenant) as session:
+    with tenant_session(claims.ref.tenant, database=services.database) as session:
         call_context = record.lock_call_context(session, claims.ref.call_id)
         is_expected = replaced is None or call_context.websocket.current == replaced
         if is_expected:
@@ -295,16 +301,20 @@ def _store_connection(claims: _Token, slot: UUID, *, replaced: UUID | None) -> N
                 session, claims.ref.call_id, websocket_offer=claims.slot, websocket_slot=slot
             )
     if not is_expected:
-        with public_connection() as connection:
+        with public_connection(database=services.database) as connection:
             slots.release_slot(connection, slot)
         raise WebSocketRejected("another connection has replaced the lost one")
 
 
 def _can_offer(
-    reply: UnsignedReply, authenticated: AuthenticatedRequest, services: CallServices
+    reply: UnsignedReply, authenticated: AuthenticatedRequest, services: Services
 ) -> bool:
     carrier_event, adapter = authenticated.event, authenticated.adapter
-    if not services.relay_slots or adapter.websocket_format is None or carrier_event.unanswered:
+    if (
+        not services.settings.relay_slots
+        or adapter.websocket_format is None
+        or carrier_event.unanswered
+    ):
         return False
     if carrier_event.kind not in _OFFER_KINDS or reply.call_state is None:
         return False
@@ -333,29 +343,31 @@ def _without_silent_says(reply: UnsignedReply) -> UnsignedReply:
     return replace(reply, actions=tuple(actions))
 
 
-def _acquire_slot(services: CallServices) -> UUID | None:
+def _acquire_slot(services: Services) -> UUID | None:
     """Return a slot, or None if none is free or the database is away.
 
     The call goes on without one.
     """
     try:
-        with public_connection() as connection:
-            return slots.acquire_slot(connection, max_slots=services.relay_slots)
+        with public_connection(database=services.database) as connection:
+            return slots.acquire_slot(connection, max_slots=services.settings.relay_slots)
     except DatabaseFailure as error:
         log.get_logger().warning("relay.no_slot", exc_info=error)
         return None
 
 
-def _sign_token(services: CallServices, token: _Token) -> str:
+def _sign_token(services: Services, token: _Token) -> str:
     ref = token.ref
     ids = (ref.tenant.id.hex, ref.call_id.hex, token.slot.hex)
     values = [*ids, token.silence_s, token.greeting_chars]
-    return crypto.sign(services.secret, values, purpose=_PURPOSE)
+    return crypto.sign(services.settings.secret_key, values, purpose=_PURPOSE)
 
 
-def _verify_token(services: CallServices, token: str) -> _Token:
+def _verify_token(services: Services, token: str) -> _Token:
     try:
-        tenant_id, call_id, slot, *lengths = crypto.unsign(services.secret, token, purpose=_PURPOSE)
+        tenant_id, call_id, slot, *lengths = crypto.unsign(
+            services.settings.secret_key, token, purpose=_PURPOSE
+        )
     except (crypto.BadSignature, ValueError):
         raise WebSocketRejected("the token is not valid") from None
     return _Token(CallRef(TenantRef(UUID(tenant_id)), UUID(call_id)), UUID(slot), *lengths)

@@ -7,6 +7,7 @@ reverted.
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -19,13 +20,14 @@ from vca.kit import clock
 from vca.kit.db import DatabaseFailure
 from vca.kit.errors import Conflict
 from vca.observability import log
+from vca.services import Services
 from vca.telephony.adapter import TelephonyAdapter, TelephonyError
 from vca.telephony.types import Action, CallEvent, CallReply, SendKeys, Transfer
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public_session, tenant_session
-from vca.tenant.calls.core import record, serializers, simulations, turn_records
+from vca.tenant.calls.core import call_tokens, record, serializers, simulations, turn_records
 from vca.tenant.calls.core.call_context import CallContext
-from vca.tenant.calls.core.call_services import CallServices, CallState
+from vca.tenant.calls.core.call_tokens import CallState
 from vca.tenant.calls.core.call_transfer import OnFailure
 from vca.tenant.calls.core.call_types import CallRef, account_of
 from vca.tenant.calls.core.models import LIVE_CONDITION, Call
@@ -77,27 +79,27 @@ class HangUpSummary:
         return HangUpSummary(self.ended + other.ended, self.failed + other.failed)
 
 
-def hang_up(tenant: TenantRef, *, call_id: UUID) -> Any:
+def hang_up(tenant: TenantRef, *, services: Services, call_id: UUID) -> Any:
     """End a live call at its carrier, then in the record.
 
     Raises NotFound, CallEnded, and TelephonyError if the carrier fails. Then the call goes on.
     """
-    with tenant_session(tenant) as session:
+    with tenant_session(tenant, database=services.database) as session:
         call = record.get_call(session, call_id)
-        adapter = adapter_lookup.adapter_for_call(session, account_of(call))
+        adapter = adapter_lookup.adapter_for_call(session, account_of(call), services=services)
     if not call.live:
         raise CallEnded
     if adapter is not None and call.provider_call_id is not None:
         adapter.hang_up(call.provider_call_id)
     event = CallEvent("ENDED", call_id.hex, clock.now(), "api", end_reason="api_hangup")
-    call_flow.apply_call_event(CallRef(tenant, call_id), event=event)
-    return _load_call_for_api(tenant, call_id)
+    call_flow.apply_call_event(CallRef(tenant, call_id), event=event, services=services)
+    return _load_call_for_api(tenant, call_id, services=services)
 
 
 def transfer(
     tenant: TenantRef,
     *,
-    services: CallServices,
+    services: Services,
     call_id: UUID,
     target: str,
     timeout_seconds: int,
@@ -110,9 +112,9 @@ def transfer(
     agent. In a simulation with a requested outcome, the transfer ends at once.
     """
     ref = CallRef(tenant, call_id)
-    with tenant_session(tenant) as session:
+    with tenant_session(tenant, database=services.database) as session:
         call_context = _lock_call_in_progress(session, ref)
-        adapter = _require_adapter(session, call_context)
+        adapter = _require_adapter(session, call_context, services=services)
         order = transfers.start_transfer(
             session,
             ref,
@@ -121,38 +123,43 @@ def transfer(
             now=clock.now(),
             timeout_s=timeout_seconds,
             on_failure=on_failure,
+            services=services,
         )
         turns = len(turn_records.list_turns(session, call_id))
     try:
-        transfer_action = Transfer(dial_orders.permit_order(ref, order), order.timeout_s)
+        transfer_action = Transfer(
+            dial_orders.permit_order(ref, order, services=services), order.timeout_s
+        )
         _send_actions(adapter, services, ref, call_context, (transfer_action,), turns)
     except (TelephonyError, DiallingRefused) as error:
         status = "failed" if isinstance(error, DiallingRefused) else "carrier_error"
-        with tenant_session(tenant) as session:
+        with tenant_session(tenant, database=services.database) as session:
             transfers.revert_transfer(
                 session, ref, record.lock_call_context(session, call_id), status=status
             )
         raise
     if (outcome := call_context.simulation.transfer_outcome) is not None:
-        call_flow.finish_transfer(ref, leg_outcome=simulations.LEG_OUTCOMES[outcome])
-    return _load_call_for_api(tenant, call_id)
+        call_flow.finish_transfer(
+            ref, leg_outcome=simulations.LEG_OUTCOMES[outcome], services=services
+        )
+    return _load_call_for_api(tenant, call_id, services=services)
 
 
-def say(tenant: TenantRef, *, services: CallServices, call_id: UUID, text: str) -> Any:
+def say(tenant: TenantRef, *, services: Services, call_id: UUID, text: str) -> Any:
     """Have the agent say a text now. The text is stored as a turn of the agent.
 
     Raises NotFound, CallEnded, CallNotInProgress, CarrierNotConfigured and TelephonyError. Then
     nothing was said.
     """
     ref = CallRef(tenant, call_id)
-    with tenant_session(tenant) as session:
+    with tenant_session(tenant, database=services.database) as session:
         call_context = _lock_call_in_progress(session, ref)
-        adapter = _require_adapter(session, call_context)
+        adapter = _require_adapter(session, call_context, services=services)
         turns = len(turn_records.list_turns(session, call_id))
     profile = call_context.agent
     actions = (profile.say(text), profile.listen())
     _send_actions(adapter, services, ref, call_context, actions, turns + 1)
-    with tenant_session(tenant) as session:
+    with tenant_session(tenant, database=services.database) as session:
         record.lock_call_context(session, call_id)
         turn_records.insert_turn(
             session,
@@ -162,59 +169,62 @@ def say(tenant: TenantRef, *, services: CallServices, call_id: UUID, text: str) 
             text=profile.redaction.redact_text(text),
             started_at=clock.now(),
         )
-    return _load_call_for_api(tenant, call_id)
+    return _load_call_for_api(tenant, call_id, services=services)
 
 
-def send_keys(tenant: TenantRef, *, services: CallServices, call_id: UUID, keys: str) -> Any:
+def send_keys(tenant: TenantRef, *, services: Services, call_id: UUID, keys: str) -> Any:
     """Send DTMF tones to the other party; then the agent listens again.
 
     The keys may be a secret, so they are not stored. Raises NotFound, CallEnded, CallNotInProgress,
     CarrierNotConfigured, CarrierCannot and TelephonyError.
     """
     ref = CallRef(tenant, call_id)
-    with tenant_session(tenant) as session:
+    with tenant_session(tenant, database=services.database) as session:
         call_context = _lock_call_in_progress(session, ref)
-        adapter = _require_adapter(session, call_context)
+        adapter = _require_adapter(session, call_context, services=services)
         turns = len(turn_records.list_turns(session, call_id))
     if not adapter.capabilities.send_keys:
         raise CarrierLacksCapability("The call's carrier cannot send DTMF tones.")
     actions = (SendKeys(keys), call_context.agent.listen())
     _send_actions(adapter, services, ref, call_context, actions, turns)
-    with tenant_session(tenant) as session:
+    with tenant_session(tenant, database=services.database) as session:
         context.record_change(session, "call", call_id)
-    return _load_call_for_api(tenant, call_id)
+    return _load_call_for_api(tenant, call_id, services=services)
 
 
-def list_tenants_on_call() -> Sequence[TenantRef]:
+def list_tenants_on_call(*, services: Services) -> Sequence[TenantRef]:
     """Return the tenants that have live calls, and few others, without opening their schemas."""
-    with public_session() as session:
+    with public_session(database=services.database) as session:
         return [
             TenantRef(row[0]) for row in session.execute(_TENANTS_ON_CALL_SQL, {"task": CHECK_JOB})
         ]
 
 
-def list_live_calls(tenant: TenantRef) -> Sequence[CallRef]:
+def list_live_calls(tenant: TenantRef, *, services: Services) -> Sequence[CallRef]:
     """Return the tenant's live calls, the oldest first."""
-    with tenant_session(tenant) as session:
+    with tenant_session(tenant, database=services.database) as session:
         live_call_ids = select(Call.id).where(text(LIVE_CONDITION)).order_by(Call.started_at)
         return [CallRef(tenant, call_id) for call_id in session.scalars(live_call_ids)]
 
 
-def hang_up_all(tenants: Sequence[TenantRef]) -> HangUpSummary:
+def hang_up_all(tenants: Sequence[TenantRef], *, services: Services) -> HangUpSummary:
     """End all live calls of these tenants, many at a time, and count the carriers' failures."""
+    list_calls = partial(list_live_calls, services=services)
     with ThreadPoolExecutor(_MAX_CONCURRENT_HANGUPS) as threads:
-        calls = [
-            ref for tenant_calls in threads.map(list_live_calls, tenants) for ref in tenant_calls
-        ]
+        calls = [ref for tenant_calls in threads.map(list_calls, tenants) for ref in tenant_calls]
         audit_context = context.current_context()  # new threads have none
-        summaries = threads.map(lambda ref: _try_hang_up(ref, audit_context), calls)
+        summaries = threads.map(
+            lambda ref: _try_hang_up(ref, audit_context, services=services), calls
+        )
         return sum(summaries, HangUpSummary())
 
 
-def _try_hang_up(ref: CallRef, audit_context: AuditContext | None) -> HangUpSummary:
+def _try_hang_up(
+    ref: CallRef, audit_context: AuditContext | None, *, services: Services
+) -> HangUpSummary:
     try:
         with context.audit_scope(audit_context):
-            hang_up(ref.tenant, call_id=ref.call_id)
+            hang_up(ref.tenant, call_id=ref.call_id, services=services)
     except CallEnded:
         return HangUpSummary()
     except (TelephonyError, DatabaseFailure) as error:
@@ -225,7 +235,7 @@ def _try_hang_up(ref: CallRef, audit_context: AuditContext | None) -> HangUpSumm
 
 def _send_actions(
     adapter: TelephonyAdapter,
-    services: CallServices,
+    services: Services,
     ref: CallRef,
     call_context: CallContext,
     actions: tuple[Action, ...],
@@ -238,7 +248,7 @@ def _send_actions(
         language=call_context.agent.language,
         provider_call_id=call_context.placed_call_id,
     )
-    reply = CallReply(actions, services.sign_state(call_state))
+    reply = CallReply(actions, call_tokens.sign_state(call_state, services=services))
     adapter.update_live_call(
         call_context.placed_call_id, reply, callback_url=services.callback_url(adapter.name)
     )
@@ -254,14 +264,16 @@ def _lock_call_in_progress(session: Session, ref: CallRef) -> CallContext:
     return call_context
 
 
-def _require_adapter(session: Session, call_context: CallContext) -> TelephonyAdapter:
-    adapter = adapter_lookup.adapter_for_call(session, call_context.account)
+def _require_adapter(
+    session: Session, call_context: CallContext, *, services: Services
+) -> TelephonyAdapter:
+    adapter = adapter_lookup.adapter_for_call(session, call_context.account, services=services)
     if adapter is None:
         raise CarrierNotConfigured
     return adapter
 
 
-def _load_call_for_api(tenant: TenantRef, call_id: UUID) -> Any:
+def _load_call_for_api(tenant: TenantRef, call_id: UUID, *, services: Services) -> Any:
     """Return the call with the status of its recording."""
-    with tenant_session(tenant) as session:
+    with tenant_session(tenant, database=services.database) as session:
         return serializers.add_recording_status(session, [record.get_call(session, call_id)])[0]

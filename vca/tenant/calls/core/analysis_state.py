@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 
 from vca.jobs import queue
 from vca.observability import metrics
+from vca.services import Services
 from vca.tenancy.schema import TenantRef
-from vca.tenant.calls.core import call_services
 from vca.tenant.calls.core.call_types import StoredCall
 from vca.tenant.calls.core.models import Call
 from vca.tenant.calls.core.state_machine import LifecycleState
@@ -66,7 +66,9 @@ def is_due(state: AnalysisState) -> bool:
     return state.status == "pending" or state == NOT_REQUIRED
 
 
-def schedule_analysis(session: Session, call: StoredCall, state: LifecycleState) -> AnalysisState:
+def schedule_analysis(
+    session: Session, call: StoredCall, state: LifecycleState, *, services: Services
+) -> AnalysisState:
     """Enqueue the analysis of a call that ends, if there is something to analyse.
 
     Returns the state of the analysis, for the caller to store.
@@ -75,7 +77,7 @@ def schedule_analysis(session: Session, call: StoredCall, state: LifecycleState)
         return NOT_REQUIRED
     if state.answered_at is None:
         return count_result(AnalysisState("none", "no_words"))
-    if not call_services.current_services().models.primary.for_real_callers:
+    if not services.models.primary.for_real_callers:
         return count_result(AnalysisState("none", "no_model"))
     queue.enqueue(session, ANALYSE_JOB, call_id=call.id)
     return AnalysisState("pending")

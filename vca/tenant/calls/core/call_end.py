@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from vca.observability import metrics
+from vca.services import Services
 from vca.tenant.calls.core import analysis_state, latency, metering, retention, watchdog
 from vca.tenant.calls.core.analysis_state import AnalysisState
 from vca.tenant.calls.core.call_types import StoredCall
@@ -25,7 +26,9 @@ class EndResult:
 NO_RESULT = EndResult()
 
 
-def run_end_actions(session: Session, call: StoredCall, state: LifecycleState) -> EndResult:
+def run_end_actions(
+    session: Session, call: StoredCall, state: LifecycleState, *, services: Services
+) -> EndResult:
     """Stop the watchdog, schedule recording, retention and analysis, and meter the call.
 
     Returns what the caller has to store.
@@ -50,5 +53,5 @@ def run_end_actions(session: Session, call: StoredCall, state: LifecycleState) -
     )
     return EndResult(
         latency.summarise_latency(call.latencies),
-        analysis_state.schedule_analysis(session, call, state),
+        analysis_state.schedule_analysis(session, call, state, services=services),
     )

@@ -17,10 +17,15 @@ WHERE {LIVE_CONDITION} AND NOT simulated
 """
 
 
+def count_live_calls(session: Session) -> tuple[int, int]:
+    """Return the number of real live calls and the budget that they reserve."""
+    [(calls, reserved)] = db.fetch_rows(session.connection(), SELECT_LIVE_USAGE, {})
+    return calls, reserved
+
+
 def live_usage(session: Session) -> LiveCalls:
     """Return the number of real live calls and the budget that they reserve."""
-    [row] = db.fetch_rows(session.connection(), SELECT_LIVE_USAGE, {})
-    return LiveCalls(*row)
+    return LiveCalls(*count_live_calls(session))
 
 
 def earlier_usage(session: Session, *, call_id: UUID) -> LiveCalls:

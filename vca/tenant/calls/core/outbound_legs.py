@@ -16,6 +16,7 @@ from vca.kit.phone import mask
 from vca.observability import log, metrics
 from vca.registry.number_registry import service as number_registry
 from vca.registry.tenants import tenant_status
+from vca.services import Services
 from vca.telephony.dial_permit import DialPermit
 from vca.tenant.calls.core.models import OutboundLeg
 from vca.tenant.settings import dialling
@@ -37,6 +38,7 @@ def authorise_leg(
     session: Session,
     number: str,
     *,
+    services: Services,
     kind: LegKind,
     call_id: UUID | None,
     from_number: str,
@@ -59,6 +61,7 @@ def authorise_leg(
             tenant_settings=tenant_settings,
             is_frozen=tenant_settings.dialling_frozen_at is not None,
             recent=count_recent_legs(session),
+            services=services,
         )
     except DiallingRefused as refusal:
         if not simulated:
@@ -72,6 +75,7 @@ def permit_leg(
     session: Session,
     number: str,
     *,
+    services: Services,
     kind: LegKind,
     call_id: UUID,
     from_number: str,
@@ -92,6 +96,7 @@ def permit_leg(
             tenant_settings=tenant_settings,
             is_frozen=tenant_settings.dialling_frozen_at is not None,
             recent=count_recent_legs(session, before=ordered_at),
+            services=services,
         )
     except DiallingRefused as refusal:
         if not simulated:
@@ -106,6 +111,7 @@ def permit_fallback(
     session: Session,
     number: str,
     *,
+    services: Services,
     from_number: str,
     tenant_settings: DiallingSettings,
     is_frozen: bool,
@@ -124,20 +130,21 @@ def permit_fallback(
         tenant_settings=tenant_settings,
         is_frozen=is_frozen,
         recent=recent,
+        services=services,
     )
     if records_leg:
         _record_leg(session, number, "forward", None)
     return permit
 
 
-def check_browser_calls(session: Session, from_number: str) -> None:
+def check_browser_calls(session: Session, from_number: str, *, services: Services) -> None:
     """Check that the tenant may dial from this number at all, as a browser would.
 
     Raises DiallingRefused, and SpendCapReached as a call does.
     """
     tenant_settings = settings.get(session)
     decision = dialling.check_any_dial(
-        policy=_policy(session, tenant_settings, from_number),
+        policy=_policy(session, tenant_settings, from_number, services=services),
         recent=count_recent_legs(session),
         stopped=_check_stopped(session, tenant_settings.dialling_frozen_at is not None),
     )
@@ -145,7 +152,7 @@ def check_browser_calls(session: Session, from_number: str) -> None:
         metrics.DIALLING_REFUSED.inc(code=decision.code)
         log.get_logger().warning("dialling.refused", code=decision.code, kind="browser")
         raise DiallingRefused(decision)
-    spend_cap, live = tenant_settings.spend_cap, cap.live_calls(session)
+    spend_cap, live = tenant_settings.spend_cap, cap.live_calls(session, services=services)
     budget_decision = cap.check_budget(session, spend_cap=spend_cap, live=live, now=clock.now())
     if spend_cap is not None and not budget_decision.allowed:
         raise SpendCapReached(spend_cap)
@@ -155,6 +162,7 @@ def _permit_number(
     session: Session,
     number: str,
     *,
+    services: Services,
     from_number: str,
     tenant_settings: DiallingSettings,
     is_frozen: bool,
@@ -162,16 +170,20 @@ def _permit_number(
 ) -> DialPermit:
     return dialling.permit(
         number,
-        policy=_policy(session, tenant_settings, from_number),
+        policy=_policy(session, tenant_settings, from_number, services=services),
         recent=recent,
         own_number=number_registry.owned_by_tenant(session, number=number),
         stopped=_check_stopped(session, is_frozen),
     )
 
 
-def _policy(session: Session, tenant_settings: DiallingSettings, from_number: str) -> DialPolicy:
+def _policy(
+    session: Session, tenant_settings: DiallingSettings, from_number: str, *, services: Services
+) -> DialPolicy:
     from_numbers = [from_number] if from_number else []
-    [policy] = settings.dial_policies(session, tenant_settings, from_numbers=from_numbers)
+    [policy] = settings.dial_policies(
+        session, tenant_settings, from_numbers=from_numbers, services=services
+    )
     return policy
 
 

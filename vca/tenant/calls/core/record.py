@@ -16,6 +16,7 @@ from vca.audit import context, redaction
 from vca.conversation.types import Tokens
 from vca.kit import clock, db, json
 from vca.kit.errors import NotFound
+from vca.services import Services
 from vca.telephony.types import CallEvent, ProviderAccountRef
 from vca.tenant.calls.core import (
     call_end,
@@ -279,7 +280,9 @@ def add_tokens(session: Session, call_context: CallContext, tokens: Tokens) -> N
         metering.meter_late_tokens(session, lock_stored_call(session, call_context.id), tokens)
 
 
-def apply_event(session: Session, call_id: UUID, event: CallEvent) -> LifecycleState:
+def apply_event(
+    session: Session, call_id: UUID, event: CallEvent, *, services: Services
+) -> LifecycleState:
     """Store an event, update the state and run what follows from it; raise NotFound.
 
     An event of another call of the carrier changes nothing. Until the call has been answered, the
@@ -301,19 +304,24 @@ def apply_event(session: Session, call_id: UUID, event: CallEvent) -> LifecycleS
     event_row["details"] = _json_text(event_row["details"])
     db.defer_statement(session.connection(), _INSERT_EVENT, event_row)
     if state != before:
-        _update_state(session, call, before, state)
+        _update_state(session, call, before, state, services=services)
     if not call.live:
         metering.correct_after_event(session, call, before, state)
     return state
 
 
 def _update_state(
-    session: Session, call: StoredCall, before: LifecycleState, state: LifecycleState
+    session: Session,
+    call: StoredCall,
+    before: LifecycleState,
+    state: LifecycleState,
+    *,
+    services: Services,
 ) -> None:
     """Store the new state and emit its webhook events, together with the next statement."""
     end_result = call_end.NO_RESULT
     if call.live and state.status in state_machine.TERMINAL:
-        end_result = call_end.run_end_actions(session, call, state)
+        end_result = call_end.run_end_actions(session, call, state, services=services)
     row = {
         **vars(state),
         "id": call.id.hex,

@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from vca.jobs import queue
+from vca.services import Services
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core.analysis_state import FORGOTTEN_COLUMNS
@@ -61,12 +62,12 @@ def schedule_simulation_purge(session: Session, *, ended_at: datetime) -> None:
     queue.enqueue(session, PURGE_SIMULATIONS, run_at=expires_at, lock=PURGE_SIMULATIONS)
 
 
-def purge_simulations(tenant: TenantRef, *, now: datetime) -> int:
+def purge_simulations(tenant: TenantRef, *, services: Services, now: datetime) -> int:
     """Delete expired simulated calls with all that they contain; return the number of calls.
 
     Schedules the next purge.
     """
-    with tenant_session(tenant) as session:
+    with tenant_session(tenant, database=services.database) as session:
         period = _simulation_period(session)
         call_ids = _find_expired_calls(session, _IS_SIMULATED, ended_before=now - period)
         session.execute(delete(Turn).where(Turn.call_id.in_(call_ids)))
@@ -87,12 +88,12 @@ def _simulation_period(session: Session) -> timedelta:
     return timedelta(days=min([SIMULATION_DAYS, *(days for days in tenant_periods if days)]))
 
 
-def purge_transcripts(tenant: TenantRef, *, now: datetime) -> int:
+def purge_transcripts(tenant: TenantRef, *, services: Services, now: datetime) -> int:
     """Delete expired calls' turns, messages, summaries and data; return the number of calls.
 
     Schedules the next purge.
     """
-    with tenant_session(tenant) as session:
+    with tenant_session(tenant, database=services.database) as session:
         days = settings.retention_days(session, "transcripts")
         if days is None:
             return 0
@@ -112,12 +113,12 @@ def purge_transcripts(tenant: TenantRef, *, now: datetime) -> int:
     return len(call_ids)
 
 
-def purge_payloads(tenant: TenantRef, *, now: datetime) -> int:
+def purge_payloads(tenant: TenantRef, *, services: Services, now: datetime) -> int:
     """Empty the event details and metadata of expired calls; return the number of calls.
 
     Schedules the next purge.
     """
-    with tenant_session(tenant) as session:
+    with tenant_session(tenant, database=services.database) as session:
         days = settings.retention_days(session, "payloads")
         if days is None:
             return 0

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from vca.conversation.types import Tokens
 from vca.kit import clock
 from vca.registry.caps import LimitReached
+from vca.services import Services
 from vca.tenant.calls.core.call_context import CallContext
 from vca.tenant.settings import limits
 from vca.tenant.settings import service as settings
@@ -34,13 +35,15 @@ def record_tokens(session: Session, call_context: CallContext, tokens: Tokens) -
     ledger.record_facts(session, fact)
 
 
-def require_tokens(session: Session, *, now: datetime) -> None:
+def require_tokens(session: Session, *, services: Services, now: datetime) -> None:
     """Raise LimitReached if the tenant has used its simulated tokens of the day."""
-    if not has_tokens_left(session, now=now):
-        raise LimitReached(LIMIT_NAME, limits.simulated_tokens(settings.get(session).limits))
+    if not has_tokens_left(session, now=now, services=services):
+        raise LimitReached(
+            LIMIT_NAME, limits.simulated_tokens(settings.get(session).limits, services=services)
+        )
 
 
-def has_tokens_left(session: Session, *, now: datetime) -> bool:
+def has_tokens_left(session: Session, *, services: Services, now: datetime) -> bool:
     """Return whether the tenant may use more simulated tokens now.
 
     The day begins at midnight in the tenant's time zone. Any 24 hours may contain two quotas, as
@@ -48,7 +51,7 @@ def has_tokens_left(session: Session, *, now: datetime) -> bool:
     zone would begin a new day.
     """
     tenant_settings = settings.get(session)
-    limit = limits.simulated_tokens(tenant_settings.limits)
+    limit = limits.simulated_tokens(tenant_settings.limits, services=services)
     local_now = now.astimezone(ZoneInfo(tenant_settings.time_zone))
     midnight = local_now.replace(hour=0, minute=0, second=0, microsecond=0)
     used_today, used_recently = _used_tokens(session, midnight, now - _DAY)

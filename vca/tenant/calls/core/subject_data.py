@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from vca.registry.lifecycle_hooks import ERASED
+from vca.services.lifecycle_hooks import ERASED
 from vca.tenant.base import any_id, execute_count, row_to_dict
 from vca.tenant.calls.core.analysis_state import FORGOTTEN_COLUMNS
 from vca.tenant.calls.core.models import Call, Event, OutboundLeg, Turn

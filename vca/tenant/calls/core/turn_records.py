@@ -12,6 +12,7 @@ from vca.audit import context
 from vca.conversation import transcript
 from vca.conversation.types import Tokens
 from vca.kit import db, json
+from vca.services import Services
 from vca.tenancy.session import run_in_tenant
 from vca.tenant.calls.core.call_types import CallRef
 from vca.tenant.calls.core.models import Turn, TurnRecord
@@ -67,6 +68,7 @@ def insert_turn(
 def store_reply(
     ref: CallRef,
     *,
+    services: Services,
     text: str,
     started_at: datetime,
     answers: int | None,
@@ -89,7 +91,7 @@ def store_reply(
     statements = f"{_SELECT_UNANSWERED} INSERT INTO turns (call_id, sequence, {columns})" + (
         f" SELECT id, last_sequence + 1, {values} FROM unanswered RETURNING sequence"
     )
-    rows = run_in_tenant(ref.tenant, statements, parameters)
+    rows = run_in_tenant(ref.tenant, statements, parameters, database=services.database)
     return rows[0][0] if rows else None
 
 

@@ -11,35 +11,27 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from vca.jobs import queue
+from vca.services import Services
 
 CHECK_JOB = "calls.check"
-_silence_limit = timedelta(seconds=120)
-_simulation_idle_limit = timedelta(seconds=300)
 
 
-def set_silence_limit(limit: timedelta) -> None:
-    """Set how long a call may show no activity before its carrier is asked."""
-    global _silence_limit
-    _silence_limit = limit
-
-
-def silence_limit(*, simulated: bool = False) -> timedelta:
+def silence_limit(*, services: Services, simulated: bool = False) -> timedelta:
     """Return how long a call may show no activity before its carrier is asked.
 
     A simulated call has no carrier to ask: it ends as `abandoned`.
     """
-    return _simulation_idle_limit if simulated else _silence_limit
+    settings = services.settings
+    return timedelta(seconds=settings.simulation_idle_s if simulated else settings.call_silence_s)
 
 
-def set_simulation_idle_limit(limit: timedelta) -> None:
-    """Set how long a simulated call may show no activity before it ends."""
-    global _simulation_idle_limit
-    _simulation_idle_limit = limit
-
-
-def start_watch(session: Session, *, call_id: UUID, now: datetime, simulated: bool = False) -> None:
+def start_watch(
+    session: Session, *, services: Services, call_id: UUID, now: datetime, simulated: bool = False
+) -> None:
     """Schedule the first check of a call, after its silence limit."""
-    schedule_check(session, call_id=call_id, due_at=now + silence_limit(simulated=simulated))
+    schedule_check(
+        session, call_id=call_id, due_at=now + silence_limit(simulated=simulated, services=services)
+    )
 
 
 def schedule_check(session: Session, *, call_id: UUID, due_at: datetime) -> None:

@@ -10,11 +10,12 @@ from uuid import UUID, uuid4
 
 from sqlalchemy.orm import Session
 
-from vca.kit import http, json, standard_webhooks
+from vca.kit import json, standard_webhooks
 from vca.kit.circuit_breaker import CircuitOpen, EndpointBreakers
 from vca.kit.encryption import DecryptionError
 from vca.kit.http import HttpResponse, OutgoingError
 from vca.observability import log, metrics
+from vca.services import Services
 from vca.telephony.types import Caller
 from vca.tenant.calls.routing import decision_response, number_config
 from vca.tenant.calls.routing.decision_response import InvalidDecision
@@ -57,6 +58,7 @@ class DecisionRequest:
 def build_request(
     config: NumberConfig,
     *,
+    services: Services,
     tenant_id: UUID,
     called_number: str,
     caller: Caller,
@@ -70,6 +72,7 @@ def build_request(
             tenant_id=tenant_id,
             phone_number_id=config.phone_number_id,
             now=sent_at,
+            services=services,
         )
     except DecryptionError:
         secrets = ()
@@ -106,13 +109,15 @@ def resolve_profile(
     return profile_config, webhook_decision
 
 
-def request_decision(request: DecisionRequest) -> WebhookDecision:
+def request_decision(request: DecisionRequest, *, services: Services) -> WebhookDecision:
     """Send the request and return the decision, within three seconds.
 
     Any failure gives a decision without an action. No transaction may be open.
     """
     try:
-        webhook_decision = decision_response.parse_decision(_send_request(request))
+        webhook_decision = decision_response.parse_decision(
+            _send_request(request, services=services)
+        )
     except InvalidDecision as error:
         log.get_logger().warning(
             "call.undecided",
@@ -126,7 +131,7 @@ def request_decision(request: DecisionRequest) -> WebhookDecision:
     return webhook_decision
 
 
-def _send_request(request: DecisionRequest) -> HttpResponse:
+def _send_request(request: DecisionRequest, *, services: Services) -> HttpResponse:
     if not request.secrets:
         raise InvalidDecision("skipped", "not asked: the secret cannot be decrypted")
     signature_headers = standard_webhooks.headers(
@@ -143,7 +148,7 @@ def _send_request(request: DecisionRequest) -> HttpResponse:
         raise InvalidDecision("skipped", f"not asked: {circuit_open}") from None
     started_s, succeeded = monotonic(), False
     try:
-        response = http.current_client().post(
+        response = services.http_client.post(
             request.url,
             request.body,
             headers,

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy.orm import Session
 
 from vca.registry.number_registry.service import Owner
+from vca.services import Services
 from vca.tenant.calls.core import live_usage
 from vca.tenant.calls.core.call_types import InboundCall
 from vca.tenant.calls.routing import number_config
@@ -42,6 +43,7 @@ def collect_call_input(
     config: NumberConfig,
     live: LiveCalls,
     *,
+    services: Services,
     model_available: bool,
 ) -> tuple[RoutingInput, int]:
     """Return the routing input of a call, and the budget that the call reserves.
@@ -55,7 +57,9 @@ def collect_call_input(
     if call.simulated:
         return routing_input, 0
     budget_decision = _check_budget(session, config, live, routing_input.moment)
-    tenant_limits = limits.effective_limits(call.owner.plan_limits, config.limits)
+    tenant_limits = limits.effective_limits(
+        call.owner.plan_limits, config.limits, services=services
+    )
     routing_input = replace(
         routing_input,
         within_concurrency_limit=live.calls < tenant_limits.concurrent_calls,

@@ -5,6 +5,7 @@ They are replays, outbound calls, and calls to a profile without a number.
 
 from vca.kit import clock
 from vca.observability import metrics
+from vca.services import Services
 from vca.telephony.adapter import TelephonyAdapter
 from vca.telephony.types import CallEvent, CallMetadata
 from vca.tenancy.session import tenant_session
@@ -31,6 +32,7 @@ def start_call(
     new_call: NewCall,
     profile: RequestedProfile,
     *,
+    services: Services,
     limited: bool = True,
 ) -> TurnResult:
     """Record a simulated call that is answered at once, and return the greeting.
@@ -41,14 +43,18 @@ def start_call(
     now = clock.now()
     events = [_first_event(ref, simulator, new_call)]
     state = state_machine.state_from_events(events)
-    with tenant_session(ref.tenant) as session:
+    with tenant_session(ref.tenant, database=services.database) as session:
         simulations.prepare_insertion(session, profile, stays_open=limited, now=now)
         record.insert_call(session, ref.call_id, new_call, events, state, greeting="")
-        watchdog.start_watch(session, call_id=ref.call_id, now=now, simulated=True)
+        watchdog.start_watch(
+            session, call_id=ref.call_id, now=now, simulated=True, services=services
+        )
     metrics.CALLS_BEGUN.inc(
         direction=new_call.direction, carrier=simulator.name, simulated=new_call.simulated
     )
-    return call_start.start_outbound_call(ref, provider_call_id=new_call.provider_call_id)
+    return call_start.start_outbound_call(
+        ref, provider_call_id=new_call.provider_call_id, services=services
+    )
 
 
 def _first_event(ref: CallRef, simulator: TelephonyAdapter, new_call: NewCall) -> CallEvent:

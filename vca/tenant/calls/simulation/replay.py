@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from vca.conversation.llm.models import Models
 from vca.kit import clock, deadline
 from vca.kit.errors import Conflict
+from vca.services import Services
 from vca.telephony.adapter import TelephonyAdapter
 from vca.telephony.providers import Carriers
 from vca.telephony.types import CallEvent, LegOutcome, Listen
@@ -28,7 +29,6 @@ from vca.tenant.calls.core import (
     simulations,
     turn_records,
 )
-from vca.tenant.calls.core.call_services import CallServices
 from vca.tenant.calls.core.call_types import CallRef, NewCall, TransferOrder, Utterance
 from vca.tenant.calls.core.simulations import RequestedProfile, Simulation, TransferOutcome
 from vca.tenant.calls.simulation import (
@@ -79,7 +79,7 @@ def replay_call(
     tenant: TenantRef,
     *,
     carriers: Carriers,
-    services: CallServices,
+    services: Services,
     call_id: UUID,
     ai_profile_id: UUID,
     version: int | None = None,
@@ -95,8 +95,8 @@ def replay_call(
     up. Raises NotFound, InvalidInput for a profile or version that is not the tenant's,
     CallNotFinished, NothingToReplay and LimitReached.
     """
-    with tenant_session(tenant) as session:
-        simulated_tokens.require_tokens(session, now=clock.now())
+    with tenant_session(tenant, database=services.database) as session:
+        simulated_tokens.require_tokens(session, now=clock.now(), services=services)
         original = _load_transcript(session, call_id)
         profile = simulation_requests.load_profile_version(session, ai_profile_id, version)
     simulation = Simulation(
@@ -108,12 +108,12 @@ def replay_call(
     )
     request = _ReplayRequest(original, profile, simulation)
     _require_replayable(request)
-    ref = _start_replay(tenant, carriers.simulator, request)
+    ref = _start_replay(tenant, carriers.simulator, request, services=services)
     try:
-        stopped_early = _replay_utterances(ref, request, services.models)
+        stopped_early = _replay_utterances(ref, request, services.models, services=services)
     finally:
-        _end_replay(ref)
-    with tenant_session(tenant) as session:
+        _end_replay(ref, services=services)
+    with tenant_session(tenant, database=services.database) as session:
         return comparison.compare_calls(
             original, _load_transcript(session, ref.call_id), stopped_early
         )
@@ -132,7 +132,7 @@ def _require_replayable(request: _ReplayRequest) -> None:
 
 
 def _start_replay(
-    tenant: TenantRef, simulator: TelephonyAdapter, request: _ReplayRequest
+    tenant: TenantRef, simulator: TelephonyAdapter, request: _ReplayRequest, *, services: Services
 ) -> CallRef:
     """Record a simulated call with the same two numbers, and have its caller greeted."""
     call, ref = request.original.call, CallRef(tenant, uuid4())
@@ -159,12 +159,14 @@ def _start_replay(
         },
         simulation=request.simulation.as_dict(),
     )
-    profile_calls.start_call(ref, simulator, new_call, request.profile, limited=False)
+    profile_calls.start_call(
+        ref, simulator, new_call, request.profile, limited=False, services=services
+    )
     return ref
 
 
 def _replay_utterances(
-    ref: CallRef, request: _ReplayRequest, models: Models
+    ref: CallRef, request: _ReplayRequest, models: Models, *, services: Services
 ) -> StoppedEarly | None:
     """Repeat all utterances in order; return why it stopped early, or None."""
     utterances = request.utterances
@@ -176,34 +178,34 @@ def _replay_utterances(
             and remaining_s < models.latency_policy.whole_s + _DATABASE_MARGIN_S
         ):
             return "out_of_time"
-        if not _has_tokens_left(ref):
+        if not _has_tokens_left(ref, services=services):
             return "out_of_tokens"
-        if not _replay_utterance(ref, utterance, models, leg_outcome):
+        if not _replay_utterance(ref, utterance, models, leg_outcome, services=services):
             return "call_ended" if count < len(utterances) else None
     return None
 
 
-def _has_tokens_left(ref: CallRef) -> bool:
-    with tenant_session(ref.tenant) as session:
-        return simulated_tokens.has_tokens_left(session, now=clock.now())
+def _has_tokens_left(ref: CallRef, *, services: Services) -> bool:
+    with tenant_session(ref.tenant, database=services.database) as session:
+        return simulated_tokens.has_tokens_left(session, now=clock.now(), services=services)
 
 
 def _replay_utterance(
-    ref: CallRef, utterance: str, models: Models, leg_outcome: LegOutcome
+    ref: CallRef, utterance: str, models: Models, leg_outcome: LegOutcome, *, services: Services
 ) -> bool:
     """Repeat one utterance; return whether the call goes on. A transfer ends with the outcome."""
     result = call_types.collect_turn(
-        turn_handler.handle_utterance(ref, Utterance(utterance), models=models)
+        turn_handler.handle_utterance(ref, Utterance(utterance), models=models, services=services)
     )
     if isinstance(result.actions[-1], TransferOrder):
-        result = call_flow.finish_transfer(ref, leg_outcome=leg_outcome)
+        result = call_flow.finish_transfer(ref, leg_outcome=leg_outcome, services=services)
     return isinstance(result.actions[-1], Listen)
 
 
-def _end_replay(ref: CallRef) -> None:
+def _end_replay(ref: CallRef, *, services: Services) -> None:
     """End the replay unless the agent has. Runs after errors too, so that no call stays open."""
-    with tenant_session(ref.tenant) as session:
+    with tenant_session(ref.tenant, database=services.database) as session:
         if record.lock_call_context(session, ref.call_id).has_ended:
             return
         event = CallEvent("ENDED", ref.call_id.hex, clock.now(), "replay", end_reason="api_hangup")
-        record.apply_event(session, ref.call_id, event)
+        record.apply_event(session, ref.call_id, event, services=services)

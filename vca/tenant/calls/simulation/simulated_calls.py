@@ -18,13 +18,13 @@ from vca.kit.errors import Conflict, NotFound
 from vca.kit.outcome_stream import OutcomeStream, PendingOutcome
 from vca.kit.web.sse import Event
 from vca.registry.number_registry import service as number_registry
+from vca.services import Services
 from vca.telephony.providers import Carriers
 from vca.telephony.types import Say
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public_connection, tenant_session
 from vca.tenant.calls.control.call_control import CallEnded, CallNotInProgress
 from vca.tenant.calls.core import record, simulated_tokens, simulations
-from vca.tenant.calls.core.call_services import CallServices
 from vca.tenant.calls.core.call_types import CallRef, NewCall
 from vca.tenant.calls.core.models import Call, Turn
 from vca.tenant.calls.core.simulations import Simulation, TransferOutcome
@@ -86,7 +86,7 @@ class _OpenCall:
 
 
 def start_simulation(
-    tenant: TenantRef, *, carriers: Carriers, services: CallServices, request: SimulationRequest
+    tenant: TenantRef, *, carriers: Carriers, services: Services, request: SimulationRequest
 ) -> SimulatedReply:
     """Start a simulated call.
 
@@ -94,46 +94,51 @@ def start_simulation(
     the tenant does not have, NotAnsweredByAgent or NumberNotUsable if the number or tenant is not
     in service, and LimitReached.
     """
-    with tenant_session(tenant) as session:
-        simulated_tokens.require_tokens(session, now=clock.now())
-    resolved = simulation_requests.resolve_request(tenant, request)
+    with tenant_session(tenant, database=services.database) as session:
+        simulated_tokens.require_tokens(session, now=clock.now(), services=services)
+    resolved = simulation_requests.resolve_request(tenant, request, services=services)
     if request.direction == "outbound" or request.to is None:
-        return _start_profile_call(tenant, carriers, request, resolved)
+        return _start_profile_call(tenant, carriers, request, resolved, services=services)
     return _call_number(tenant, carriers, services, request.to, request.caller, resolved.simulation)
 
 
 def _call_number(
     tenant: TenantRef,
     carriers: Carriers,
-    services: CallServices,
+    services: Services,
     number: str,
     caller: str | None,
     simulation: Simulation,
 ) -> SimulatedReply:
     """Call one of the tenant's numbers through the fake carrier."""
-    with public_connection() as connection:
+    with public_connection(database=services.database) as connection:
         owner = number_registry.find_owner(connection, number=number)
     if owner is None or owner.tenant != tenant:
         raise NotFound
     moment = clock.now() + simulation.clock_offset
-    route = explain_simulated_route(tenant, to=number, moment=moment)
+    route = explain_simulated_route(tenant, to=number, moment=moment, services=services)
     if route.decision == "refused" and route.end_reason in _NOT_IN_SERVICE:
         raise NotAnsweredByAgent(route)
     provider_call_id = uuid4().hex
     call_output = SimulatedPhone(carriers.simulator, services).place_call(
         to=number, caller=caller, provider_call_id=provider_call_id, simulation=simulation
     )
-    with tenant_session(tenant) as session:
+    with tenant_session(tenant, database=services.database) as session:
         known_call = record.find_call(
             session, provider_type=carriers.simulator.name, provider_call_id=provider_call_id
         )
     if known_call is None:  # the database could not record the call
         raise CallEnded
-    return build_reply(CallRef(tenant, known_call[0]), call_output)
+    return build_reply(CallRef(tenant, known_call[0]), call_output, services=services)
 
 
 def _start_profile_call(
-    tenant: TenantRef, carriers: Carriers, request: SimulationRequest, resolved: ResolvedRequest
+    tenant: TenantRef,
+    carriers: Carriers,
+    request: SimulationRequest,
+    resolved: ResolvedRequest,
+    *,
+    services: Services,
 ) -> SimulatedReply:
     """Call somebody from the tenant's number, or call a profile without a number."""
     simulation, ref = resolved.simulation, CallRef(tenant, uuid4())
@@ -158,14 +163,18 @@ def _start_profile_call(
         call_metadata=simulation.variables,
         simulation=simulation.as_dict(),
     )
-    result = profile_calls.start_call(ref, carriers.simulator, new_call, simulation.profile)
+    result = profile_calls.start_call(
+        ref, carriers.simulator, new_call, simulation.profile, services=services
+    )
     texts = (action.text for action in result.actions if isinstance(action, Say))
-    return build_reply(ref, CallOutput(speech_text.join_chunks(texts)))
+    return build_reply(ref, CallOutput(speech_text.join_chunks(texts)), services=services)
 
 
-def explain_simulated_route(tenant: TenantRef, *, to: str, moment: datetime) -> Route:
+def explain_simulated_route(
+    tenant: TenantRef, *, services: Services, to: str, moment: datetime
+) -> Route:
     """Return the route of a simulated call at `moment`, in a transaction of its own."""
-    with tenant_session(tenant) as session:
+    with tenant_session(tenant, database=services.database) as session:
         owner = number_registry.find_tenant_number(session, number=to)
         return input_collection.explain_route(session, owner=owner, moment=moment, simulated=True)
 
@@ -174,7 +183,7 @@ def stream_reply(
     tenant: TenantRef,
     *,
     carriers: Carriers,
-    services: CallServices,
+    services: Services,
     call_id: UUID,
     text: str = "",
     keys: str = "",
@@ -187,7 +196,7 @@ def stream_reply(
     reply = PendingOutcome[SimulatedReply]()
     phone = SimulatedPhone(carriers.simulator, services)
     return SimulatedReplyStream(
-        _play_turn(phone, CallRef(tenant, call_id), text, keys, reply), reply
+        _play_turn(phone, CallRef(tenant, call_id), text, keys, reply, services=services), reply
     )
 
 
@@ -195,7 +204,7 @@ def take_turn(
     tenant: TenantRef,
     *,
     carriers: Carriers,
-    services: CallServices,
+    services: Services,
     call_id: UUID,
     text: str = "",
     keys: str = "",
@@ -210,7 +219,7 @@ def stream_turn(
     tenant: TenantRef,
     *,
     carriers: Carriers,
-    services: CallServices,
+    services: Services,
     call_id: UUID,
     text: str = "",
     keys: str = "",
@@ -231,7 +240,7 @@ def settle_transfer(
     tenant: TenantRef,
     *,
     carriers: Carriers,
-    services: CallServices,
+    services: Services,
     call_id: UUID,
     transfer_outcome: TransferOutcome,
 ) -> SimulatedReply:
@@ -240,17 +249,19 @@ def settle_transfer(
     Raises NotFound, CallEnded and CallNotTransferring.
     """
     ref = CallRef(tenant, call_id)
-    open_call = _require_open(ref)
+    open_call = _require_open(ref, services=services)
     if open_call.call.status != "transferring":
         raise CallNotTransferring(open_call.call.status)
     phone = SimulatedPhone(carriers.simulator, services)
     call_output = phone.end_transfer(ref, simulations.LEG_OUTCOMES[transfer_outcome])
-    return build_reply(ref, call_output, open_call.turns)
+    return build_reply(ref, call_output, open_call.turns, services=services)
 
 
-def build_reply(ref: CallRef, call_output: CallOutput, after: int = 0) -> SimulatedReply:
+def build_reply(
+    ref: CallRef, call_output: CallOutput, after: int = 0, *, services: Services
+) -> SimulatedReply:
     """Return the state of the call, with the actions of its turns since the first `after`."""
-    with tenant_session(ref.tenant) as session:
+    with tenant_session(ref.tenant, database=services.database) as session:
         call = record.get_call(session, ref.call_id)
         turn_actions = session.scalars(
             select(Turn.actions)
@@ -279,9 +290,9 @@ def _carrier_actions(
                 yield {"kind": "hang_up", "end_reason": call.end_reason}
 
 
-def _require_open(ref: CallRef) -> _OpenCall:
+def _require_open(ref: CallRef, *, services: Services) -> _OpenCall:
     """Raise NotFound unless the call is a simulated one, and CallEnded if it has ended."""
-    with tenant_session(ref.tenant) as session:
+    with tenant_session(ref.tenant, database=services.database) as session:
         call = record.get_call(session, ref.call_id)
         turns = session.scalar(select(func.max(Turn.sequence)).filter_by(call_id=ref.call_id))
     if not call.simulated:
@@ -297,15 +308,17 @@ def _play_turn(
     text: str,
     keys: str,
     reply: PendingOutcome[SimulatedReply],
+    *,
+    services: Services,
 ) -> Generator[str, None, None]:
     """Yield the text that follows what the caller says, and set the reply.
 
     A caller who hears the request for a voicemail leaves it. A transfer whose outcome was requested
     with the simulation ends at once.
     """
-    open_call = _require_open(ref)
-    with tenant_session(ref.tenant) as session:
-        simulated_tokens.require_tokens(session, now=clock.now())
+    open_call = _require_open(ref, services=services)
+    with tenant_session(ref.tenant, database=services.database) as session:
+        simulated_tokens.require_tokens(session, now=clock.now(), services=services)
     if open_call.call.status != "in_progress":
         raise CallNotInProgress(open_call.call.status)
     if open_call.call.route["decision"] == "voicemail":
@@ -321,4 +334,4 @@ def _play_turn(
                 yield leg_output.text
             texts = filter(None, (call_output.text, leg_output.text))
             call_output = replace(leg_output, text=speech_text.join_chunks(texts))
-    reply.set(build_reply(ref, call_output, open_call.turns))
+    reply.set(build_reply(ref, call_output, open_call.turns, services=services))

@@ -10,10 +10,12 @@ from typing import Any
 from vca.conversation import speech_text
 from vca.kit import json
 from vca.kit.outcome_stream import OutcomeStream, PendingOutcome
+from vca.services import Services
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.telephony.types import CarrierRequest, CarrierResponse, LegOutcome
 from vca.tenant.calls.carrier_webhooks import request_handler
-from vca.tenant.calls.core.call_services import CallServices, CallState
+from vca.tenant.calls.core import call_tokens
+from vca.tenant.calls.core.call_tokens import CallState
 from vca.tenant.calls.core.call_types import CallRef
 from vca.tenant.calls.core.simulations import Simulation
 
@@ -38,7 +40,7 @@ class OutputStream(OutcomeStream[str, CallOutput]):
 class SimulatedPhone:
     """A phone without state between its method calls."""
 
-    def __init__(self, adapter: FakeTelephonyAdapter, services: CallServices) -> None:
+    def __init__(self, adapter: FakeTelephonyAdapter, services: Services) -> None:
         self._adapter = adapter
         self._services = services
 
@@ -77,7 +79,9 @@ class SimulatedPhone:
 
     def _call_fields(self, ref: CallRef) -> dict[str, str]:
         call_id = ref.call_id.hex
-        state = self._services.sign_state(CallState(ref, provider_call_id=call_id))
+        state = call_tokens.sign_state(
+            CallState(ref, provider_call_id=call_id), services=self._services
+        )
         return {"call_id": call_id, "state": state}
 
     def _build_request(self, action: str, **fields: Any) -> CarrierRequest:

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from vca.kit import clock
 from vca.kit.errors import Conflict, InvalidInput
 from vca.registry.tenants import tenant_status
+from vca.services import Services
 from vca.telephony.types import Direction
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
@@ -65,13 +66,15 @@ class ResolvedRequest:
     from_number: str | None = None
 
 
-def resolve_request(tenant: TenantRef, request: SimulationRequest) -> ResolvedRequest:
+def resolve_request(
+    tenant: TenantRef, request: SimulationRequest, *, services: Services
+) -> ResolvedRequest:
     """Load what the request names.
 
     Raises InvalidInput for a number, profile or version that the tenant does not have, and
     NumberNotUsable for a number that cannot place calls.
     """
-    with tenant_session(tenant) as session:
+    with tenant_session(tenant, database=services.database) as session:
         number = _load_number(session, request)
         profile_id = _profile_id(session, request, number)
         profile = (

@@ -11,9 +11,9 @@ import click
 from vca import cli
 from vca.conversation.llm.models import Models
 from vca.kit import json
+from vca.services import Services
 from vca.telephony.providers import Carriers
 from vca.tenant.calls.core import state_machine
-from vca.tenant.calls.core.call_services import CallServices
 from vca.tenant.calls.core.call_types import CallRef
 from vca.tenant.calls.simulation import simulated_calls
 from vca.tenant.calls.simulation.simulated_calls import SimulatedReply, SimulatedReplyStream
@@ -31,7 +31,7 @@ class TerminalCall:
 
     ref: CallRef
     carriers: Carriers
-    services: CallServices
+    services: Services
     quiet: bool
 
     def run(self, reply: SimulatedReply) -> None:

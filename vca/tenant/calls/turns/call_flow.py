@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from vca.conversation.redaction import Redaction
 from vca.kit import clock, failpoints
 from vca.observability import log
+from vca.services import Services
 from vca.telephony.types import CallEvent, HangUp, LegOutcome
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core import record, state_machine, turn_records
@@ -37,17 +38,19 @@ class UnansweredUtterance:
         return self.redaction.redact_text(text) == self.utterance.text
 
 
-def record_interruption(ref: CallRef, *, heard_text: str) -> None:
+def record_interruption(ref: CallRef, *, services: Services, heard_text: str) -> None:
     """Store what was heard of the agent's last turn before the caller interrupted it.
 
     The turn keeps both texts. From then on the model sees only what was heard. Raises NotFound.
     """
-    with tenant_session(ref.tenant) as session:
+    with tenant_session(ref.tenant, database=services.database) as session:
         record.lock_call_context(session, ref.call_id)
         turn_records.set_heard_text(session, ref.call_id, heard_text=heard_text)
 
 
-def resume_call(ref: CallRef, *, repeat_last: bool) -> TurnResult | UnansweredUtterance:
+def resume_call(
+    ref: CallRef, *, services: Services, repeat_last: bool
+) -> TurnResult | UnansweredUtterance:
     """Return what follows when a voice WebSocket has closed, or the utterance without a reply.
 
     A WebSocket closes with its process, with a deployment, or because the call does something that
@@ -56,7 +59,7 @@ def resume_call(ref: CallRef, *, repeat_last: bool) -> TurnResult | UnansweredUt
     `repeat_last`: say the agent's last turn again, because it may not have been heard. A turn of
     which nothing was heard is always said again. Read-only and repeatable. Raises NotFound.
     """
-    with tenant_session(ref.tenant) as session:
+    with tenant_session(ref.tenant, database=services.database) as session:
         call_context = record.lock_call_context(session, ref.call_id)
         if call_context.has_ended:
             return turn_handler.ended_call_result(session, ref)
@@ -79,28 +82,36 @@ def resume_call(ref: CallRef, *, repeat_last: bool) -> TurnResult | UnansweredUt
 
 
 def finish_transfer(
-    ref: CallRef, *, leg_outcome: LegOutcome, after: int | None = None
+    ref: CallRef, *, services: Services, leg_outcome: LegOutcome, after: int | None = None
 ) -> TurnResult:
     """Continue after a transfer: end the call if it was answered, else return to the agent.
 
     `after` is as in `Utterance`: a repeated request gets the same reply. Raises NotFound.
     """
-    with tenant_session(ref.tenant) as session:
+    with tenant_session(ref.tenant, database=services.database) as session:
         call_context = record.lock_call_context(session, ref.call_id)
         if call_context.has_ended:
             transfers.apply_late_leg_outcome(session, ref, call_context, leg_outcome=leg_outcome)
             return turn_handler.ended_call_result(session, ref)
         result = transfers.apply_leg_outcome(
-            session, ref, call_context, leg_outcome=leg_outcome, after=after, now=clock.now()
+            session,
+            ref,
+            call_context,
+            leg_outcome=leg_outcome,
+            after=after,
+            now=clock.now(),
+            services=services,
         )
     failpoints.kill_if_armed("calls.transfer.returned")
     return result
 
 
-def apply_call_event(ref: CallRef, *, event: CallEvent) -> state_machine.LifecycleState:
+def apply_call_event(
+    ref: CallRef, *, services: Services, event: CallEvent
+) -> state_machine.LifecycleState:
     """Store an event of a call and apply what follows from it. Raises NotFound."""
-    with tenant_session(ref.tenant) as session:
-        state = record.apply_event(session, ref.call_id, event)
+    with tenant_session(ref.tenant, database=services.database) as session:
+        state = record.apply_event(session, ref.call_id, event, services=services)
         failpoints.kill_if_armed("calls.finish.noted")
     failpoints.kill_if_armed("calls.finish.committed")
     if state.status in state_machine.TERMINAL:

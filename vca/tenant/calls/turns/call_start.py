@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from vca.kit import clock, failpoints
 from vca.observability import log, metrics
+from vca.services import Services
 from vca.telephony.adapter import InvalidCarrierRequest, InvalidCarrierSignature
 from vca.telephony.types import (
     CallEvent,
@@ -81,7 +82,9 @@ class _RoutedCall:
         return [inbound_event, own_event("ANSWERED"), own_event("ENDED", self.route.end_reason)]
 
 
-def start_inbound_call(call: InboundCall, *, model_available: bool = True) -> TurnResult:
+def start_inbound_call(
+    call: InboundCall, *, services: Services, model_available: bool = True
+) -> TurnResult:
     """Route and record an inbound call, and return its first actions.
 
     Idempotent on the carrier's call id: a repeated request returns the same call and text. A call
@@ -89,17 +92,19 @@ def start_inbound_call(call: InboundCall, *, model_available: bool = True) -> Tu
     this caller.
     """
     try:
-        result = _decide_and_record(call, model_available=model_available)
+        result = _decide_and_record(call, model_available=model_available, services=services)
     except DBAPIError as error:
         # The carrier announced the same call twice at once, and the other request was first.
         if not record.is_known_call(error):
             raise
-        result = _decide_and_record(call, model_available=model_available)
+        result = _decide_and_record(call, model_available=model_available, services=services)
     log.get_logger().info("call.begun", call_id=str(result.ref.call_id) if result.ref else None)
     return result
 
 
-def _decide_and_record(call: InboundCall, *, model_available: bool) -> TurnResult:
+def _decide_and_record(
+    call: InboundCall, *, services: Services, model_available: bool
+) -> TurnResult:
     """Return the call's first actions.
 
     The number's decision webhook is asked between two transactions. The route is then decided with
@@ -108,11 +113,14 @@ def _decide_and_record(call: InboundCall, *, model_available: bool) -> TurnResul
     request, webhook_decision = None, None
     while isinstance(
         outcome := _route_and_record(
-            call, request, webhook_decision, model_available=model_available
+            call, request, webhook_decision, model_available=model_available, services=services
         ),
         DecisionRequest,
     ):
-        request, webhook_decision = outcome, decision_request.request_decision(outcome)
+        request, webhook_decision = (
+            outcome,
+            decision_request.request_decision(outcome, services=services),
+        )
     return outcome
 
 
@@ -121,11 +129,12 @@ def _route_and_record(
     request: DecisionRequest | None,
     webhook_decision: WebhookDecision | None,
     *,
+    services: Services,
     model_available: bool,
 ) -> TurnResult | DecisionRequest:
     """Record the call, or return the decision request that must be sent first."""
     tenant = call.owner.tenant
-    with tenant_session(tenant) as session:
+    with tenant_session(tenant, database=services.database) as session:
         config, known_call_id, live = number_config.load_for_call(
             session,
             phone_number_id=call.owner.phone_number_id,
@@ -134,15 +143,22 @@ def _route_and_record(
             simulated=call.simulated,
         )
         if known_call_id is not None:
-            return _repeat_start(session, call, config, known_call_id)
+            return _repeat_start(session, call, config, known_call_id, services=services)
         routing_input, reserved_budget = input_collection.collect_call_input(
-            session, call, config, live, model_available=model_available
+            session, call, config, live, model_available=model_available, services=services
         )
         if webhook_decision is None and decide_route(routing_input).webhook_pending:
-            return _build_decision_request(call, config)
+            return _build_decision_request(call, config, services=services)
         call_id = request.call_id if request else uuid4()
         routed_call = _decide_call(
-            session, call, config, routing_input, webhook_decision, call_id, reserved_budget
+            session,
+            call,
+            config,
+            routing_input,
+            webhook_decision,
+            call_id,
+            reserved_budget,
+            services=services,
         )
         events = routed_call.events
         state = state_machine.state_from_events(events)
@@ -162,6 +178,7 @@ def _route_and_record(
                 call_id=routed_call.call_id,
                 now=call.metadata.timestamp,
                 simulated=call.simulated,
+                services=services,
             )
     failpoints.kill_if_armed("calls.ring.committed")
     _count_call(call, state)
@@ -172,13 +189,13 @@ def _route_and_record(
     )
 
 
-def start_outbound_call(ref: CallRef, *, provider_call_id: str) -> TurnResult:
+def start_outbound_call(ref: CallRef, *, services: Services, provider_call_id: str) -> TurnResult:
     """Greet the person who answered our call. Idempotent.
 
     Raises NotFound, and InvalidCarrierRequest if another call of the carrier has begun as this one.
     """
     now = clock.now()
-    with tenant_session(ref.tenant) as session:
+    with tenant_session(ref.tenant, database=services.database) as session:
         call_context = record.lock_call_context(session, ref.call_id)
         if call_context.has_ended or turn_records.list_turns(session, ref.call_id):
             if call_context.provider_call_id not in (None, provider_call_id):
@@ -187,7 +204,7 @@ def start_outbound_call(ref: CallRef, *, provider_call_id: str) -> TurnResult:
         if call_context.provider_call_id != provider_call_id:
             record.set_provider_call_id(session, ref.call_id, provider_call_id=provider_call_id)
         event = CallEvent("ANSWERED", provider_call_id, now, "own-ANSWERED")
-        record.apply_event(session, ref.call_id, event)
+        record.apply_event(session, ref.call_id, event, services=services)
         call_now = call_context.simulation.call_time(now)
         text, actions = greeting.build_greeting(
             call_context.agent,
@@ -204,7 +221,9 @@ def start_outbound_call(ref: CallRef, *, provider_call_id: str) -> TurnResult:
     return TurnResult(ref, actions, 1)
 
 
-def _build_decision_request(call: InboundCall, config: NumberConfig) -> DecisionRequest:
+def _build_decision_request(
+    call: InboundCall, config: NumberConfig, *, services: Services
+) -> DecisionRequest:
     metadata, tenant = call.metadata, call.owner.tenant
     return decision_request.build_request(
         config,
@@ -213,6 +232,7 @@ def _build_decision_request(call: InboundCall, config: NumberConfig) -> Decision
         caller=call.caller,
         simulated=call.simulated,
         sent_at=clock.now(),
+        services=services,
     )
 
 
@@ -224,6 +244,8 @@ def _decide_call(
     webhook_decision: WebhookDecision | None,
     call_id: UUID,
     reserved_budget: int,
+    *,
+    services: Services,
 ) -> _RoutedCall:
     if webhook_decision is not None:
         config, webhook_decision = decision_request.resolve_profile(
@@ -241,13 +263,20 @@ def _decide_call(
         **(webhook_decision.variables if webhook_decision else {}),
         **(call.simulation.variables if call.simulation else {}),
     }
-    actions = first_actions(session, call, config, route, call_id, variables)
+    actions = first_actions(session, call, config, route, call_id, variables, services=services)
     if route.decision == "forward" and not isinstance(actions[-1], ForwardOrder):
         reason = "that number may not be dialled"
         if webhook_decision is not None and webhook_decision.action == "forward":
             rejected_decision = webhook_decision.rejected(reason)
             return _decide_call(
-                session, call, config, routing_input, rejected_decision, call_id, reserved_budget
+                session,
+                call,
+                config,
+                routing_input,
+                rejected_decision,
+                call_id,
+                reserved_budget,
+                services=services,
             )
         steps = (*route.steps, RuleResult("dialling", "decided", reason))
         route = replace(route, steps=steps, end_reason="declined")
@@ -291,7 +320,7 @@ def _recording_status(routed_call: _RoutedCall) -> str | None:
 
 
 def _repeat_start(
-    session: Session, call: InboundCall, config: NumberConfig, call_id: UUID
+    session: Session, call: InboundCall, config: NumberConfig, call_id: UUID, *, services: Services
 ) -> TurnResult:
     """Return the same answer again: the carrier repeated its request because it lost the first one.
 
@@ -303,7 +332,9 @@ def _repeat_start(
     stored_route = number_config.load_route(session, ref.call_id)
     if stored_route.decision == "agent":
         return _repeat_greeting(session, ref)
-    actions = first_actions(session, call, config, stored_route, ref.call_id, {}, repeated=True)
+    actions = first_actions(
+        session, call, config, stored_route, ref.call_id, {}, repeated=True, services=services
+    )
     return TurnResult(ref, actions, _initial_turn_count(stored_route))
 
 

@@ -17,7 +17,7 @@ from vca.conversation.types import (
     Schedule,
 )
 from vca.kit import json
-from vca.tenant.calls.core import call_services
+from vca.services import Services
 from vca.tenant.calls.core.call_context import CallContext
 from vca.tenant.calls.core.call_profile import CallProfile
 from vca.tenant.calls.core.models import TurnRecord
@@ -105,6 +105,7 @@ def to_engine_inputs(
     previous_turns: Sequence[TurnRecord],
     utterance: str,
     *,
+    services: Services,
     started_at: datetime,
 ) -> dict[str, Any]:
     """Return the arguments with which the engine replies to an utterance, except the models."""
@@ -115,5 +116,5 @@ def to_engine_inputs(
         "utterance": utterance,
         "facts": to_call_facts(call_context, now=now),
         "now": now.astimezone(ZoneInfo(call_context.time_zone)),
-        "limits": call_services.current_services().limits,
+        "limits": services.limits,
     }

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy.orm import Session
 
 from vca.kit import clock
+from vca.services import Services
 from vca.telephony.dial_permit import DialPermit
 from vca.telephony.types import Action, CallEvent, Forward, HangUp, PlainAction, Say, Transfer
 from vca.tenancy.session import tenant_session
@@ -35,7 +36,7 @@ class PermittedTurn:
     turns: int | None = None
 
 
-def permit_orders(result: TurnResult) -> PermittedTurn:
+def permit_orders(result: TurnResult, *, services: Services) -> PermittedTurn:
     """Return the actions with a permission for the leg that they order, if any.
 
     If the permission is refused, the caller of a transfer returns to the agent, and the call of a
@@ -48,18 +49,20 @@ def permit_orders(result: TurnResult) -> PermittedTurn:
     if result.ref is None:
         raise ValueError("an order without a call cannot be permitted")
     try:
-        permit = permit_order(result.ref, last)
+        permit = permit_order(result.ref, last, services=services)
     except DiallingRefused as refusal:
-        return _continue_without(result.ref, last, refusal, plain, result.turns)
+        return _continue_without(result.ref, last, refusal, plain, result.turns, services=services)
     action = (
         Transfer(permit, last.timeout_s) if isinstance(last, TransferOrder) else Forward(permit)
     )
     return PermittedTurn(result.ref, (*plain, action), result.turns)
 
 
-def permit_order(ref: CallRef, order: ForwardOrder | TransferOrder) -> DialPermit:
+def permit_order(
+    ref: CallRef, order: ForwardOrder | TransferOrder, *, services: Services
+) -> DialPermit:
     """Return the permission to dial an order's number now; raise DiallingRefused."""
-    with tenant_session(ref.tenant) as session:
+    with tenant_session(ref.tenant, database=services.database) as session:
         call_context = record.lock_call_context(session, ref.call_id)
         return outbound_legs.permit_leg(
             session,
@@ -68,6 +71,7 @@ def permit_order(ref: CallRef, order: ForwardOrder | TransferOrder) -> DialPermi
             call_id=ref.call_id,
             from_number=call_context.tenant_number,
             simulated=call_context.simulated,
+            services=services,
         )
 
 
@@ -77,20 +81,28 @@ def _continue_without(
     refusal: DiallingRefused,
     earlier: tuple[PlainAction, ...],
     turns: int | None,
+    *,
+    services: Services,
 ) -> PermittedTurn:
     """Return what follows instead of the refused leg."""
     if isinstance(order, TransferOrder):
-        result = call_flow.finish_transfer(ref, leg_outcome="failed", after=turns)
-        return permit_orders(replace(result, actions=(*earlier, *result.actions)))
-    with tenant_session(ref.tenant) as session:
+        result = call_flow.finish_transfer(
+            ref, leg_outcome="failed", after=turns, services=services
+        )
+        return permit_orders(
+            replace(result, actions=(*earlier, *result.actions)), services=services
+        )
+    with tenant_session(ref.tenant, database=services.database) as session:
         call_context = record.lock_call_context(session, ref.call_id)
-        _record_refused_forward(session, ref, refusal)
+        _record_refused_forward(session, ref, refusal, services=services)
     if not any(isinstance(action, Say) for action in earlier):
         earlier = (*earlier, _say_fallback(call_context))
     return PermittedTurn(ref, (*earlier, HangUp()))
 
 
-def _record_refused_forward(session: Session, ref: CallRef, refusal: DiallingRefused) -> None:
+def _record_refused_forward(
+    session: Session, ref: CallRef, refusal: DiallingRefused, *, services: Services
+) -> None:
     """Record that the call was not forwarded, if its record says that it was."""
     if record.get_call(session, ref.call_id).end_reason != "transferred":
         return
@@ -102,7 +114,7 @@ def _record_refused_forward(session: Session, ref: CallRef, refusal: DiallingRef
         end_reason="declined",
         end_detail=refusal.reason,
     )
-    record.apply_event(session, ref.call_id, event)
+    record.apply_event(session, ref.call_id, event, services=services)
 
 
 def _say_fallback(call_context: CallContext) -> Say:

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from vca.conversation.types import CallFacts
 from vca.kit import json
+from vca.services import Services
 from vca.telephony.types import HangUp, Reject, Say, TakeVoicemail
 from vca.tenant.calls.core import outbound_legs
 from vca.tenant.calls.core.call_profile import CallProfile, profile_from_fields
@@ -38,6 +39,7 @@ def first_actions(
     call_id: UUID,
     variables: Mapping[str, str],
     *,
+    services: Services,
     repeated: bool = False,
 ) -> tuple[FlowAction, ...]:
     """Return the first actions of a call with this route.
@@ -55,7 +57,7 @@ def first_actions(
     match route.decision:
         case "forward":
             forward_actions = _forward_actions(
-                session, call, route.forward_to, call_id, repeated=repeated
+                session, call, route.forward_to, call_id, repeated=repeated, services=services
             )
             return forward_actions or (_say_sentence(config, "fallback"), HangUp())
         case "voicemail":
@@ -66,7 +68,7 @@ def first_actions(
             return (Reject(),)
         case _ if route.end_reason in _FALLBACK_END_REASONS:
             forward_actions = _forward_actions(
-                session, call, config.fallback_number, call_id, repeated=repeated
+                session, call, config.fallback_number, call_id, repeated=repeated, services=services
             )
             return sentence, *(forward_actions or (HangUp(),))
         case _ if route.end_reason in _SENTENCE_NAMES:
@@ -103,7 +105,13 @@ def _call_facts(call: InboundCall, config: NumberConfig, variables: Mapping[str,
 
 
 def _forward_actions(
-    session: Session, call: InboundCall, number: str | None, call_id: UUID, *, repeated: bool
+    session: Session,
+    call: InboundCall,
+    number: str | None,
+    call_id: UUID,
+    *,
+    services: Services,
+    repeated: bool,
 ) -> tuple[FlowAction, ...]:
     """Forward to the number if there is one and it may be dialled. A simulation dials nobody.
 
@@ -122,6 +130,7 @@ def _forward_actions(
             call_id=call_id,
             from_number=call.metadata.called_number,
             simulated=call.simulated,
+            services=services,
         )
     except DiallingRefused:
         return ()

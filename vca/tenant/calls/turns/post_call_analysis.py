@@ -16,11 +16,11 @@ from vca.kit import clock
 from vca.kit.backoff import BackOff
 from vca.kit.errors import NotFound
 from vca.observability import log, metrics
+from vca.services import Services
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core import (
     analysis_state,
     call_events,
-    call_services,
     record,
     simulated_tokens,
     turn_records,
@@ -45,23 +45,23 @@ class _Inputs:
     transcript: Sequence[Turn]
 
 
-def analyse_call(ref: CallRef, *, attempt: int = 1) -> None:
+def analyse_call(ref: CallRef, *, services: Services, attempt: int = 1) -> None:
     """Store the summary, outcome and data of a call that has ended, or why there are none.
 
     Does nothing if the analysis has ended already. If the model is temporarily unavailable, another
     attempt is scheduled, as long as `BACK_OFF` has one. Raises no ModelError.
     """
-    inputs = _load_inputs(ref)
+    inputs = _load_inputs(ref, services=services)
     if inputs is None:
         return
     run = conversation_analysis.analyse_call(
         inputs.profile.conversation,
         inputs.transcript,
-        models=call_services.current_services().models,
+        models=services.models,
         extract=inputs.profile.extract,
-        record_tokens=lambda tokens: _record_tokens(ref, tokens),
+        record_tokens=lambda tokens: _record_tokens(ref, tokens, services=services),
     )
-    with tenant_session(ref.tenant) as session:
+    with tenant_session(ref.tenant, database=services.database) as session:
         call_context = _lock_call(session, ref)
         if call_context is None:
             return
@@ -77,20 +77,20 @@ def analyse_call(ref: CallRef, *, attempt: int = 1) -> None:
             _handle_failure(session, ref, run, attempt=attempt)
 
 
-def _record_tokens(ref: CallRef, tokens: Tokens) -> None:
+def _record_tokens(ref: CallRef, tokens: Tokens, *, services: Services) -> None:
     """Record the tokens of one answer, which are paid for whatever becomes of the answer."""
     if not tokens.total:
         return
-    with tenant_session(ref.tenant) as session:
+    with tenant_session(ref.tenant, database=services.database) as session:
         call_context = _lock_call(session, ref)
         if call_context is not None:
             record.add_tokens(session, call_context, tokens)
 
 
-def _load_inputs(ref: CallRef) -> _Inputs | None:
+def _load_inputs(ref: CallRef, *, services: Services) -> _Inputs | None:
     """Return what to analyse, or end the analysis and return None if there is nothing."""
-    models = call_services.current_services().models
-    with tenant_session(ref.tenant) as session:
+    models = services.models
+    with tenant_session(ref.tenant, database=services.database) as session:
         call_context = _lock_call(session, ref)
         if (
             call_context is None
@@ -101,7 +101,9 @@ def _load_inputs(ref: CallRef) -> _Inputs | None:
         transcript = conversation_inputs.to_transcript(
             turn_records.list_turns(session, ref.call_id)
         )
-        if not models.primary.for_real_callers or _is_out_of_tokens(session, call_context):
+        if not models.primary.for_real_callers or _is_out_of_tokens(
+            session, call_context, services=services
+        ):
             _end_analysis(session, ref, AnalysisState("none", "no_model"))
         elif not transcript and call_context.tokens:  # a model has answered, so there were turns
             _end_analysis(session, ref, AnalysisState("none", "forgotten"))
@@ -113,9 +115,11 @@ def _load_inputs(ref: CallRef) -> _Inputs | None:
     return None
 
 
-def _is_out_of_tokens(session: Session, call_context: CallContext) -> bool:
+def _is_out_of_tokens(session: Session, call_context: CallContext, *, services: Services) -> bool:
     """Return whether the call is simulated and the tenant's simulated tokens are used up."""
-    return call_context.simulated and not simulated_tokens.has_tokens_left(session, now=clock.now())
+    return call_context.simulated and not simulated_tokens.has_tokens_left(
+        session, now=clock.now(), services=services
+    )
 
 
 def _lock_call(session: Session, ref: CallRef) -> CallContext | None:

@@ -13,6 +13,7 @@ from vca.conversation.action_phrases import ActionResult
 from vca.conversation.redaction import Redaction
 from vca.conversation.types import Reply
 from vca.observability import log, metrics
+from vca.services import Services
 from vca.telephony.types import HangUp
 from vca.tenant.calls.core import outbound_legs
 from vca.tenant.calls.core.call_context import CallContext
@@ -42,6 +43,7 @@ def apply_actions(
     call_context: CallContext,
     actions: Sequence[agent_actions.Action],
     *,
+    services: Services,
     redaction: Redaction,
     now: datetime,
     to_fallback: bool,
@@ -58,18 +60,28 @@ def apply_actions(
                 # The caller of a replay left the message in the original call.
                 if call_context.simulation.replay_of is None:
                     _store_message(
-                        session, ref, call_context, redaction.redact_value(asdict(action))
+                        session,
+                        ref,
+                        call_context,
+                        redaction.redact_value(asdict(action)),
+                        services=services,
                     )
                 results.append(ActionResult(action))
             case agent_actions.Transfer():
-                return _start_transfer(session, ref, call_context, action, results, now=now)
+                return _start_transfer(
+                    session, ref, call_context, action, results, now=now, services=services
+                )
             case agent_actions.TransferToFallback():
-                number = _authorise_fallback(session, ref, call_context)
+                number = _authorise_fallback(session, ref, call_context, services=services)
                 results.append(ActionResult(action, number is not None))
                 end_reason = "agent_hangup" if number is None else "transferred"
                 return AppliedActions(results, (_end_action(number),), end_reason)
             case agent_actions.HangUp():
-                number = _authorise_fallback(session, ref, call_context) if to_fallback else None
+                number = (
+                    _authorise_fallback(session, ref, call_context, services=services)
+                    if to_fallback
+                    else None
+                )
                 results.append(ActionResult(action))
                 end = (action.end_reason, action.end_detail)
                 return AppliedActions(results, (_end_action(number),), *end)
@@ -96,7 +108,12 @@ def report_refused_tools(ref: CallRef, reply: Reply) -> None:
 
 
 def _store_message(
-    session: Session, ref: CallRef, call_context: CallContext, message: dict[str, Any]
+    session: Session,
+    ref: CallRef,
+    call_context: CallContext,
+    message: dict[str, Any],
+    *,
+    services: Services,
 ) -> None:
     messages.create(
         session,
@@ -107,6 +124,7 @@ def _store_message(
         name=message["name"],
         reason=message["reason"],
         simulated=call_context.simulated,
+        services=services,
     )
 
 
@@ -117,12 +135,13 @@ def _start_transfer(
     action: agent_actions.Transfer,
     results: Sequence[ActionResult],
     *,
+    services: Services,
     now: datetime,
 ) -> AppliedActions:
     """Start the transfer; if the target may not be dialled, the agent says so and listens."""
     try:
         carrier_action: FlowAction = transfers.start_transfer(
-            session, ref, call_context, target=action.target, now=now
+            session, ref, call_context, target=action.target, now=now, services=services
         )
     except DiallingRefused:
         listen_action = call_context.agent.listen()
@@ -130,7 +149,9 @@ def _start_transfer(
     return AppliedActions([*results, ActionResult(action)], (carrier_action,))
 
 
-def _authorise_fallback(session: Session, ref: CallRef, call_context: CallContext) -> str | None:
+def _authorise_fallback(
+    session: Session, ref: CallRef, call_context: CallContext, *, services: Services
+) -> str | None:
     """Return the number's fallback if there is one and it may be dialled."""
     number = call_context.fallback_number
     if number is None:
@@ -143,6 +164,7 @@ def _authorise_fallback(session: Session, ref: CallRef, call_context: CallContex
             call_id=ref.call_id,
             from_number=call_context.tenant_number,
             simulated=call_context.simulated,
+            services=services,
         )
     except DiallingRefused:
         return None

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from vca.services import Services
 from vca.telephony.turn_settings import SpokenLanguage
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core import record
@@ -36,9 +37,9 @@ def match_language(
     return next(iter([*exact, *same_primary]), None)
 
 
-def change_language(ref: CallRef, language: SpokenLanguage) -> None:
+def change_language(ref: CallRef, language: SpokenLanguage, *, services: Services) -> None:
     """Store the language that the rest of the call uses. Raises NotFound."""
-    with tenant_session(ref.tenant) as session:
+    with tenant_session(ref.tenant, database=services.database) as session:
         call_context = record.lock_call_context(session, ref.call_id)
         main = call_context.agent.main_language
         fields = {**asdict(language), MAIN_LANGUAGE_KEY: asdict(main)}

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 from vca.conversation import localised_phrases
 from vca.kit import failpoints
 from vca.kit.errors import Conflict
+from vca.services import Services
 from vca.telephony.types import CallEvent, HangUp, LegOutcome
 from vca.tenant.calls.core import call_events, metering, outbound_legs, record, turn_records
 from vca.tenant.calls.core.call_context import CallContext
@@ -37,6 +38,7 @@ def start_transfer(
     ref: CallRef,
     call_context: CallContext,
     *,
+    services: Services,
     target: str,
     now: datetime,
     timeout_s: int = TIMEOUT_S,
@@ -57,6 +59,7 @@ def start_transfer(
         call_id=ref.call_id,
         from_number=call_context.tenant_number,
         simulated=call_context.simulated,
+        services=services,
     )
     transfer = CallTransfer(target, number, timeout_s, on_failure, "dialling", now)
     record.update_call(session, ref.call_id, status="transferring", transfer=transfer.as_dict())
@@ -77,6 +80,7 @@ def apply_leg_outcome(
     ref: CallRef,
     call_context: CallContext,
     *,
+    services: Services,
     leg_outcome: LegOutcome,
     after: int | None,
     now: datetime,
@@ -90,9 +94,11 @@ def apply_leg_outcome(
     if leg_outcome == "answered":
         _set_transfer_status(session, ref, call_context, "completed")
         event = CallEvent("ENDED", ref.call_id.hex, now, "transfer", end_reason="transferred")
-        record.apply_event(session, ref.call_id, event)
+        record.apply_event(session, ref.call_id, event, services=services)
         return TurnResult(ref, (HangUp(),))
-    return _return_caller(session, ref, call_context, status=leg_outcome, now=now)
+    return _return_caller(
+        session, ref, call_context, status=leg_outcome, now=now, services=services
+    )
 
 
 def _resume_agent(
@@ -107,12 +113,18 @@ def _resume_agent(
 
 
 def _return_caller(
-    session: Session, ref: CallRef, call_context: CallContext, *, status: str, now: datetime
+    session: Session,
+    ref: CallRef,
+    call_context: CallContext,
+    *,
+    services: Services,
+    status: str,
+    now: datetime,
 ) -> TurnResult:
     """Return the caller to the agent, to leaving a message, or to the number's fallback."""
     on_failure = _set_transfer_status(session, ref, call_context, status).on_failure
     if on_failure == "fallback":
-        actions = _forward_to_fallback(session, ref, call_context, now=now)
+        actions = _forward_to_fallback(session, ref, call_context, now=now, services=services)
         if actions:
             return TurnResult(ref, actions)
     sentence: localised_phrases.PhraseKey = (
@@ -164,7 +176,7 @@ def _set_transfer_status(
 
 
 def _forward_to_fallback(
-    session: Session, ref: CallRef, call_context: CallContext, *, now: datetime
+    session: Session, ref: CallRef, call_context: CallContext, *, services: Services, now: datetime
 ) -> tuple[FlowAction, ...]:
     number = call_context.fallback_number
     if number is None:
@@ -177,11 +189,12 @@ def _forward_to_fallback(
             call_id=ref.call_id,
             from_number=call_context.tenant_number,
             simulated=call_context.simulated,
+            services=services,
         )
     except DiallingRefused:
         return ()
     event = CallEvent("ENDED", ref.call_id.hex, now, "fallback", end_reason="transferred")
-    record.apply_event(session, ref.call_id, event)
+    record.apply_event(session, ref.call_id, event, services=services)
     return (ForwardOrder(number),)
 
 

@@ -18,6 +18,7 @@ from vca.conversation.types import Reply
 from vca.kit import clock, failpoints
 from vca.kit.outcome_stream import PendingOutcome
 from vca.observability import log, metrics
+from vca.services import Services
 from vca.telephony.types import CallEvent, HangUp
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core import (
@@ -73,7 +74,9 @@ class _AnsweredTurn:
     result: TurnResult
 
 
-def handle_utterance(ref: CallRef, utterance: Utterance, *, models: Models) -> TurnStream:
+def handle_utterance(
+    ref: CallRef, utterance: Utterance, *, services: Services, models: Models
+) -> TurnStream:
     """Return the agent's reply to an utterance as a stream that ends with the next actions.
 
     If the carrier repeats an utterance because our reply got lost, it gets the same reply. A turn
@@ -85,56 +88,72 @@ def handle_utterance(ref: CallRef, utterance: Utterance, *, models: Models) -> T
     another connection by now; then nothing is stored.
     """
     result = PendingOutcome[TurnResult]()
-    return TurnStream(_answer_utterance(ref, utterance, models, result), result)
+    return TurnStream(_answer_utterance(ref, utterance, models, result, services=services), result)
 
 
 def _answer_utterance(
-    ref: CallRef, utterance: Utterance, models: Models, result: PendingOutcome[TurnResult]
+    ref: CallRef,
+    utterance: Utterance,
+    models: Models,
+    result: PendingOutcome[TurnResult],
+    *,
+    services: Services,
 ) -> Generator[SpokenChunk, None, None]:
     started_s = monotonic()
-    with tenant_session(ref.tenant) as session:
+    with tenant_session(ref.tenant, database=services.database) as session:
         turn = _store_caller_turn(session, ref, utterance)
     database_s = monotonic() - started_s
     failpoints.kill_if_armed("calls.turn.heard")
     if isinstance(turn, _PendingTurn):
-        yield from _answer_turn(turn, models, database_s, result)
+        yield from _answer_turn(turn, models, database_s, result, services=services)
     else:
         yield from turn.chunks
         result.set(turn.result)
 
 
 def _answer_turn(
-    pending: _PendingTurn, models: Models, database_s: float, result: PendingOutcome[TurnResult]
+    pending: _PendingTurn,
+    models: Models,
+    database_s: float,
+    result: PendingOutcome[TurnResult],
+    *,
+    services: Services,
 ) -> Generator[SpokenChunk, None, None]:
     """Yield the reply of the models, store it and set the result."""
     texts: list[str] = []
     try:
-        with engine.stream_reply(**_engine_inputs(pending), models=models) as reply_stream:
+        with engine.stream_reply(
+            **_engine_inputs(pending, services=services), models=models
+        ) as reply_stream:
             for text in reply_stream:
                 texts.append(text)
                 yield pending.to_chunk(text)
             reply = reply_stream.outcome
     except cancellation.Cancelled as cancelled:  # the call has ended
-        result.set(_store_reply(pending, Reply("", tokens=cancelled.tokens)))
+        result.set(_store_reply(pending, Reply("", tokens=cancelled.tokens), services=services))
         return
     except ModelError as error:
         sentence = _fallback_sentence(pending, error)
         yield pending.to_chunk(sentence)
-        result.set(_store_fallback(pending, error, [*texts, sentence]))
+        result.set(_store_fallback(pending, error, [*texts, sentence], services=services))
         return
     except GeneratorExit:
         if texts:
-            _store_reply(pending, _interrupted_reply(pending, speech_text.join_chunks(texts)))
+            _store_reply(
+                pending,
+                _interrupted_reply(pending, speech_text.join_chunks(texts), services=services),
+                services=services,
+            )
         raise
     latency_ms = latency.measure_turn(
         reply.latency_ms, database_s=database_s, total=clock.now() - pending.started_at
     )
-    result.set(_store_reply(pending, replace(reply, latency_ms=latency_ms)))
+    result.set(_store_reply(pending, replace(reply, latency_ms=latency_ms), services=services))
 
 
-def store_utterance(ref: CallRef, utterance: Utterance) -> None:
+def store_utterance(ref: CallRef, utterance: Utterance, *, services: Services) -> None:
     """Store an utterance that another process will answer. Raises as `handle_utterance` does."""
-    with tenant_session(ref.tenant) as session:
+    with tenant_session(ref.tenant, database=services.database) as session:
         _store_caller_turn(session, ref, utterance)
 
 
@@ -201,13 +220,15 @@ def _find_reply(later_turns: Sequence[TurnRecord]) -> TurnRecord | None:
     return next((turn for turn in later_turns if turn.answers == later_turns[0].sequence), None)
 
 
-def find_reply(ref: CallRef, *, after: int) -> "tuple[tuple[SpokenChunk, ...], TurnResult] | None":
+def find_reply(
+    ref: CallRef, *, services: Services, after: int
+) -> "tuple[tuple[SpokenChunk, ...], TurnResult] | None":
     """Return the stored reply to the turn that began after `after` turns, or None until then.
 
     If the call ended before the turn was answered, there will be no reply: return the actions of an
     ended call. Raises NotFound.
     """
-    with tenant_session(ref.tenant) as session:
+    with tenant_session(ref.tenant, database=services.database) as session:
         call_context, later_turns = record.lock_call_and_turns(session, ref.call_id, after=after)
         answer = _find_reply(later_turns)
         if answer is None:
@@ -233,22 +254,25 @@ def ended_call_result(session: Session, ref: CallRef) -> TurnResult:
     return TurnResult(ref, (HangUp() if number is None else ForwardOrder(number),))
 
 
-def _interrupted_reply(pending: _PendingTurn, text: str) -> Reply:
+def _interrupted_reply(pending: _PendingTurn, text: str, *, services: Services) -> Reply:
     """Return the text so far as the reply, with its estimated tokens if the call is simulated.
 
     A client could otherwise avoid the quota of simulated tokens by closing each stream early.
     """
     if not pending.call_context.simulated:
         return Reply(text)
-    return Reply(text, tokens=engine.estimate_tokens(text, **_engine_inputs(pending)))
+    return Reply(
+        text, tokens=engine.estimate_tokens(text, **_engine_inputs(pending, services=services))
+    )
 
 
-def _engine_inputs(pending: _PendingTurn) -> dict[str, Any]:
+def _engine_inputs(pending: _PendingTurn, *, services: Services) -> dict[str, Any]:
     return conversation_inputs.to_engine_inputs(
         pending.call_context,
         pending.previous_turns,
         pending.utterance,
         started_at=pending.started_at,
+        services=services,
     )
 
 
@@ -261,17 +285,21 @@ def _fallback_sentence(pending: _PendingTurn, error: ModelError) -> str:
     return pending.call_context.texts.sentence("fallback", pending.profile.language)
 
 
-def _store_fallback(pending: _PendingTurn, error: ModelError, texts: Sequence[str]) -> TurnResult:
+def _store_fallback(
+    pending: _PendingTurn, error: ModelError, texts: Sequence[str], *, services: Services
+) -> TurnResult:
     """Store what was said, end the call and forward the caller to the number's fallback."""
     reply = Reply(
         speech_text.join_chunks(texts),
         (agent_actions.HangUp("model_error", error.end_detail),),
         tokens=error.tokens,
     )
-    return _store_reply(pending, reply, to_fallback=True)
+    return _store_reply(pending, reply, to_fallback=True, services=services)
 
 
-def _store_reply(pending: _PendingTurn, reply: Reply, *, to_fallback: bool = False) -> TurnResult:
+def _store_reply(
+    pending: _PendingTurn, reply: Reply, *, services: Services, to_fallback: bool = False
+) -> TurnResult:
     """Store the agent's turn and apply its actions, unless another process answered meanwhile."""
     failpoints.kill_if_armed("calls.turn.answered")
     # An actor's operation, such as a simulation, needs an audit entry.
@@ -280,14 +308,16 @@ def _store_reply(pending: _PendingTurn, reply: Reply, *, to_fallback: bool = Fal
         and context.current_context() is None
         and not pending.call_context.simulated  # whose tokens are recorded at once
     )
-    result = (_store_plain_reply(pending, reply) if is_plain else None) or _store_and_apply(
-        pending, reply, to_fallback=to_fallback
-    )
+    result = (
+        _store_plain_reply(pending, reply, services=services) if is_plain else None
+    ) or _store_and_apply(pending, reply, to_fallback=to_fallback, services=services)
     failpoints.kill_if_armed("calls.turn.committed")
     return result
 
 
-def _store_plain_reply(pending: _PendingTurn, reply: Reply) -> TurnResult | None:
+def _store_plain_reply(
+    pending: _PendingTurn, reply: Reply, *, services: Services
+) -> TurnResult | None:
     """Store a reply without actions in one round trip.
 
     Returns None and stores nothing if the call has ended or the turn was answered.
@@ -298,6 +328,7 @@ def _store_plain_reply(pending: _PendingTurn, reply: Reply) -> TurnResult | None
         text=pending.profile.redaction.redact_text(reply.text),
         started_at=clock.now(),
         **_turn_details(pending, reply),
+        services=services,
     )
     if sequence is None:
         return None
@@ -305,9 +336,11 @@ def _store_plain_reply(pending: _PendingTurn, reply: Reply) -> TurnResult | None
     return TurnResult(ref, (pending.profile.listen(),), sequence)
 
 
-def _store_and_apply(pending: _PendingTurn, reply: Reply, *, to_fallback: bool) -> TurnResult:
+def _store_and_apply(
+    pending: _PendingTurn, reply: Reply, *, services: Services, to_fallback: bool
+) -> TurnResult:
     ref, now = pending.ref, clock.now()
-    with tenant_session(ref.tenant) as session:
+    with tenant_session(ref.tenant, database=services.database) as session:
         call_context, later_turns = record.lock_call_and_turns(
             session, ref.call_id, after=len(pending.previous_turns)
         )
@@ -330,6 +363,7 @@ def _store_and_apply(pending: _PendingTurn, reply: Reply, *, to_fallback: bool) 
             redaction=pending.profile.redaction,
             now=now,
             to_fallback=to_fallback,
+            services=services,
         )
         phrases = reply_actions.phrases_after_actions(pending.call_context, reply, applied)
         text = speech_text.join_chunks(filter(None, (reply.text, phrases)))
@@ -343,7 +377,7 @@ def _store_and_apply(pending: _PendingTurn, reply: Reply, *, to_fallback: bool) 
             **_turn_details(pending, reply),
         )
         if applied.end_reason is not None:
-            _end_call(session, ref, applied, now=now)
+            _end_call(session, ref, applied, now=now, services=services)
     reply_actions.report_refused_tools(ref, reply)
     say_actions = (pending.profile.say(phrases),) if phrases else ()
     carrier_actions = (*say_actions, *applied.carrier_actions)
@@ -370,7 +404,9 @@ def _action_record(pending: _PendingTurn, action: agent_actions.Action) -> Any:
     return pending.profile.redaction.redact_value(fields)
 
 
-def _end_call(session: Session, ref: CallRef, applied: AppliedActions, *, now: datetime) -> None:
+def _end_call(
+    session: Session, ref: CallRef, applied: AppliedActions, *, services: Services, now: datetime
+) -> None:
     event = CallEvent(
         "ENDED",
         ref.call_id.hex,
@@ -379,4 +415,4 @@ def _end_call(session: Session, ref: CallRef, applied: AppliedActions, *, now: d
         end_reason=applied.end_reason,
         end_detail=applied.end_detail,
     )
-    record.apply_event(session, ref.call_id, event)
+    record.apply_event(session, ref.call_id, event, services=services)

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, LargeBinary, Table
@@ -18,11 +18,36 @@ from sqlalchemy.orm import DeclarativeBase, Session
 
 from vca.tenancy.schema import TenantRef
 
+if TYPE_CHECKING:
+    from vca.services import Services
+
 # Replaces a person's number in a column that cannot be null.
 ERASED = "erased"
 
 Counts: TypeAlias = Mapping[str, int]
-ExpiryHook: TypeAlias = Callable[[TenantRef, datetime], None]
+
+
+class PurgeFilesHook(Protocol):
+    """Deletes the feature's files of a tenant."""
+
+    def __call__(self, tenant: TenantRef, *, services: "Services") -> int:
+        """Return the number of deleted files; raise StorageError, when some may be left."""
+
+
+class EraseFilesHook(Protocol):
+    """Deletes the files of a person."""
+
+    def __call__(
+        self, tenant: TenantRef, records: "SubjectRecords", *, services: "Services"
+    ) -> Counts:
+        """Return the counts of deleted files; raise StorageError, when some may be left."""
+
+
+class ExpiryHook(Protocol):
+    """Deletes what has expired in the feature's tables of a tenant."""
+
+    def __call__(self, tenant: TenantRef, now: datetime, *, services: "Services") -> None:
+        """Delete what has expired at `now`."""
 
 
 class LifecycleError(Exception):
@@ -180,9 +205,9 @@ class TenantLifecycleHooks:
     tables: tuple[TenantTable, ...]
     import_tenant: Callable[[Session, ImportedTenant], Counts] | None
     examine: Callable[[Session, Sequence[TenantRef]], Iterable[Inconsistency]] | None
-    purge_files: Callable[[TenantRef], int] | None
+    purge_files: PurgeFilesHook | None
     export_subject: Callable[[Session, SubjectRecords], SubjectData] | None
-    erase_files: Callable[[TenantRef, SubjectRecords], Counts] | None
+    erase_files: EraseFilesHook | None
     erase_rows: Callable[[Session, SubjectRecords], Counts] | None
     status_changed: Callable[[Session, StatusChange], None] | None
     number_changed: Callable[[Session, NumberChange], None] | None
@@ -240,9 +265,13 @@ class FeatureHooks:
             if hooks.examine is not None:
                 yield from hooks.examine(session, tenants)
 
-    def purge_files(self, tenant: TenantRef) -> int:
+    def purge_files(self, tenant: TenantRef, *, services: "Services") -> int:
         """Delete all files of a tenant; return their count. Raise StorageError."""
-        return sum(hooks.purge_files(tenant) for hooks in self.features if hooks.purge_files)
+        return sum(
+            hooks.purge_files(tenant, services=services)
+            for hooks in self.features
+            if hooks.purge_files
+        )
 
     def export_subject(self, session: Session, records: SubjectRecords) -> Iterator[SubjectData]:
         """Yield each feature's data of a person."""
@@ -250,12 +279,14 @@ class FeatureHooks:
             if hooks.export_subject is not None:
                 yield hooks.export_subject(session, records)
 
-    def erase_files(self, tenant: TenantRef, records: SubjectRecords) -> dict[str, int]:
+    def erase_files(
+        self, tenant: TenantRef, records: SubjectRecords, *, services: "Services"
+    ) -> dict[str, int]:
         """Delete the files of a person; return the counts. Raise StorageError."""
         counts = Counter[str]()
         for hooks in reversed(self.features):
             if hooks.erase_files is not None:
-                counts.update(hooks.erase_files(tenant, records))
+                counts.update(hooks.erase_files(tenant, records, services=services))
         return dict(counts)
 
     def erase_rows(self, session: Session, records: SubjectRecords) -> dict[str, int]:
@@ -284,24 +315,10 @@ class FeatureHooks:
             if hooks.settings_changed is not None:
                 hooks.settings_changed(session, change)
 
-    def purge_expired(self, job: str, tenant: TenantRef, *, now: datetime) -> None:
+    def purge_expired(
+        self, job: str, tenant: TenantRef, *, now: datetime, services: "Services"
+    ) -> None:
         """Delete what has expired in the tables of the features with this retention job."""
         for hooks in self.features:
             if hooks.purge_expired is not None and job in hooks.purge_expired:
-                hooks.purge_expired[job](tenant, now)
-
-
-_current: FeatureHooks | None = None
-
-
-def set_current_hooks(hooks: FeatureHooks) -> None:
-    """Set the hooks of this process."""
-    global _current
-    _current = hooks
-
-
-def current_hooks() -> FeatureHooks:
-    """Return the hooks of this process; raise RuntimeError if none are set."""
-    if _current is None:
-        raise RuntimeError("no tenant lifecycle hooks are set")
-    return _current
+                hooks.purge_expired[job](tenant, now, services=services)
