@@ -3,16 +3,15 @@
 import csv
 from datetime import UTC, datetime, timedelta
 from io import StringIO
-from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
 from tests.support.api import ApiResponse
 from tests.support.factories import Platform, Tenant
-from tests.support.services import app_services
+from tests.support.sent_sql import record_sent_sql
 from tests.support.usage import record_usage
 from vca.kit import clock
 from vca.kit.web import csv_response
@@ -180,19 +179,14 @@ def test_the_platform_report_has_the_usage_of_each_tenant_in_a_month(
     assert last_report["kinds"][0]["included"] == 60
 
 
-def test_the_platform_report_queries_no_tenant_schema(acme: Tenant, platform: Platform) -> None:
+def test_the_platform_report_queries_no_tenant_schema(
+    acme: Tenant, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
     record_usage(acme, 60)
-    statements: list[str] = []
-
-    def record_statement(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        statements.append(statement)
-
-    event.listen(app_services().database.engine, "before_cursor_execute", record_statement)
-    try:
+    with record_sent_sql(monkeypatch) as round_trips:
         platform.api.get("/api/usage")
-    finally:
-        event.remove(app_services().database.engine, "before_cursor_execute", record_statement)
 
+    statements = [sql for round_trip in round_trips for sql in round_trip]
     assert any("usage_periods" in sql for sql in statements)
     schema = "t_" + UUID(acme.id).hex
     assert not any("usage_facts" in sql or schema in sql for sql in statements)
@@ -243,10 +237,7 @@ def test_a_tenant_session_cannot_write_the_usage_of_another_tenant(
         f"SET LOCAL vca.tenant_id = '{globex.id}';"
         f" SELECT public.keep_usage('{period}', 0, '{{}}', '[]')"
     )
-    with (
-        pytest.raises(ProgrammingError, match="in no tenant"),
-        tenant_session(acme.ref, database=app_services().database) as session,
-    ):
+    with pytest.raises(ProgrammingError, match="in no tenant"), tenant_session(acme.ref) as session:
         session.execute(forged_statement)
 
     assert platform.api.get("/api/usage", tenant_id=globex.id).json == before
