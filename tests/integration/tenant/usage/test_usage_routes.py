@@ -12,6 +12,7 @@ from sqlalchemy.exc import ProgrammingError
 from tests.support.api import ApiResponse
 from tests.support.factories import Platform, Tenant
 from tests.support.sent_sql import record_sent_sql
+from tests.support.services import app_services
 from tests.support.usage import record_usage
 from vca.kit import clock
 from vca.kit.web import csv_response
@@ -237,7 +238,10 @@ def test_a_tenant_session_cannot_write_the_usage_of_another_tenant(
         f"SET LOCAL vca.tenant_id = '{globex.id}';"
         f" SELECT public.keep_usage('{period}', 0, '{{}}', '[]')"
     )
-    with pytest.raises(ProgrammingError, match="in no tenant"), tenant_session(acme.ref) as session:
+    with (
+        pytest.raises(ProgrammingError, match="in no tenant"),
+        tenant_session(acme.ref, database=app_services().database) as session,
+    ):
         session.execute(forged_statement)
 
     assert platform.api.get("/api/usage", tenant_id=globex.id).json == before
