@@ -141,12 +141,12 @@ def post_worker_init(worker: Any) -> None:
 
 def _drain_on_sigterm() -> None:
     """End WebSockets where nobody speaks, before gunicorn waits for them."""
-    from vca.servers.relay import draining
+    from vca.servers.relay.draining import PROCESS_DRAIN
 
     previous_handler = signal.getsignal(signal.SIGTERM)
 
     def drain(number: int, frame: Any) -> None:
-        draining.start_draining()
+        PROCESS_DRAIN.start()
         if callable(previous_handler):
             previous_handler(number, frame)
 

@@ -26,7 +26,8 @@ from vca.api import (
 from vca.conversation.llm.models import Models, create_models
 from vca.conversation.types import Limits
 from vca.jobs import queue
-from vca.kit import db, failpoints, phone, storage
+from vca.kit import failpoints, storage
+from vca.kit.db import DatabaseObserver
 from vca.kit.encryption import Keyring
 from vca.kit.http import OutgoingClient, UrlPolicy
 from vca.kit.mail import Mailer
@@ -78,6 +79,11 @@ FEATURES = (
     "vca.registry.idempotency",
     "vca.tenant.privacy",
     "vca.api.carrier_webhooks",
+)
+DATABASE_OBSERVER = DatabaseObserver(
+    pool_wait=POOL_WAIT_SECONDS.observe,
+    timeout=lambda sqlstate: DATABASE_TIMEOUTS.inc(sqlstate=sqlstate),
+    outage=lambda reason: DATABASE_OUTAGES.inc(reason=reason),
 )
 CALLBACKS = FeatureCallbacks(
     list_number_samples=number_samples.list_all,
@@ -174,14 +180,8 @@ def create_app(explicit_settings: Settings | None = None) -> Flask:
     app.json = OrjsonProvider(app)
     _set_flask_config(app, config)
     app.extensions[EXTENSION] = create_services(config)
-    db.observe_pool_wait(POOL_WAIT_SECONDS.observe)
-    db.observe_failures(
-        observe_busy=lambda sqlstate: DATABASE_TIMEOUTS.inc(sqlstate=sqlstate),
-        observe_outage=lambda reason: DATABASE_OUTAGES.inc(reason=reason),
-    )
     failpoints.set_failpoint_folder(config.crash_folder)
     recorder.install_listeners()
-    phone.set_diallable_ranges(config.diallable_prefixes)
     feature_modules("tasks")
     JOBS.add_label_values("task", queue.TASKS)
     _register_routes(app, config)
@@ -198,6 +198,7 @@ def _set_flask_config(app: Flask, config: Settings) -> None:
         PUBLIC_BASE_URL=config.public_base_url,
         CLAIMS_ARE_OPEN=config.claims_are_open,
         MODELS=config.models,
+        DIALLABLE_PREFIXES=config.diallable_prefixes,
         USES_EMBEDDED_DATABASE=config.embedded_folder is not None,
         PROVIDE_AUTOMATIC_OPTIONS=False,
         PROPAGATE_EXCEPTIONS=False,
@@ -218,6 +219,7 @@ def create_services(config: Settings) -> Services:
             pool_size=config.database_pool_size,
             tenants_per_connection=config.tenants_per_connection,
             tenant_tables=tenant_tables.tables,
+            observer=DATABASE_OBSERVER,
         ),
         keyring=Keyring(config.keys_at_rest),
         store=recording_store(config),

@@ -6,6 +6,7 @@ from typing import Any
 
 from flask import Flask
 
+from vca.kit.number_ranges import parse_ranges
 from vca.services import EXTENSION, Services
 from vca.settings import Settings
 from vca.telephony.providers import Carriers
@@ -34,6 +35,13 @@ def use_services(**changes: Any) -> Services:
 def use_settings(**changes: Any) -> Settings:
     """Replace some settings, but no service that was built from them."""
     return use_services(settings=replace(app_services().settings, **changes)).settings
+
+
+def add_number_ranges(text: str) -> None:
+    """Set `DIALLABLE_PREFIXES` of the app, whose configuration the fixture `app` restores."""
+    ranges = parse_ranges(text)
+    use_settings(diallable_prefixes=ranges)
+    _apps[0].config["DIALLABLE_PREFIXES"] = ranges
 
 
 def use_production_rules() -> None:

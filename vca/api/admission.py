@@ -13,8 +13,7 @@ from typing import Any
 from flask import Flask, Response, current_app, g, request
 
 from vca.api import requests
-from vca.kit import admission
-from vca.kit.admission import Admission
+from vca.kit.admission import Admission, AdmissionObserver
 from vca.kit.web import request_body, request_thread
 from vca.observability import metrics
 from vca.settings import Settings
@@ -22,6 +21,21 @@ from vca.settings import Settings
 SLOW_BODIES_PER_KEY = 2
 # The owner of the places that requests without a tenant take.
 _PLATFORM = "platform"
+
+
+def _count_refusal(name: str) -> None:
+    metrics.ADMISSIONS_REFUSED.inc(admission=name)
+
+
+def _count_use(name: str, change: int) -> None:
+    metrics.ADMISSIONS_IN_USE.add(change, admission=name)
+    if change > 0:  # a request takes a place only in order to wait
+        request_thread.begin_waiting()
+    else:
+        request_thread.end_waiting()
+
+
+OBSERVER = AdmissionObserver(refused=_count_refusal, used=_count_use)
 
 
 @dataclass(frozen=True)
@@ -43,17 +57,20 @@ class Admissions:
                 places_per_owner=shares.calling_out_per_tenant,
                 refusal="Too many requests of this tenant, or of all tenants, wait for a carrier, "
                 "a model or another system in this process; retry later.",
+                observer=OBSERVER,
             ),
             Admission(
                 "slow_bodies",
                 places=shares.slow_bodies,
                 places_per_owner=SLOW_BODIES_PER_KEY,
                 refusal="Too many bodies arrive slowly at this process; retry later.",
+                observer=OBSERVER,
             ),
             Admission(
                 "carrier_bodies",
                 places=shares.slow_clients,
                 refusal="Too many bodies arrive slowly at this process; retry later.",
+                observer=OBSERVER,
             ),
         )
 
@@ -61,18 +78,6 @@ class Admissions:
 def install(app: Flask, settings: Settings) -> None:
     """Give the app its admissions, and count what they refuse."""
     app.extensions["admissions"] = Admissions.from_settings(settings)
-    admission.observe_admissions(
-        observe_refusal=lambda name: metrics.ADMISSIONS_REFUSED.inc(admission=name),
-        observe_use=_observe_use,
-    )
-
-
-def _observe_use(name: str, change: int) -> None:
-    metrics.ADMISSIONS_IN_USE.add(change, admission=name)
-    if change > 0:  # a request takes a place only in order to wait
-        request_thread.begin_waiting()
-    else:
-        request_thread.end_waiting()
 
 
 def current_admissions() -> Admissions:

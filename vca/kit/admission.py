@@ -7,6 +7,7 @@ refused at once: while it waited, it would hold the thread that the limit is mea
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from threading import Lock
 
 from vca.kit.errors import DomainError
@@ -26,6 +27,22 @@ class Busy(DomainError):
         super().__init__(detail, retry_after_s=RETRY_AFTER_S, members={"limit": LIMIT_NAME})
 
 
+def _ignore(*observed: object) -> None:
+    """Ignore an event."""
+
+
+@dataclass(frozen=True)
+class AdmissionObserver:
+    """Functions to call with the name of an admission for what happens to its places.
+
+    `refused` is called for each refusal, and `used` for each place that is taken (1) or given back
+    (-1).
+    """
+
+    refused: Callable[[str], None] = _ignore
+    used: Callable[[str, int], None] = _ignore
+
+
 class Admission:
     """The places of one process for one kind of work.
 
@@ -34,9 +51,16 @@ class Admission:
     """
 
     def __init__(
-        self, name: str, *, places: int, places_per_owner: int | None = None, refusal: str
+        self,
+        name: str,
+        *,
+        places: int,
+        places_per_owner: int | None = None,
+        refusal: str,
+        observer: AdmissionObserver | None = None,
     ) -> None:
         self.name = name
+        self._observer = observer or AdmissionObserver()
         self._places = places
         self._places_per_owner = places if places_per_owner is None else places_per_owner
         self._refusal = refusal
@@ -63,9 +87,9 @@ class Admission:
             elif not self._places_by_owner[owner]:
                 del self._places_by_owner[owner]
         if is_refused:
-            _observe_refusal(self.name)
+            self._observer.refused(self.name)
             raise Busy(self._refusal)
-        _observe_use(self.name, 1)
+        self._observer.used(self.name, 1)
         given_back = Lock()
 
         def give_back() -> None:
@@ -89,23 +113,4 @@ class Admission:
             self._places_by_owner[owner] -= 1
             if not self._places_by_owner[owner]:
                 del self._places_by_owner[owner]
-        _observe_use(self.name, -1)
-
-
-def observe_admissions(
-    *, observe_refusal: Callable[[str], None], observe_use: Callable[[str, int], None]
-) -> None:
-    """Call an observer for each refusal, and for each place that is taken (1) or given back (-1).
-
-    Both get the name of the admission.
-    """
-    global _observe_refusal, _observe_use
-    _observe_refusal, _observe_use = observe_refusal, observe_use
-
-
-def _ignore(*observed: object) -> None:
-    """Ignore an event; the default until an observer is set."""
-
-
-_observe_refusal: Callable[[str], None] = _ignore
-_observe_use: Callable[[str, int], None] = _ignore
+        self._observer.used(self.name, -1)

@@ -16,7 +16,7 @@ class CircuitBreaker:
     It opens after `max_failures` failures in a row. Then no call is allowed for `pause_s` seconds.
     After that one call tests the server, and others follow if its result is missing for `trial_s`.
     The caller decides what a failure is: it reports each result with `failed`, `succeeded`,
-    `undecided` or `suspect`. `on_open` is called with the reason when the circuit opens.
+    `undecided` or `suspect`.
     """
 
     def __init__(
@@ -25,17 +25,21 @@ class CircuitBreaker:
         max_failures: int,
         pause_s: float,
         trial_s: float,
-        on_open: Callable[[str], None] | None = None,
         now: Callable[[], float] = monotonic,
     ) -> None:
         self._max_failures, self._pause_s, self._trial_s = max_failures, pause_s, trial_s
-        self._on_open, self._now = on_open, now
+        self._now = now
+        self._observers: set[Callable[[str], None]] = set()
         self._failures = 0
         self._retry_at = 0.0
         self._suspected = False
         self._success_count = 0
         self._lock = Lock()
         self._probe_lock = Lock()
+
+    def add_observer(self, observer: Callable[[str], None]) -> None:
+        """Call `observer` with the reason each time the circuit opens; once if added twice."""
+        self._observers.add(observer)
 
     @property
     def has_failures(self) -> bool:
@@ -77,8 +81,9 @@ class CircuitBreaker:
             self._suspected = False
             self._retry_at = self._now() + self._pause_s
             has_opened = self._failures == self._max_failures
-        if has_opened and self._on_open is not None:
-            self._on_open(reason)
+        if has_opened:
+            for observer in tuple(self._observers):
+                observer(reason)
 
     def suspect(self) -> None:
         """Record that a caller waited in vain; the server may be down, or the request slow."""

@@ -26,18 +26,6 @@ _TWINS: Sequence[tuple[re.Pattern[str], str]] = [
         (rf"\+55({_BRAZILIAN_AREA})([6-9][0-9]{{7}})", r"+55\g<1>9\2"),
     )
 ]
-_ranges: Sequence[NumberRange] = ()
-
-
-def set_diallable_ranges(ranges: Sequence[NumberRange]) -> None:
-    """Set the ranges that this deployment adds to the numbering plans of libphonenumber."""
-    global _ranges
-    _ranges = ranges
-
-
-def diallable_ranges() -> Sequence[NumberRange]:
-    """Return the ranges that this deployment adds to the numbering plans of libphonenumber."""
-    return _ranges
 
 
 def is_e164(text: str) -> bool:
@@ -45,15 +33,15 @@ def is_e164(text: str) -> bool:
     return _E164.fullmatch(text) is not None
 
 
-def is_valid(text: str) -> bool:
+def is_valid(text: str, added_ranges: Sequence[NumberRange] = ()) -> bool:
     """Return whether `text` is an E.164 number that is valid in its country's numbering plan.
 
-    The plan is libphonenumber's with the ranges of `set_diallable_ranges`.
+    The plan is libphonenumber's with the added ranges.
     """
     parsed = parse(text)
     if parsed is None:
         return False
-    return phonenumbers.is_valid_number(parsed) or range_country(text) is not None
+    return phonenumbers.is_valid_number(parsed) or range_country(text, added_ranges) is not None
 
 
 def parse(text: str) -> PhoneNumber | None:
@@ -70,7 +58,7 @@ def parse(text: str) -> PhoneNumber | None:
         return None
 
 
-def range_country(text: str) -> str | None:
+def range_country(text: str, added_ranges: Sequence[NumberRange] = ()) -> str | None:
     """Return the country of the added range that has this number; None for every other number.
 
     A number that libphonenumber knows belongs to no added range, so that a premium rate number
@@ -79,7 +67,7 @@ def range_country(text: str) -> str | None:
     parsed = parse(text)
     if parsed is None or phonenumbers.is_valid_number(parsed):
         return None
-    return next((added.country for added in _ranges if added.contains(text)), None)
+    return next((added.country for added in added_ranges if added.contains(text)), None)
 
 
 def twins(number: str) -> frozenset[str]:

@@ -4,10 +4,11 @@ Its test suite, `tests/contract/suites/telephony/`, follows the same order.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from typing import ClassVar, Self
 from uuid import UUID
 
+from vca.kit.number_ranges import NumberRange
 from vca.settings import Settings
 from vca.telephony.turn_settings import SpokenLanguage
 from vca.telephony.types import (
@@ -74,6 +75,8 @@ class TelephonyAdapter(ABC):
     """The fields of a tenant's own account; empty if tenants cannot have one."""
     websocket_format: ClassVar[WebSocketFormat | None] = None
     """The format of its WebSocket frames; None if `capabilities.relay` is false."""
+    added_ranges: Sequence[NumberRange] = ()
+    """The ranges that the deployment adds to the numbering plans of libphonenumber."""
 
     @classmethod
     @abstractmethod

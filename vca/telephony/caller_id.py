@@ -1,9 +1,14 @@
-"""Parse what networks send as the number of a caller or of the called party."""
+"""Parse what networks send as the number of a caller or of the called party.
+
+`added_ranges` are the ranges that the deployment adds to the numbering plans of libphonenumber.
+"""
 
 import re
+from collections.abc import Sequence
 from urllib.parse import unquote
 
 from vca.kit import phone
+from vca.kit.number_ranges import NumberRange
 from vca.telephony.types import Caller
 
 # Seen in practice: SIP's anonymous user, carriers' words, and those words spelt on a keypad.
@@ -19,7 +24,7 @@ _NORTH_AMERICAN_DIGITS = 10
 _MAX_CALLED_CHARS = 64
 
 
-def parse_caller(raw: str | None) -> Caller:
+def parse_caller(raw: str | None, added_ranges: Sequence[NumberRange] = ()) -> Caller:
     """Return the caller from the content of a carrier's field. Never raises.
 
     An E.164 number, also in a SIP or tel URI, is `shown`. Everything else has no number:
@@ -31,11 +36,11 @@ def parse_caller(raw: str | None) -> Caller:
         return Caller(None, "withheld")
     if user == "" or spellings & _UNAVAILABLE:
         return Caller(None, "unavailable")
-    number = parse_number(raw)
+    number = parse_number(raw, added_ranges)
     return Caller(number, "shown") if number else Caller(None, "other")
 
 
-def parse_number(raw: str | None) -> str | None:
+def parse_number(raw: str | None, added_ranges: Sequence[NumberRange] = ()) -> str | None:
     """Return the E.164 number in a carrier's field, or None. Never raises.
 
     The field is a number or a SIP or tel URI, perhaps with a display name. The user part of a URI
@@ -57,15 +62,15 @@ def parse_number(raw: str | None) -> str | None:
     if context is not None:
         number = _VISUAL_SEPARATORS.sub("", context[1]) + digits
         return number if phone.is_e164(number) else None
-    return _only_reading(digits)
+    return _only_reading(digits, added_ranges)
 
 
-def called_number(raw: str) -> str:
+def called_number(raw: str, added_ranges: Sequence[NumberRange] = ()) -> str:
     """Return the called number, or the beginning of the field's text, which no tenant has."""
-    return parse_number(raw) or raw[:_MAX_CALLED_CHARS]
+    return parse_number(raw, added_ranges) or raw[:_MAX_CALLED_CHARS]
 
 
-def _only_reading(digits: str) -> str | None:
+def _only_reading(digits: str, added_ranges: Sequence[NumberRange]) -> str | None:
     """Return the number that the digits stand for, or None if they are ambiguous or none.
 
     libphonenumber does not know every area code of +1, but their shape is fixed.
@@ -73,7 +78,7 @@ def _only_reading(digits: str) -> str | None:
     readings = [f"+{digits}"]
     if len(digits) == _NORTH_AMERICAN_DIGITS:
         readings.append(f"+1{digits}")
-    numbers = [reading for reading in readings if phone.is_valid(reading)]
+    numbers = [reading for reading in readings if phone.is_valid(reading, added_ranges)]
     numbers = numbers or [reading for reading in readings if _NORTH_AMERICAN.fullmatch(reading)]
     return numbers[0] if len(numbers) == 1 else None
 

@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from typing_extensions import override
 
-from vca.kit.db import Database
+from vca.kit.db import Database, DatabaseObserver
 from vca.tenancy import citus
 from vca.tenancy.roles import NO_ROLES, Roles
 
@@ -25,12 +25,14 @@ class TenantDatabase(Database):
         pool_size: int = 5,
         tenants_per_connection: int = 130,
         tenant_tables: Collection[str] = (),
+        observer: DatabaseObserver | None = None,
     ) -> None:
         super().__init__(
             dsn,
             pool_size=pool_size,
             tenants_per_connection=tenants_per_connection,
             tenant_tables=tenant_tables,
+            observer=observer,
         )
         self.roles = roles
         self.on_citus = on_citus
@@ -47,4 +49,5 @@ class TenantDatabase(Database):
             pool_size=pool_size,
             tenants_per_connection=max_tenants,
             tenant_tables=tables,
+            observer=self.observer,
         )

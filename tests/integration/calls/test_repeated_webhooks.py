@@ -50,6 +50,14 @@ def slow_model(monkeypatch: pytest.MonkeyPatch) -> Iterator[Event]:
     model_may_answer.set()
 
 
+def _verify(token: str) -> CallState:
+    return call_tokens.verify_state(token, services=app_services())
+
+
+def _sign(state: CallState) -> str:
+    return call_tokens.sign_state(state, services=app_services())
+
+
 def _let_model_answer(model_may_answer: Event, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the model answer; the next poll waits for that, also on a busy machine."""
     monkeypatch.setattr(polled_turn, "RESPOND_AFTER_S", 10)
@@ -58,15 +66,12 @@ def _let_model_answer(model_may_answer: Event, monkeypatch: pytest.MonkeyPatch) 
 
 def _store_utterance(state: str, text: str) -> None:
     """Store an utterance without an answer, as a process does that dies after it."""
-    ref = call_tokens.verify_state(state, services=app_services()).ref
+    ref = _verify(state).ref
     with tenant_session(ref.tenant, database=app_services().database) as session:
         record.lock_call_context(session, ref.call_id)
         turn_records.insert_turn(
             session, ref.call_id, sequence=2, speaker="caller", text=text, started_at=clock.now()
         )
-
-
-# --- Repeated requests ---
 
 
 def test_a_repeated_utterance_creates_one_turn_and_one_model_request(
@@ -141,9 +146,6 @@ def test_a_concurrently_repeated_utterance_creates_one_turn(
     assert call_record.transcript == ["agent: Acme here.", "caller: Hello?", "agent: Yes."]
 
 
-# --- Polling for the remaining answer ---
-
-
 def test_a_caller_hears_a_filler_first_and_the_remaining_answer_on_a_poll(
     carrier_client: CarrierClient,
     call_record: CallRecord,
@@ -197,24 +199,18 @@ def test_an_answer_that_a_killed_process_lost_is_generated_again(
     monkeypatch.setattr(polled_turn, "RESPOND_AFTER_S", 0.1)
     script_model(["At nine."])
     _store_utterance(state, "When?")
-    ref, now = call_tokens.verify_state(state, services=app_services()).ref, clock.now()
+    ref, now = _verify(state).ref, clock.now()
     recent_poll = CallState(
         ref, turns=1, spoken_chars=len(FILLER), polling_since=now, provider_call_id="call-1"
     )
     overdue_poll = replace(recent_poll, polling_since=now - timedelta(seconds=13))
 
-    poll_response = carrier_client.send_event(
-        "more", "call-1", call_tokens.sign_state(recent_poll, services=app_services())
-    )
+    poll_response = carrier_client.send_event("more", "call-1", _sign(recent_poll))
     monkeypatch.setattr(polled_turn, "RESPOND_AFTER_S", 2)
-    response = carrier_client.send_event(
-        "more", "call-1", call_tokens.sign_state(overdue_poll, services=app_services())
-    )
+    response = carrier_client.send_event("more", "call-1", _sign(overdue_poll))
 
     assert action_types(poll_response) == ["come_back"]
-    assert call_tokens.verify_state(
-        poll_response["state"], services=app_services()
-    ).spoken_chars == len(FILLER)
+    assert _verify(poll_response["state"]).spoken_chars == len(FILLER)
     assert spoken_text(response) == "At nine."
     assert call_record.transcript == ["agent: Acme here.", "caller: When?", "agent: At nine."]
 
@@ -232,22 +228,17 @@ def test_a_poll_of_an_ended_call_gets_a_hang_up(
 
 
 def test_a_poll_without_a_turn_returns_400(carrier_client: CarrierClient, state: str) -> None:
-    ref = call_tokens.verify_state(state, services=app_services()).ref
-    state_without_turns = call_tokens.sign_state(
-        CallState(ref, provider_call_id="call-1"), services=app_services()
-    )
+    ref = _verify(state).ref
+    state_without_turns = _sign(CallState(ref, provider_call_id="call-1"))
     request = carrier_client.build_request("more", call_id="call-1", state=state_without_turns)
 
     assert carrier_client.send(request).status_code == 400
 
 
-# --- Callers that hang up, and requests that end early ---
-
-
 def test_an_answer_after_the_hang_up_is_not_stored(
     carrier_client: CarrierClient, call_record: CallRecord, state: str
 ) -> None:
-    ref = call_tokens.verify_state(state, services=app_services()).ref
+    ref = _verify(state).ref
     models = use_model(StepModel("We open at nine. ", "We close at five."))
     turn = turn_handler.handle_utterance(
         ref, Utterance("When?", after=1), models=models, services=app_services()
@@ -266,7 +257,7 @@ def test_an_answer_after_the_hang_up_is_not_stored(
 def test_a_cancelled_answer_is_stored_as_far_as_it_was_spoken(
     carrier_client: CarrierClient, call_record: CallRecord, state: str, chunk_count: int
 ) -> None:
-    ref = call_tokens.verify_state(state, services=app_services()).ref
+    ref = _verify(state).ref
     models = use_model(StepModel("We open at nine. ", hanging_step()))
     turn = turn_handler.handle_utterance(
         ref, Utterance("When?", after=1), models=models, services=app_services()
@@ -311,9 +302,6 @@ def test_concurrent_repetitions_of_an_inbound_call_emit_its_events_once(
 
     event_types = [event["type"] for event in acme.get("/events").json]
     assert event_types.count("call.started") == event_types.count("call.answered") == 1
-
-
-# --- Models that are asked for a caller who has hung up ---
 
 
 @pytest.fixture

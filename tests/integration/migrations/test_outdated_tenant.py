@@ -8,10 +8,9 @@ from tests.support import admin_db, migrate_command
 from tests.support.api import Api
 from tests.support.carrier_client import CarrierClient
 from tests.support.factories import Factory, Platform, Tenant, fresh_number
-from tests.support.jobs import task_runner
+from tests.support.jobs import run_due_jobs
 from tests.support.revision_tree import NICKNAMES_SQL, RevisionTree
 from tests.support.services import app_services
-from vca.jobs import worker_loop
 from vca.kit import json
 from vca.registry.number_registry import service as number_registry
 from vca.servers import worker
@@ -236,7 +235,7 @@ def test_jobs_are_rescheduled_until_the_tenant_is_migrated(
         " WHERE args->>'tenant_id' = :id AND task_name = 'phone_numbers.register'"
     )
 
-    worker_loop.run_worker(admin_db.database_url(), run_task=task_runner, wait=False)
+    run_due_jobs()
 
     with admin_db.public_session() as session:
         jobs = [tuple(row) for row in session.execute(jobs_sql, {"id": old_tenant.id})]

@@ -160,7 +160,7 @@ def test_a_second_upgrade_waits_beyond_the_lock_timeout(
 def test_a_failed_upgrade_is_rolled_back(
     empty_database: TenantDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def raise_error() -> str:
+    def raise_error(**_: object) -> str:
         raise RuntimeError("no script")
 
     monkeypatch.setattr(tenant_schema, "compile_script", raise_error)

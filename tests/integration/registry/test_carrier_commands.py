@@ -9,9 +9,8 @@ from flask import Flask
 
 from tests.support.accounts import create_account, requested_operations
 from tests.support.factories import Factory, Tenant, fresh_number
-from tests.support.services import app_services
-from vca.kit import json, phone
-from vca.kit.number_ranges import parse_ranges
+from tests.support.services import add_number_ranges, app_services
+from vca.kit import json
 from vca.registry.number_registry import claimed_numbers
 from vca.telephony.adapter import TelephonyError
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
@@ -86,12 +85,10 @@ def test_check_fails_when_the_carrier_is_unreachable(
 
 
 def test_check_prints_the_added_number_ranges(app: Flask, acme: Tenant) -> None:
-    phone.set_diallable_ranges(parse_ranges("+1924=US,+1837=CA"))
-    try:
-        result = _run(app, "check", "--tenant", acme.id)
-        document = _run_json(app, "check", "--tenant", acme.id)
-    finally:
-        phone.set_diallable_ranges(())
+    add_number_ranges("+1924=US,+1837=CA")
+
+    result = _run(app, "check", "--tenant", acme.id)
+    document = _run_json(app, "check", "--tenant", acme.id)
 
     assert "DIALLABLE_PREFIXES adds +1924=US, +1837=CA." in result.stdout
     assert document["diallable_prefixes"] == ["+1924=US", "+1837=CA"]

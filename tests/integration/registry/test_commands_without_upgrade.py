@@ -10,6 +10,7 @@ from sqlalchemy import make_url
 
 from tests.support import databases
 from tests.support.services import open_database, use_database, use_settings
+from vca.cli import LazyCommand
 from vca.settings import Settings
 
 # These commands start servers, or need the embedded server.
@@ -56,6 +57,8 @@ def _list_commands(app: Flask) -> list[tuple[str, click.Command]]:
     context = click.Context(app.cli)
     for name in app.cli.list_commands(context):
         command = app.cli.get_command(context, name)
+        if isinstance(command, LazyCommand):
+            command = command.load()
         if isinstance(command, click.Group):
             for subcommand_name in command.list_commands(context):
                 subcommand = command.get_command(context, subcommand_name)

@@ -1,7 +1,6 @@
 """Static fallback documents forward callers only as far as the tenant may dial."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -206,12 +205,8 @@ def test_a_suspension_writes_the_documents_again(
     assert _action_types(folder, number) == ["say", "hang_up"]
 
 
-def test_without_a_folder_a_freeze_says_what_to_do(
-    app: Flask, acme: Tenant, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = app_services().settings
-    with_url = replace(settings, carrier_fallback_url="https://fallback.example.com/vca")
-    monkeypatch.setitem(app.extensions, "settings", with_url)
+def test_without_a_folder_a_freeze_says_what_to_do(app: Flask, acme: Tenant) -> None:
+    use_settings(carrier_fallback_url="https://fallback.example.com/vca")
 
     output = _invoke(app, "dialling", "freeze", "--tenant", acme.id)
 

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from tests.fakes.http_receiver import OK, HttpReceiver, http_receiver
 from tests.support import admin_db, databases
 from tests.support.factories import Factory, Tenant, fresh_number
-from tests.support.jobs import task_runner
+from tests.support.jobs import run_due_jobs, task_runner
 from tests.support.locks import open_transaction, waiting_pids
 from tests.support.processes import WORKER_COMMAND, run_program, wait_until
 from tests.support.services import app_services, use_services
@@ -297,9 +297,7 @@ def test_a_lane_runs_as_many_jobs_at_the_same_time_as_it_has_slots(
     for tenant in (acme, globex):
         _enqueue(tenant, 2 * CAP)
 
-    worker_loop.run_worker(
-        admin_db.database_url(), run_task=task_runner, worker_lanes=LANES, wait=False
-    )
+    run_due_jobs(LANES)
 
     assert _count(f"task_name = '{TASK}'") == 0
     assert not barrier.broken
@@ -319,9 +317,7 @@ def test_a_single_run_drains_every_lane_beyond_the_cap_and_jobs_of_jobs(
     plant_task(lambda tenant_id: done.append("calls"), lane="calls", name="planted.next")
     _enqueue(acme, 5)
 
-    worker_loop.run_worker(
-        admin_db.database_url(), run_task=task_runner, worker_lanes=LANES, wait=False
-    )
+    run_due_jobs(LANES)
 
     assert sorted(done) == ["batch"] * 5 + ["calls"] * 5
     assert _count_of(acme, "status IN ('todo', 'doing') AND task_name LIKE 'planted%'") == 0
@@ -367,9 +363,7 @@ def test_a_job_of_an_earlier_release_runs_in_the_lane_of_its_task(
         with tenant_session(acme.ref, database=app_services().database) as session:
             session.execute(enqueue, {"task": TASK})
         worker_lanes = [lane for lane in LANES if lane.name in names]
-        worker_loop.run_worker(
-            admin_db.database_url(), run_task=task_runner, worker_lanes=worker_lanes, wait=False
-        )
+        run_due_jobs(worker_lanes)
 
     assert [name.partition("_")[0] for name in threads] == ["calls", "batch"]
 
@@ -388,9 +382,7 @@ def test_every_job_of_a_long_earlier_queue_runs_in_the_lane_of_its_task(
         enqueue = "SELECT jobs.enqueue(:task, '{}'::jsonb) FROM generate_series(1, 9)"
         session.execute(text(enqueue), {"task": TASK})
 
-    worker_loop.run_worker(
-        admin_db.database_url(), run_task=task_runner, worker_lanes=LANES, wait=False
-    )
+    run_due_jobs(LANES)
 
     assert [name.partition("_")[0] for name in threads] == ["calls"] * 9
 

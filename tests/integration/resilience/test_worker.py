@@ -13,7 +13,7 @@ from sqlalchemy import CursorResult, text
 
 from tests.support import admin_db
 from tests.support.factories import Tenant
-from tests.support.jobs import task_runner
+from tests.support.jobs import run_due_jobs
 from tests.support.locks import open_transaction, waiting_pids
 from tests.support.processes import WORKER_COMMAND, Program, run_program, wait_until
 from tests.support.services import app_services
@@ -125,7 +125,7 @@ def test_a_temporary_carrier_failure_is_retried_at_the_returned_time(
     carrier.fail_next(TelephonyError("timed out", permanent=False, code="timeout"))
     number = acme.number()
 
-    worker_loop.run_worker(admin_db.database_url(), run_task=task_runner, wait=False)
+    run_due_jobs()
 
     registration = _registration(acme, number)
     assert (registration["status"], registration["code"]) == ("pending", "timeout")
@@ -136,7 +136,7 @@ def test_a_temporary_carrier_failure_is_retried_at_the_returned_time(
     assert _list_jobs(acme) == [("todo", next_attempt_at)]
 
     _execute("UPDATE jobs.procrastinate_jobs SET scheduled_at = now() WHERE status = 'todo'")
-    worker_loop.run_worker(admin_db.database_url(), run_task=task_runner, wait=False)
+    run_due_jobs()
 
     assert _registration(acme, number)["status"] == "registered"
     assert _registration(acme, number)["next_attempt_at"] is None
@@ -149,7 +149,7 @@ def test_a_permanent_carrier_failure_is_returned_and_not_retried(
     carrier.fail_next(TelephonyError("no such number", permanent=True, code="21452"))
     number = acme.number()
 
-    worker_loop.run_worker(admin_db.database_url(), run_task=task_runner, wait=False)
+    run_due_jobs()
 
     registration = _registration(acme, number)
     assert (registration["status"], registration["code"]) == ("failed", "21452")
@@ -206,7 +206,7 @@ def test_a_killed_job_with_a_waiting_successor_blocks_no_other_rescue(
     asyncio.run(_rescue_jobs())
 
     assert [status for status, _ in _list_jobs(acme)] == ["todo", "todo"]
-    worker_loop.run_worker(admin_db.database_url(), run_task=task_runner, wait=False)
+    run_due_jobs()
     assert _is_registered(acme, number)
     assert _list_jobs(acme) == []
 

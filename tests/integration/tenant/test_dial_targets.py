@@ -1,6 +1,5 @@
 """Where numbers that will be dialled are saved: only numbers that may be dialled are accepted."""
 
-from collections.abc import Iterator
 from itertools import count, product
 from typing import Any
 from uuid import UUID
@@ -9,10 +8,8 @@ import pytest
 from sqlalchemy.orm import Session
 
 from tests.support.factories import Platform, Tenant, assert_created, fresh_number
-from tests.support.services import app_services
-from vca.kit import phone
+from tests.support.services import add_number_ranges, app_services
 from vca.kit.errors import InvalidInput
-from vca.kit.number_ranges import parse_ranges
 from vca.tenancy.session import tenant_session
 from vca.tenant.ai_profiles import service as ai_profiles
 from vca.tenant.calls.core import outbound_legs
@@ -22,13 +19,6 @@ from vca.tenant.settings.dialling import DiallingRefused, country_of
 from vca.tenant.settings.service import HomeCountryNeeded
 
 LONDON, NEW_YORK = "+442071234567", "+12125550123"
-
-
-@pytest.fixture(autouse=True)
-def _no_added_ranges() -> Iterator[None]:
-    """Remove the number ranges that a test adds."""
-    yield
-    phone.set_diallable_ranges(())
 
 
 @pytest.mark.parametrize("field", ["forward_to", "fallback_number"])
@@ -307,7 +297,7 @@ _HOMES_AND_COUNTRIES: tuple[tuple[str | None, list[str] | None], ...] = (
 def test_a_number_that_can_be_saved_can_be_dialled(
     acme: Tenant, platform: Platform, kind: str
 ) -> None:
-    phone.set_diallable_ranges(parse_ranges("+1924=US"))
+    add_number_ranges("+1924=US")
     other_profile, profile = acme.profile(), acme.profile()
     dialling_number, *other_numbers = _OWN_NUMBERS[kind]
     number = _claim(platform, acme, _fresh(dialling_number), ai_profile_id=profile["id"])
@@ -393,11 +383,11 @@ def test_numbers_of_an_added_range_are_claimed_and_dialled_as_lines_of_their_cou
     number = _fresh("+1924555")
     rejected_response = acme.post("/phone-numbers", {"did_number": number})
 
-    phone.set_diallable_ranges(parse_ranges("+1924=US"))
+    add_number_ranges("+1924=US")
 
     assert rejected_response.status_code == 400
     assert acme.number(did_number=number)["did_number"] == number
-    assert country_of(number) == "US"
+    assert country_of(number, app_services().settings.diallable_prefixes) == "US"
     assert acme.patch("/settings", {"home_country": "US"}).status_code == 200
     assert acme.number(forward_to="+19245550199")["forward_to"] == "+19245550199"
     globex.patch("/settings", {"home_country": "GB"})

@@ -335,4 +335,6 @@ def _mail_status(tenant: Tenant, message_id: UUID) -> tuple[str, bool]:
 
 
 def _run_mail_job(tenant: Tenant, message_id: UUID) -> None:
-    queue.TASKS["messages.mail"](tenant_id=tenant.id, message_id=str(message_id))
+    queue.TASKS["messages.mail"](
+        services=app_services(), tenant_id=tenant.id, message_id=str(message_id)
+    )

@@ -1,27 +1,10 @@
 """Places of a process: how many are taken at once, and by one owner."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
-from vca.kit import admission
-from vca.kit.admission import Admission, Busy
-
-
-@pytest.fixture
-def observed() -> Iterator[list[tuple[str, int]]]:
-    """Return the observed events: (name, change), and 0 for a refusal."""
-    events: list[tuple[str, int]] = []
-    admission.observe_admissions(
-        observe_refusal=lambda name: events.append((name, 0)),
-        observe_use=lambda name, change: events.append((name, change)),
-    )
-    yield events
-    admission.observe_admissions(observe_refusal=_ignore, observe_use=_ignore)
-
-
-def _ignore(*observed: object) -> None:
-    """Ignore an event."""
+from vca.kit.admission import Admission, AdmissionObserver, Busy
 
 
 def _take(places: Admission, owners: list[str]) -> list[Callable[[], None] | str]:
@@ -86,8 +69,13 @@ def test_a_refusal_names_its_limit_and_when_to_retry() -> None:
     assert refusal.value.retry_after_s == 1
 
 
-def test_refusals_and_use_are_observed(observed: list[tuple[str, int]]) -> None:
-    places = Admission("work", places=1, refusal="All in use.")
+def test_refusals_and_use_are_observed() -> None:
+    observed: list[tuple[str, int]] = []
+    observer = AdmissionObserver(
+        refused=lambda name: observed.append((name, 0)),
+        used=lambda name, change: observed.append((name, change)),
+    )
+    places = Admission("work", places=1, refusal="All in use.", observer=observer)
 
     with places.place("acme"), pytest.raises(Busy):
         places.take("acme")

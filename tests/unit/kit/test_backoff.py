@@ -22,7 +22,7 @@ def test_a_delay_differs_from_its_number_by_the_jitter_at_most(
     delay_s = back_off.delay_s(failures)
 
     expected_s = delays_s[min(failures, len(delays_s)) - 1]
-    assert abs(delay_s - expected_s) <= expected_s * jitter * 1.000001
+    assert abs(delay_s - expected_s) <= expected_s * jitter + 1e-9 * expected_s
     assert back_off.allows_retry(failures) is (failures <= len(delays_s))
 
 

@@ -118,9 +118,9 @@ def reasons() -> list[str]:
 
 @pytest.fixture
 def breaker(clock: Clock, reasons: list[str]) -> CircuitBreaker:
-    return CircuitBreaker(
-        max_failures=1, pause_s=0.5, trial_s=2.5, on_open=reasons.append, now=clock
-    )
+    breaker = CircuitBreaker(max_failures=1, pause_s=0.5, trial_s=2.5, now=clock)
+    breaker.add_observer(reasons.append)
+    return breaker
 
 
 def _is_open(breaker: CircuitBreaker) -> bool:

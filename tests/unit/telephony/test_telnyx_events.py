@@ -20,7 +20,7 @@ CALL, TOKEN = "v3:call-of-a-test", "a.token-of_ours"
 
 
 def parse_event(event: dict[str, Any]) -> CarrierEvent:
-    return events.parse_carrier_event(SIGNER.request(event), STATE_SIGNER)
+    return events.parse_carrier_event(SIGNER.request(event), STATE_SIGNER, ())
 
 
 def parse_leg_event(event_type: str, phase: Any = None, **payload: Any) -> CarrierEvent:

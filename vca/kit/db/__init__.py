@@ -8,6 +8,7 @@ Without such a string, each statement is its own transaction.
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import Context
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
@@ -18,7 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from vca.kit import deadline
 from vca.kit.circuit_breaker import CircuitOpen
-from vca.kit.db.breaker import breaker_for, observe_outages
+from vca.kit.db.breaker import breaker_for
 from vca.kit.db.dialect import (
     defer_statement,
     first_statement_failed,
@@ -47,6 +48,7 @@ __all__ = [
     "Database",
     "DatabaseBusy",
     "DatabaseFailure",
+    "DatabaseObserver",
     "DatabaseUnavailable",
     "constraint_name",
     "defer_statement",
@@ -57,8 +59,6 @@ __all__ = [
     "fetch_rows",
     "first_statement_failed",
     "metadata",
-    "observe_failures",
-    "observe_pool_wait",
     "record_schema_use",
     "record_table_use",
     "run_transaction",
@@ -84,6 +84,25 @@ def metadata(schema: str | None = None) -> MetaData:
     return MetaData(schema=schema, naming_convention=NAMING_CONVENTION)
 
 
+def _ignore(observed: object) -> None:
+    """Ignore an event."""
+
+
+@dataclass(frozen=True)
+class DatabaseObserver:
+    """Functions to call for what happens to the connections of a database.
+
+    - `pool_wait` gets the seconds that each checkout of a connection waited.
+    - `timeout` gets the SQLSTATE of each timeout; see `BUSY_STATES` in `postgres_errors`.
+    - `outage` gets the reason each time the circuit breaker of the server opens; see
+      `OUTAGE_REASONS`. It is called once, however many databases of the server have it.
+    """
+
+    pool_wait: Callable[[float], None] = _ignore
+    timeout: Callable[[str], None] = _ignore
+    outage: Callable[[str], None] = _ignore
+
+
 class Database:
     """The connection pool of one process for one database, and the circuit breaker of its server.
 
@@ -97,8 +116,10 @@ class Database:
         pool_size: int = 5,
         tenants_per_connection: int = 130,
         tenant_tables: Collection[str] = (),
+        observer: DatabaseObserver | None = None,
     ) -> None:
         self.dsn = dsn
+        self.observer = observer or DatabaseObserver()
         self.affinity_limits = (tenants_per_connection, tenant_tables)
         self.engine = make_engine(
             dsn,
@@ -107,12 +128,17 @@ class Database:
             tenant_tables=tenant_tables,
         )
         self.breaker = breaker_for(self.engine)
+        self.breaker.add_observer(self.observer.outage)
 
     def with_dsn(self, dsn: str, *, pool_size: int) -> "Database":
         """Return a database for another `dsn`, with the same catalogue limits per connection."""
         max_tenants, tables = self.affinity_limits
         return Database(
-            dsn, pool_size=pool_size, tenants_per_connection=max_tenants, tenant_tables=tables
+            dsn,
+            pool_size=pool_size,
+            tenants_per_connection=max_tenants,
+            tenant_tables=tables,
+            observer=self.observer,
         )
 
     @contextmanager
@@ -151,7 +177,7 @@ class Database:
         else:
             self.breaker.undecided()
         if (state := busy_state(error)) is not None:
-            _busy_observer(state)
+            self.observer.timeout(state)
 
     def _enter_breaker(self) -> None:
         try:
@@ -186,7 +212,7 @@ class Database:
             with prefer_schema(schema):
                 return self.engine.connect()
         finally:
-            _pool_wait_observer(perf_counter() - started_at_s)
+            self.observer.pool_wait(perf_counter() - started_at_s)
 
     def close(self) -> None:
         """Close every connection that is not in use."""
@@ -243,30 +269,3 @@ def execute_script(connection: Connection, statements: str) -> None:
     """
     with open_cursor(connection) as cursor:
         cursor.execute(statements)
-
-
-def observe_pool_wait(observer: Callable[[float], None]) -> None:
-    """Call `observer` with the seconds that each checkout of a connection waits in this process."""
-    global _pool_wait_observer
-    _pool_wait_observer = observer
-
-
-def observe_failures(
-    *, observe_busy: Callable[[str], None], observe_outage: Callable[[str], None]
-) -> None:
-    """Call an observer for each failure of a database in this process.
-
-    `observe_busy` is called with the SQLSTATE of a timeout, and `observe_outage` with the reason
-    why a circuit breaker opens; see `BUSY_STATES` and `OUTAGE_REASONS` in `postgres_errors`.
-    """
-    global _busy_observer
-    _busy_observer = observe_busy
-    observe_outages(observe_outage)
-
-
-def _ignore(observed: object) -> None:
-    """Ignore an event; the default until an observer is set."""
-
-
-_pool_wait_observer: Callable[[float], None] = _ignore
-_busy_observer: Callable[[str], None] = _ignore

@@ -6,7 +6,6 @@ caller reports only errors that show that the server is down; see `errors.outage
 """
 
 import threading
-from collections.abc import Callable
 from posixpath import normpath
 
 from sqlalchemy import Engine
@@ -19,26 +18,9 @@ DEFAULT_PORT = 5432
 
 def create_breaker(*, pause_s: float = 0.5) -> CircuitBreaker:
     """Return a breaker for one server; a trial takes at most as long as a connection."""
-    return CircuitBreaker(
-        max_failures=1,
-        pause_s=pause_s,
-        trial_s=CONNECT_TIMEOUT_S + pause_s,
-        # The observer may be set later.
-        on_open=lambda reason: _outage_observer(reason),
-    )
+    return CircuitBreaker(max_failures=1, pause_s=pause_s, trial_s=CONNECT_TIMEOUT_S + pause_s)
 
 
-def observe_outages(observer: Callable[[str], None]) -> None:
-    """Call `observer` with the reason each time a breaker of this process opens."""
-    global _outage_observer
-    _outage_observer = observer
-
-
-def _ignore_outage(reason: str) -> None:
-    """Ignore an outage; the default until an observer is set."""
-
-
-_outage_observer: Callable[[str], None] = _ignore_outage
 _breakers: dict[tuple[str, ...], CircuitBreaker] = {}
 _breakers_lock = threading.Lock()
 

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from vca.kit import json
-from vca.kit.db import Database
+from vca.kit.db import Database, DatabaseObserver
 from vca.kit.db.breaker import breaker_for
 from vca.kit.db.errors import DatabaseUnavailable, is_outage_state
 from vca.kit.errors import Conflict
@@ -60,6 +60,7 @@ class BulkDatabase(Database):
                 f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_MS}",
             },
         )
+        self.observer = DatabaseObserver()
         self.breaker = breaker_for(self.engine)
 
     @contextmanager

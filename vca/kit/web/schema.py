@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 import marshmallow
+from flask import current_app, has_app_context
 from marshmallow import fields, validate
 from sqlalchemy import Row
 from typing_extensions import override
@@ -187,7 +188,8 @@ def _check_e164(value: str) -> None:
 
 def _check_valid_number(value: str) -> None:
     _check_e164(value)
-    if not phone.is_valid(value):
+    added_ranges = current_app.config["DIALLABLE_PREFIXES"] if has_app_context() else ()
+    if not phone.is_valid(value, added_ranges):
         raise marshmallow.ValidationError(
             f"Not a valid E.164 number such as {_NUMBER_EXAMPLE}: no numbering plan has it."
         )

@@ -100,16 +100,18 @@ def plan_migration(
     store = TenantRevisionStore(database, tenant_id)
     counts = Counter(pending.revision for pending in store.list_pending())
     groups = [
-        RevisionGroup(revision, counts[revision], _preview_sql(revision))
+        RevisionGroup(
+            revision, counts[revision], _preview_sql(revision, for_citus=database.on_citus)
+        )
         for revision in sorted(counts)
     ]
     return groups, dict(Counter(store.ahead.values()))
 
 
-def _preview_sql(revision: str) -> str:
+def _preview_sql(revision: str, *, for_citus: bool) -> str:
     parts = [
         step.script.strip()
         or f"-- revision {step.revision} is Python code that runs inside the tenant"
-        for step in schema.compile_steps(revision)
+        for step in schema.compile_steps(revision, for_citus=for_citus)
     ]
     return "\n\n".join(parts)

@@ -17,8 +17,8 @@ from vca.kit import deadline
 from vca.kit.errors import DomainError
 from vca.observability import log
 from vca.registry.tenants import service as tenants
-from vca.servers.relay import draining
 from vca.servers.relay.connection import NORMAL_CLOSURE, VoiceConnection
+from vca.servers.relay.draining import PROCESS_DRAIN
 from vca.servers.relay.frames import Failure, Frame, Interrupt, Key, Prompt
 from vca.servers.relay.slot_lease import SlotLease
 from vca.services import Services
@@ -235,10 +235,10 @@ class Conversation:
 
         It ends at once if nobody speaks, and in the middle after the deadline.
         """
-        if not draining.is_draining():
+        if not PROCESS_DRAIN.is_active:
             return False
         is_silent = not self._keys and monotonic() >= self._speech_ends_at
-        return draining.deadline_passed() or is_silent
+        return PROCESS_DRAIN.is_overdue or is_silent
 
     def _answer_input(self, caller_input: CallerInput) -> TurnResult | CallerInput | None:
         """Speak the agent's answer and return its result.

@@ -8,27 +8,32 @@ from time import monotonic
 # A caller hears the end of what is being spoken, for at most this long.
 MAX_DRAIN_S = 20.0
 
-_draining_since: float | None = None
+
+class Drain:
+    """The draining of a process. Its methods may be called by a signal handler."""
+
+    def __init__(self) -> None:
+        self._started_at: float | None = None
+
+    def start(self) -> None:
+        """End WebSockets as soon as nobody speaks."""
+        if self._started_at is None:
+            self._started_at = monotonic()
+
+    def stop(self) -> None:
+        """Stop draining: WebSockets continue as before."""
+        self._started_at = None
+
+    @property
+    def is_active(self) -> bool:
+        """Whether WebSockets are to end."""
+        return self._started_at is not None
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether WebSockets are to end even in the middle of speech."""
+        return self._started_at is not None and monotonic() - self._started_at > MAX_DRAIN_S
 
 
-def start_draining() -> None:
-    """End WebSockets as soon as nobody speaks. May be called by a signal handler."""
-    global _draining_since
-    if _draining_since is None:
-        _draining_since = monotonic()
-
-
-def stop_draining() -> None:
-    """Stop draining: WebSockets continue as before."""
-    global _draining_since
-    _draining_since = None
-
-
-def is_draining() -> bool:
-    """Return whether WebSockets are to end."""
-    return _draining_since is not None
-
-
-def deadline_passed() -> bool:
-    """Return whether WebSockets are to end even in the middle of speech."""
-    return _draining_since is not None and monotonic() - _draining_since > MAX_DRAIN_S
+PROCESS_DRAIN = Drain()
+"""The draining of this process, which a signal starts whatever its apps are."""

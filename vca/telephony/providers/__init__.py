@@ -35,6 +35,7 @@ class Carriers:
         self.default = settings.telephony_provider or None
         # Simulations use the fake carrier in production too, where numbers cannot name it.
         self.simulator = FakeTelephonyAdapter(f"fake-carrier|{settings.secret_key}")
+        self.simulator.added_ranges = settings.diallable_prefixes
         self._adapters["fake"] = None if settings.production else self.simulator
 
     def adapter(self, name: str) -> TelephonyAdapter | None:
@@ -43,7 +44,10 @@ class Carriers:
             path = ADAPTERS.get(name)
             if path is None:  # unauthenticated input, so do not cache it
                 return None
-            self._adapters[name] = _import_adapter(path).from_settings(self._settings)
+            adapter = _import_adapter(path).from_settings(self._settings)
+            if adapter is not None:
+                adapter.added_ranges = self._settings.diallable_prefixes
+            self._adapters[name] = adapter
         return self._adapters[name]
 
     def adapter_class(self, name: str) -> type[TelephonyAdapter] | None:
@@ -72,6 +76,7 @@ class Carriers:
             adapter = self._account_adapters.get(key) or adapter_class.from_account(
                 self._settings, account
             )
+            adapter.added_ranges = self._settings.diallable_prefixes
             if isinstance(adapter, FakeTelephonyAdapter):
                 adapter.callee = self.simulator.callee
             self._account_adapters[key] = adapter
@@ -112,6 +117,7 @@ class Carriers:
 
     def register(self, adapter: TelephonyAdapter) -> None:
         """Use this adapter under its own name from now on."""
+        adapter.added_ranges = self._settings.diallable_prefixes
         self._adapters[adapter.name] = adapter
         if isinstance(adapter, FakeTelephonyAdapter):
             self.simulator = adapter

@@ -7,7 +7,6 @@ from uuid import UUID
 import click
 
 from vca import cli
-from vca.kit import phone
 from vca.registry.number_registry import claimed_numbers
 from vca.services import current_services
 from vca.tenancy.session import public_session
@@ -40,7 +39,7 @@ def check(tenant_id: UUID | None, as_json: bool) -> None:
     ]
     output: dict[str, Any] = {"checked": len(rows), "wrong": mismatches}
     text = f"{len(rows)} numbers checked, {len(mismatches)} differ from their registration."
-    if ranges := phone.diallable_ranges():
+    if ranges := current_services().settings.diallable_prefixes:
         output["diallable_prefixes"] = [str(added) for added in ranges]
         text += f"\nDIALLABLE_PREFIXES adds {', '.join(output['diallable_prefixes'])}."
     if browser_problems := bulk_check.check_browser_accounts(services=current_services()):

@@ -65,7 +65,7 @@ def add_number(body: dict[str, Any], tenant_id: UUID) -> Any:
         with tenant_session(g.tenant, database=current_services().database) as tenant_tx:
             number = service.add(tenant_tx, policy=policy, **body, services=current_services())
     except NumberNotAssigned:
-        if phone.is_valid(body["did_number"]):
+        if phone.is_valid(body["did_number"], current_services().settings.diallable_prefixes):
             raise
         raise InvalidInput.field("did_number", _UNKNOWN_NUMBER) from None
     path = f"/api/tenants/{tenant_id}/phone-numbers/{number.id}"
@@ -223,7 +223,9 @@ def _claim_policy(body: dict[str, Any]) -> ClaimPolicy:
     """
     if g.caller.is_platform:
         return "platform"
-    if current_app.config["CLAIMS_ARE_OPEN"] and phone.is_valid(body["did_number"]):
+    if current_app.config["CLAIMS_ARE_OPEN"] and phone.is_valid(
+        body["did_number"], current_services().settings.diallable_prefixes
+    ):
         return "open"
     provider_type = body.get("provider_type", service.DEFAULT_FIELDS["provider_type"])
     ref = ProviderAccountRef(provider_type, body.get("telephony_account_id"))

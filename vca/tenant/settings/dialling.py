@@ -4,7 +4,7 @@ Only ordinary telephone numbers in allowed countries pass. Fraud dials numbers t
 money with each minute. The deployment's `DIALLABLE_PREFIXES` count as ordinary numbers.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -13,7 +13,7 @@ from phonenumbers import PhoneNumber, PhoneNumberType
 
 from vca.kit import phone
 from vca.kit.errors import Conflict
-from vca.kit.number_ranges import ORDINARY_TYPES
+from vca.kit.number_ranges import ORDINARY_TYPES, NumberRange
 from vca.telephony.dial_permit import DialPermit
 
 DEFAULT_PER_MINUTE = 10
@@ -61,6 +61,7 @@ class DialPolicy:
     `own_countries` take its place for a dialling number that belongs to no country.
     `home_country_needed`: there are none, so it is not known which countries it may dial.
     `ceiling_countries` are the only countries that the platform allows, or None for all.
+    `added_ranges` are the ranges of the deployment's `DIALLABLE_PREFIXES`.
     """
 
     countries: tuple[str, ...] | None
@@ -70,6 +71,7 @@ class DialPolicy:
     own_countries: tuple[str, ...] = ()
     home_country_needed: bool = False
     ceiling_countries: tuple[str, ...] | None = None
+    added_ranges: Sequence[NumberRange] = ()
 
     @property
     def allows_nothing(self) -> bool:
@@ -111,7 +113,11 @@ class DiallingRefused(Conflict):
 
 
 def effective_policy(
-    settings: DiallingSettings, *, from_number: str | None, own_countries: Collection[str] = ()
+    settings: DiallingSettings,
+    *,
+    from_number: str | None,
+    own_countries: Collection[str] = (),
+    added_ranges: Sequence[NumberRange] = (),
 ) -> DialPolicy:
     """Return the policy for legs from or through one of the tenant's numbers.
 
@@ -121,7 +127,7 @@ def effective_policy(
     platform's ceiling applies too: of two limits, the lower one counts.
     """
     stored_policy, ceiling = settings.dial_policy, settings.limits.get("dialling", {})
-    number_country = country_of(from_number) if from_number else None
+    number_country = country_of(from_number, added_ranges) if from_number else None
     home_country = settings.home_country or number_country
     countries = stored_policy.get("countries")
     if countries is None and home_country:
@@ -136,6 +142,7 @@ def effective_policy(
         own_countries=() if home_country else tuple(sorted(own_countries)),
         home_country_needed=stored_policy.get("countries") is None and countries == [],
         ceiling_countries=None if ceiling.get("countries") is None else tuple(ceiling["countries"]),
+        added_ranges=added_ranges,
     )
 
 
@@ -143,7 +150,7 @@ def _lower(number: int, ceiling: int | None) -> int:
     return number if ceiling is None else min(number, ceiling)
 
 
-def country_of(number: str) -> str | None:
+def country_of(number: str, added_ranges: Sequence[NumberRange] = ()) -> str | None:
     """Return the ISO 3166 code of the country that a number belongs to, or None.
 
     Several countries share +1, +44 and a few other codes. There an ordinary line belongs to the
@@ -152,7 +159,7 @@ def country_of(number: str) -> str | None:
     parsed = phone.parse(number)
     if parsed is None:
         return None
-    if added_country := phone.range_country(number):
+    if added_country := phone.range_country(number, added_ranges):
         return added_country
     shares_code = len(phonenumbers.region_codes_for_country_code(parsed.country_code or 0)) > 1
     if shares_code and phonenumbers.number_type(parsed) not in ORDINARY_TYPES:
@@ -236,7 +243,7 @@ def _check_frequency(policy: DialPolicy, recent: RecentDials) -> DialDecision:
 def _denials(number: str, policy: DialPolicy, own_number: bool) -> Iterator[tuple[DenialCode, str]]:
     """Yield the reasons against a number that do not depend on time, the most serious first."""
     parsed = _parse_dialled(number)
-    added_country = phone.range_country(number)
+    added_country = phone.range_country(number, policy.added_ranges)
     if _reaches_emergency(number, parsed, policy):
         yield "emergency_number", "the number is an emergency number"
     if parsed is None or not (added_country or phonenumbers.is_valid_number(parsed)):

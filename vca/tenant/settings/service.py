@@ -135,13 +135,23 @@ def dial_policies(
     Without numbers, return the policy for a number that is not known yet.
     """
     senders: list[str | None] = [*from_numbers] or [None]
-    policies = {dialling.effective_policy(settings, from_number=sender) for sender in senders}
+    added_ranges = services.settings.diallable_prefixes
+    policies = {
+        dialling.effective_policy(settings, from_number=sender, added_ranges=added_ranges)
+        for sender in senders
+    }
     if not from_numbers or all(policy.home_country for policy in policies):
         return policies
     numbers = list_dialling_numbers(session, services=services)
-    own_countries = set(filter(None, map(dialling.country_of, numbers)))
+    countries = {dialling.country_of(number, added_ranges) for number in numbers}
+    own_countries = {country for country in countries if country is not None}
     return {
-        dialling.effective_policy(settings, from_number=sender, own_countries=own_countries)
+        dialling.effective_policy(
+            settings,
+            from_number=sender,
+            own_countries=own_countries,
+            added_ranges=added_ranges,
+        )
         for sender in senders
     }
 

@@ -31,7 +31,7 @@ from vca.tenant.telephony_accounts.models import TelephonyAccount
 
 # The number of round trips to the database of an inbound call, an utterance, a final status with a
 # state token, and a final status without one.
-DEPLOYMENT_ACCOUNT_ROUND_TRIPS = [4, 3, 4, 7]
+DEPLOYMENT_ACCOUNT_ROUND_TRIPS = [3, 3, 4, 7]
 
 
 # --- Signed requests ---

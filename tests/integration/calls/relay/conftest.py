@@ -32,7 +32,7 @@ def fast_speech(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(conversation, "CHARACTERS_PER_SECOND", 10_000)
     monkeypatch.setattr(conversation, "KEY_GAP_S", 0.1)
     yield
-    draining.stop_draining()
+    draining.PROCESS_DRAIN.stop()
 
 
 @pytest.fixture(autouse=True)

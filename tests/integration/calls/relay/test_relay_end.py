@@ -1,10 +1,10 @@
 """Calls over a voice WebSocket: how the WebSocket ends, and the draining of a process."""
 
 from threading import Event
+from typing import NoReturn
 from uuid import UUID
 
 import pytest
-from flask import Flask
 
 from tests.fakes.carriers.twilio.call import TwilioCall
 from tests.fakes.carriers.twilio.connected_twilio import ConnectedTwilio
@@ -20,14 +20,21 @@ from tests.integration.calls.relay.conftest import (
 )
 from tests.support.factories import Tenant
 from tests.support.processes import wait_until
-from tests.support.services import app_services, open_database, use_database, use_settings
+from tests.support.services import app_services, use_settings
 from vca.conversation.llm import ModelError
 from vca.kit import clock
+from vca.kit.db import DatabaseUnavailable
 from vca.servers.relay import conversation, draining
 from vca.servers.relay.conversation import Conversation
 from vca.telephony.types import WebSocketFormat
+from vca.tenancy.database import TenantDatabase
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core import turn_records
+
+
+def raise_unavailable(*_: object, **__: object) -> NoReturn:
+    raise DatabaseUnavailable
+
 
 # --- The end of the WebSocket ---
 
@@ -75,35 +82,32 @@ def test_after_a_model_failure_the_caller_hears_a_sentence(
 
 
 def test_without_the_database_the_caller_hears_a_sentence(
-    app: Flask, relay_url: str, call: TwilioCall
+    monkeypatch: pytest.MonkeyPatch, relay_url: str, call: TwilioCall
 ) -> None:
-    database = app_services().database
     socket = open_socket(relay_url, call)
-    use_database(open_database("postgresql://nobody@/nothing?host=/nowhere&port=1"))
+    monkeypatch.setattr(TenantDatabase, "connection", raise_unavailable)
 
     spoken_text = socket.say("When?")
 
     assert "call again" in spoken_text
     assert socket.receive_end() == "failed"
-    use_database(database)
+    monkeypatch.undo()
     assert call.end_relay("failed").verbs == ["Hangup"]
 
 
 def test_the_apology_is_the_tenants_in_the_language_of_the_call(
-    app: Flask, relay_url: str, acme: Tenant, call: TwilioCall
+    monkeypatch: pytest.MonkeyPatch, relay_url: str, acme: Tenant, call: TwilioCall
 ) -> None:
     [profile] = acme.get("/ai-profiles").json
     acme.patch(f"/ai-profiles/{profile['id']}", {"language": "it"})
     acme.patch("/settings", {"phrases": {"it": {"fallback": "Ci dispiace."}}})
-    database = app_services().database
     socket = open_socket(relay_url, call)
-    use_database(open_database("postgresql://nobody@/nothing?host=/nowhere&port=1"))
+    monkeypatch.setattr(TenantDatabase, "connection", raise_unavailable)
 
     spoken_text = socket.say("Quando?")
 
     assert spoken_text.strip() == "Ci dispiace."
     assert socket.receive_end() == "failed"
-    use_database(database)
 
 
 def test_after_an_error_of_the_carrier_the_call_continues_over_http(
@@ -189,11 +193,11 @@ def test_a_draining_process_drops_a_connection_in_silence(
     session = open_session(relay_url, call)
     session.say("When?")
 
-    draining.start_draining()
+    draining.PROCESS_DRAIN.start()
 
     session.socket.wait_for_drop()
     wait_until(lambda: count_slots() == 0)
-    draining.stop_draining()
+    draining.PROCESS_DRAIN.stop()
     assert session.say("And on Sundays?") == "At nine."
     assert session.connection_count == 2
     wait_until(lambda: len(call_record.transcript) == 5)
@@ -209,7 +213,7 @@ def test_a_draining_process_finishes_the_current_answer(
     socket.send("prompt", voicePrompt="When?", last=True)
     assert socket.receive_frame()["token"] == "Let me see. "
 
-    draining.start_draining()
+    draining.PROCESS_DRAIN.start()
     model_may_continue.set()
 
     assert socket.receive_answer() == "At nine."
@@ -225,7 +229,7 @@ def test_a_draining_process_stops_waiting_at_its_deadline(
     socket.say("When?")
     monkeypatch.setattr(draining, "MAX_DRAIN_S", 0.0)
 
-    draining.start_draining()
+    draining.PROCESS_DRAIN.start()
 
     socket.wait_for_drop()
 
@@ -242,10 +246,10 @@ def test_a_carrier_that_does_not_reconnect_is_handed_over_a_call(
     socket = open_socket(relay_url, call)
     socket.say("When?")
 
-    draining.start_draining()
+    draining.PROCESS_DRAIN.start()
 
     handoff = socket.receive_end()
-    draining.stop_draining()
+    draining.PROCESS_DRAIN.stop()
     wait_until(lambda: count_slots() == 0)
     twiml = call.end_relay(handoff)
     assert (handoff, twiml.verbs) == ("resume", ["Connect"])

@@ -181,8 +181,8 @@ class FakeTelephonyAdapter(TelephonyAdapter):
         return CarrierEvent(
             kind=kind,
             provider_call_id=provider_call_id,
-            called_number=called_number(text_field(fields, "to", 64)),
-            caller=parse_calling_party(fields),
+            called_number=called_number(text_field(fields, "to", 64), self.added_ranges),
+            caller=parse_calling_party(fields, self.added_ranges),
             state=text_field(fields, "state", 2_000) or None,
             speech=text_field(fields, "text", 10_000),
             keys=parse_keys(fields),

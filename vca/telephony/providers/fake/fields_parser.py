@@ -1,11 +1,12 @@
 """Parse the JSON requests of the fake carrier. Everything raises InvalidCarrierRequest."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, get_args
 
 from vca.kit import clock, json
+from vca.kit.number_ranges import NumberRange
 from vca.telephony.adapter import InvalidCarrierRequest
 from vca.telephony.caller_id import parse_caller
 from vca.telephony.types import Caller, CallEvent, LegOutcome
@@ -43,10 +44,11 @@ def text_field(fields: dict[str, Any], name: str, max_chars: int) -> str:
     return value
 
 
-def parse_calling_party(fields: dict[str, Any]) -> Caller:
+def parse_calling_party(fields: dict[str, Any], added_ranges: Sequence[NumberRange]) -> Caller:
     """Return the caller; an odd or overlong text is no reason to reject the call."""
     value = fields.get("from")
-    return parse_caller(value if isinstance(value, str) else text_field(fields, "from", 0))
+    text = value if isinstance(value, str) else text_field(fields, "from", 0)
+    return parse_caller(text, added_ranges)
 
 
 def parse_keys(fields: dict[str, Any]) -> str:

@@ -198,7 +198,9 @@ class TelnyxAdapter(TelephonyAdapter):
     def parse(self, request: CarrierRequest) -> CarrierEvent:
         if request.action != _EVENTS_ACTION:
             raise InvalidCarrierRequest("unknown action")
-        carrier_event = self._check_deferred(events.parse_carrier_event(request, self._signer))
+        carrier_event = self._check_deferred(
+            events.parse_carrier_event(request, self._signer, self.added_ranges)
+        )
         if carrier_event.unsigned is None:
             return carrier_event
         return replace(carrier_event, unsigned=self._check_deferred(carrier_event.unsigned))

@@ -6,12 +6,13 @@ product does not wait for becomes `progress`.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from vca.kit import json
+from vca.kit.number_ranges import NumberRange
 from vca.telephony.adapter import InvalidCarrierRequest
 from vca.telephony.caller_id import called_number, parse_caller
 from vca.telephony.providers.telnyx import client_state, command_builder, hangup_causes
@@ -51,6 +52,7 @@ class TelnyxEvent:
     occurred_at: datetime
     payload: Mapping[str, Any]
     leg_state: LegState | None
+    added_ranges: Sequence[NumberRange] = ()
 
     def text_field(self, name: str, source: Mapping[str, Any] | None = None) -> str:
         """Return a text of the payload; empty if it is missing."""
@@ -80,7 +82,8 @@ class TelnyxEvent:
     def caller(self) -> Caller:
         """Return the caller; an odd or overlong text is no reason to reject the call."""
         value = self.payload.get("from")
-        return parse_caller(value if isinstance(value, str) else self.text_field("from"))
+        text = value if isinstance(value, str) else self.text_field("from")
+        return parse_caller(text, self.added_ranges)
 
     def has_phase(self, *phases: str) -> bool:
         """Return whether its leg is in one of these phases."""
@@ -103,9 +106,11 @@ def parse_event(body: bytes) -> TelnyxEvent:
     return replace(telnyx_event, id=identifiers["id"], type=identifiers["event_type"])
 
 
-def parse_carrier_event(request: CarrierRequest, signer: StateSigner) -> CarrierEvent:
+def parse_carrier_event(
+    request: CarrierRequest, signer: StateSigner, added_ranges: Sequence[NumberRange]
+) -> CarrierEvent:
     """Return the event as the product knows it."""
-    telnyx_event = parse_event(request.body)
+    telnyx_event = replace(parse_event(request.body), added_ranges=added_ranges)
     encoded_state = telnyx_event.payload.get("client_state")
     signed_state = client_state.decode_signed(encoded_state, signer)
     is_own_state = signed_state is not None and signed_state.belongs_to(telnyx_event.leg)
@@ -138,7 +143,7 @@ def _carrier_event(
     deferred_commands = deferred.rest if deferred else ()
     defaults: dict[str, Any] = {
         "provider_call_id": telnyx_event.call_id,
-        "called_number": called_number(telnyx_event.text_field("to")),
+        "called_number": called_number(telnyx_event.text_field("to"), telnyx_event.added_ranges),
         "caller": telnyx_event.caller,
         "state": leg_state.state if leg_state else None,
         "request_id": telnyx_event.id,

@@ -149,7 +149,7 @@ class TwilioAdapter(TelephonyAdapter):
 
     @override
     def parse(self, request: CarrierRequest) -> CarrierEvent:
-        return webhooks.parse_webhook(request, self._signer)
+        return webhooks.parse_webhook(request, self._signer, self.added_ranges)
 
     @override
     def verify(self, request: CarrierRequest) -> None:
@@ -194,7 +194,13 @@ class TwilioAdapter(TelephonyAdapter):
     ) -> None:
         with self._open_session(retry_writes=False) as session:
             callback_urls = self._callback_urls(callback_url)
-            calls.update_live_call(session, provider_call_id, reply, callback_urls=callback_urls)
+            calls.update_live_call(
+                session,
+                provider_call_id,
+                reply,
+                callback_urls=callback_urls,
+                added_ranges=self.added_ranges,
+            )
 
     @override
     def place_call(self, call: OutboundCall) -> str:

@@ -1,9 +1,11 @@
 """Calls at Twilio: place, find, update and hang up."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from vca.kit import clock
+from vca.kit.number_ranges import NumberRange
 from vca.telephony.adapter import TelephonyError
 from vca.telephony.caller_id import parse_number
 from vca.telephony.providers.twilio import errors, statuses, twiml
@@ -88,13 +90,18 @@ def find_call_status(session: "RestSession", call_sid: str) -> CallStatus | None
 
 
 def update_live_call(
-    session: "RestSession", call_sid: str, reply: CallReply, *, callback_urls: CallbackUrls
+    session: "RestSession",
+    call_sid: str,
+    reply: CallReply,
+    *,
+    callback_urls: CallbackUrls,
+    added_ranges: Sequence[NumberRange],
 ) -> None:
     """Update a live call; see `TelephonyAdapter.update_live_call`."""
     document = twiml.render(
         reply,
         callback_urls=callback_urls,
-        caller_id=_find_own_number(session, call_sid) if _dials(reply) else None,
+        caller_id=_find_own_number(session, call_sid, added_ranges) if _dials(reply) else None,
         max_size=twiml.MAX_UPDATE_CHARS,
     )
     session.client.calls(call_sid).update(twiml=document)
@@ -113,14 +120,15 @@ def _dials(reply: CallReply) -> bool:
     return any(isinstance(action, Forward | Transfer) for action in reply.actions)
 
 
-def _find_own_number(session: "RestSession", call_sid: str) -> str | None:
+def _find_own_number(
+    session: "RestSession", call_sid: str, added_ranges: Sequence[NumberRange]
+) -> str | None:
     """Return our number in the call, which is the caller id when it dials, or None."""
     call_resource = _fetch_call(session, call_sid)
     if call_resource is None:
         return None
-    return parse_number(
-        call_resource._from if call_resource.direction == _OUTBOUND else call_resource.to
-    )
+    is_outbound = call_resource.direction == _OUTBOUND
+    return parse_number(call_resource._from if is_outbound else call_resource.to, added_ranges)
 
 
 def _fetch_call(session: "RestSession", call_sid: str) -> Any | None:

@@ -2,12 +2,13 @@
 
 import hmac
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from vca.kit import clock
+from vca.kit.number_ranges import NumberRange
 from vca.telephony.adapter import InvalidCarrierRequest, InvalidCarrierSignature
 from vca.telephony.caller_id import called_number, parse_caller
 from vca.telephony.providers.twilio import callback_urls, statuses
@@ -39,7 +40,8 @@ class WebhookForm:
     `form` was in the body; `query` is what we put into the URL.
     """
 
-    def __init__(self, request: CarrierRequest) -> None:
+    def __init__(self, request: CarrierRequest, added_ranges: Sequence[NumberRange]) -> None:
+        self._added_ranges = added_ranges
         self.form = Form(request)
         self.query = parse_query(request.url)
         self.call_sid = self.required("CallSid", _CALL_SID)
@@ -72,23 +74,25 @@ class WebhookForm:
     @property
     def called_number(self) -> str:
         """Return the number that was called; calls to a SIP domain have it in a URI."""
-        return self.text(WEBRTC_NUMBER_FIELD) or called_number(self.text("To"))
+        return self.text(WEBRTC_NUMBER_FIELD) or called_number(self.text("To"), self._added_ranges)
 
     @property
     def caller(self) -> Caller:
         """Return the caller; an unreadable one is no reason to reject the call."""
         try:
-            return parse_caller(self.form.get("From"))
+            return parse_caller(self.form.get("From"), self._added_ranges)
         except InvalidCarrierRequest:
             return Caller(None, "other")
 
 
-def parse_webhook(request: CarrierRequest, signer: StateSigner) -> CarrierEvent:
+def parse_webhook(
+    request: CarrierRequest, signer: StateSigner, added_ranges: Sequence[NumberRange]
+) -> CarrierEvent:
     """Return the event of a request. Raises InvalidCarrierRequest.
 
     A URL that we have not signed as it is has no state.
     """
-    form = WebhookForm(request)
+    form = WebhookForm(request, added_ranges)
     carrier_event = _parse_action(request, form)
     if carrier_event.state is None or callback_urls.is_signed(request.action, form.query, signer):
         return carrier_event

@@ -34,7 +34,7 @@ from vca.tenant.calls.core.call_types import (
     Utterance,
 )
 from vca.tenant.calls.core.state_machine import LifecycleState
-from vca.tenant.calls.turns import turn_handler
+from vca.tenant.calls.turns import stored_replies, turn_handler
 
 POLL = Poll()
 # Carriers get a reply within one second, so that none of them times out.
@@ -171,7 +171,7 @@ def wait_for_rest(call_state: CallState, *, services: Services, after: int) -> R
 
 def _find_rest(call_state: CallState, *, services: Services, after: int) -> RestOfReply | None:
     """Return what the carrier lacks of a stored reply, or None if there is no reply yet."""
-    reply = turn_handler.find_reply(call_state.ref, after=after, services=services)
+    reply = stored_replies.find_reply(call_state.ref, after=after, services=services)
     if reply is None:
         return None
     chunks, result = reply

@@ -20,7 +20,7 @@ from vca.tenant.calls.core.call_types import (
     TurnResult,
     Utterance,
 )
-from vca.tenant.calls.turns import transfers, turn_handler
+from vca.tenant.calls.turns import stored_replies, transfers
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def resume_call(
     with tenant_session(ref.tenant, database=services.database) as session:
         call_context = record.lock_call_context(session, ref.call_id)
         if call_context.has_ended:
-            return turn_handler.ended_call_result(session, ref)
+            return stored_replies.ended_call_result(session, ref)
         turns = turn_records.list_turns(session, ref.call_id)
         transfer = transfers.pending_transfer(call_context)
     if transfer is not None:
@@ -92,7 +92,7 @@ def finish_transfer(
         call_context = record.lock_call_context(session, ref.call_id)
         if call_context.has_ended:
             transfers.apply_late_leg_outcome(session, ref, call_context, leg_outcome=leg_outcome)
-            return turn_handler.ended_call_result(session, ref)
+            return stored_replies.ended_call_result(session, ref)
         result = transfers.apply_leg_outcome(
             session,
             ref,

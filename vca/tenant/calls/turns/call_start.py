@@ -160,26 +160,7 @@ def _route_and_record(
             reserved_budget,
             services=services,
         )
-        events = routed_call.events
-        state = state_machine.state_from_events(events)
-        if call.simulation is not None:
-            simulations.prepare_insertion(
-                session,
-                call.simulation.profile,
-                stays_open=state.status not in state_machine.TERMINAL,
-                now=clock.now(),
-            )
-        _insert_call(session, routed_call, events, state)
-        if state.ended_at is not None and call.simulated:
-            retention.schedule_simulation_purge(session, ended_at=state.ended_at)
-        if state.status not in state_machine.TERMINAL:
-            watchdog.start_watch(
-                session,
-                call_id=routed_call.call_id,
-                now=call.metadata.timestamp,
-                simulated=call.simulated,
-                services=services,
-            )
+        state = _record_call(session, call, routed_call, services=services)
     failpoints.kill_if_armed("calls.ring.committed")
     _count_call(call, state)
     return TurnResult(
@@ -187,6 +168,33 @@ def _route_and_record(
         routed_call.actions,
         _initial_turn_count(routed_call.route),
     )
+
+
+def _record_call(
+    session: Session, call: InboundCall, routed_call: _RoutedCall, *, services: Services
+) -> state_machine.LifecycleState:
+    """Insert the call and schedule its first check, or its purge if it has ended already."""
+    events = routed_call.events
+    state = state_machine.state_from_events(events)
+    if call.simulation is not None:
+        simulations.prepare_insertion(
+            session,
+            call.simulation.profile,
+            stays_open=state.status not in state_machine.TERMINAL,
+            now=clock.now(),
+        )
+    _insert_call(session, routed_call, events, state)
+    if state.ended_at is not None and call.simulated:
+        retention.schedule_simulation_purge(session, ended_at=state.ended_at)
+    if state.status not in state_machine.TERMINAL:
+        watchdog.start_watch(
+            session,
+            call_id=routed_call.call_id,
+            now=call.metadata.timestamp,
+            simulated=call.simulated,
+            services=services,
+        )
+    return state
 
 
 def start_outbound_call(ref: CallRef, *, services: Services, provider_call_id: str) -> TurnResult:

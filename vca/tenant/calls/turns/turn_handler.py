@@ -23,7 +23,6 @@ from vca.telephony.types import CallEvent, HangUp
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core import (
     latency,
-    outbound_legs,
     record,
     turn_records,
 )
@@ -32,14 +31,13 @@ from vca.tenant.calls.core.call_profile import CallProfile
 from vca.tenant.calls.core.call_types import (
     CallRef,
     ConnectionReplaced,
-    ForwardOrder,
     SpokenChunk,
     TurnResult,
     TurnStream,
     Utterance,
 )
 from vca.tenant.calls.core.models import TurnRecord
-from vca.tenant.calls.turns import conversation_inputs, reply_actions, transfers
+from vca.tenant.calls.turns import conversation_inputs, reply_actions, stored_replies
 from vca.tenant.calls.turns.reply_actions import AppliedActions
 
 
@@ -61,17 +59,6 @@ class _PendingTurn:
     def to_chunk(self, text: str) -> SpokenChunk:
         profile = self.profile
         return SpokenChunk(text, profile.language, profile.voice, profile.redaction)
-
-
-@dataclass(frozen=True)
-class _AnsweredTurn:
-    """A reply that was stored earlier. The carrier lost it, or polls for the rest of it.
-
-    The reply to an utterance after the end of a call has no text.
-    """
-
-    chunks: tuple[SpokenChunk, ...]
-    result: TurnResult
 
 
 def handle_utterance(
@@ -159,7 +146,7 @@ def store_utterance(ref: CallRef, utterance: Utterance, *, services: Services) -
 
 def _store_caller_turn(
     session: Session, ref: CallRef, utterance: Utterance
-) -> _PendingTurn | _AnsweredTurn:
+) -> _PendingTurn | stored_replies.AnsweredTurn:
     """Store the caller's turn unless it is stored already; return the pending or answered turn."""
     started_at = clock.now()
     call_context, turns = record.lock_call_and_turns(session, ref.call_id)
@@ -167,11 +154,11 @@ def _store_caller_turn(
         raise ConnectionReplaced
     redaction = call_context.profile.redaction if call_context.profile else NO_REDACTION
     redacted_utterance = redaction.redact_text(utterance.text)
-    known_turns = _turns_since(turns, redacted_utterance, utterance.after)
-    if (answer := _find_reply(known_turns)) is not None:
-        return _replay_reply(session, ref, call_context, answer, len(turns))
+    known_turns = stored_replies.turns_since(turns, redacted_utterance, utterance.after)
+    if (answer := stored_replies.reply_among(known_turns)) is not None:
+        return stored_replies.replay_reply(session, ref, call_context, answer, len(turns))
     if call_context.has_ended or call_context.profile is None:
-        return _AnsweredTurn((), TurnResult(ref, (HangUp(),)))
+        return stored_replies.AnsweredTurn((), TurnResult(ref, (HangUp(),)))
     if known_turns:  # another process stored the turn and ended before it could answer
         previous_turns = turns[: known_turns[0].sequence - 1]
         return _PendingTurn(
@@ -194,64 +181,6 @@ def _store_caller_turn(
         started_at=started_at,
     )
     return _PendingTurn(ref, call_context, turns, utterance.text, started_at, sequence)
-
-
-def _turns_since(
-    turns: Sequence[TurnRecord], redacted_utterance: str, after: int | None
-) -> Sequence[TurnRecord]:
-    """Return the turns since `after`, beginning with this utterance, or none if it is not there.
-
-    The utterance is compared in its redacted form. Without an utterance, return all later turns.
-    """
-    later_turns = turns[after:] if after is not None else ()
-    if not redacted_utterance.strip():
-        return later_turns
-    matches = [turn.speaker == "caller" and turn.text == redacted_utterance for turn in later_turns]
-    return later_turns[matches.index(True) :] if True in matches else ()
-
-
-def _find_reply(later_turns: Sequence[TurnRecord]) -> TurnRecord | None:
-    """Return the reply to the first turn.
-
-    Without an utterance, the first turn is itself the reply.
-    """
-    if not later_turns or later_turns[0].speaker == "agent":
-        return later_turns[0] if later_turns else None
-    return next((turn for turn in later_turns if turn.answers == later_turns[0].sequence), None)
-
-
-def find_reply(
-    ref: CallRef, *, services: Services, after: int
-) -> "tuple[tuple[SpokenChunk, ...], TurnResult] | None":
-    """Return the stored reply to the turn that began after `after` turns, or None until then.
-
-    If the call ended before the turn was answered, there will be no reply: return the actions of an
-    ended call. Raises NotFound.
-    """
-    with tenant_session(ref.tenant, database=services.database) as session:
-        call_context, later_turns = record.lock_call_and_turns(session, ref.call_id, after=after)
-        answer = _find_reply(later_turns)
-        if answer is None:
-            return ((), ended_call_result(session, ref)) if call_context.has_ended else None
-        answered = _replay_reply(session, ref, call_context, answer, after + len(later_turns))
-    return answered.chunks, answered.result
-
-
-def _replay_reply(
-    session: Session, ref: CallRef, call_context: CallContext, answer: TurnRecord, turns: int
-) -> _AnsweredTurn:
-    profile = call_context.agent
-    chunk = SpokenChunk(answer.text, profile.language, profile.voice)
-    if call_context.has_ended:
-        return _AnsweredTurn((chunk,), ended_call_result(session, ref))
-    next_action = transfers.pending_transfer(call_context) or profile.listen()
-    return _AnsweredTurn((chunk,), TurnResult(ref, (next_action,), turns))
-
-
-def ended_call_result(session: Session, ref: CallRef) -> TurnResult:
-    """Return what a carrier does after the end of a call; the caller may have been forwarded."""
-    number = outbound_legs.last_forward_number(session, call_id=ref.call_id)
-    return TurnResult(ref, (HangUp() if number is None else ForwardOrder(number),))
 
 
 def _interrupted_reply(pending: _PendingTurn, text: str, *, services: Services) -> Reply:
@@ -352,7 +281,9 @@ def _store_and_apply(
             turn for turn in later_turns if pending.answers and turn.answers == pending.answers
         ]
         if existing_replies:
-            return _replay_reply(session, ref, call_context, existing_replies[0], turns).result
+            return stored_replies.replay_reply(
+                session, ref, call_context, existing_replies[0], turns
+            ).result
         if call_context.has_ended:
             return TurnResult(ref, (HangUp(),))
         applied = reply_actions.apply_actions(
