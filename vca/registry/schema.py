@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from vca.kit import db
 from vca.kit.db import Database
 from vca.kit.errors import Conflict
-from vca.registry import deployment, privileges
+from vca.registry import deployment, privileges, sql_functions
 from vca.registry.deployment import Deployment
 from vca.registry.tenants.models import TenantDdl
 from vca.settings import ROOT
@@ -80,7 +80,7 @@ def current_revision(session: Session) -> str | None:
 def upgrade_public_schema(
     database: Database, this_deployment: Deployment
 ) -> tuple[str | None, str]:
-    """Migrate `public`, store the compiled tenant script, and apply the grants.
+    """Migrate `public`, store the tenant script, install the functions, and apply the grants.
 
     Returns (revision before, revision after). `database` has the owner's login. Everything is one
     transaction. A schema that is ahead of this code stays as it is. Raises ServerTooOld.
@@ -108,6 +108,7 @@ def _upgrade_in_transaction(
         after = current_revision(db_session)
         assert after is not None
         if after == head():
+            sql_functions.install(db_session.connection(), this_deployment.roles)
             deployment.record_deployment(db_session, this_deployment)
             privileges.apply_grants(db_session, this_deployment.roles)
         return before, after

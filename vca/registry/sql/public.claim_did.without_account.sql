@@ -1,0 +1,39 @@
+-- grants: tenant
+--
+-- Claim a number for a phone number of the transaction's tenant. Returns 'claimed', 'taken' (by any
+-- tenant) or 'unassigned'. Terms: 'open' and 'proven' are first come, first served; 'assigned'
+-- allows only numbers assigned to the tenant; 'platform' also allows quarantined numbers.
+CREATE OR REPLACE FUNCTION public.claim_did(
+    p_number text, p_phone_number_id uuid, p_provider_type text, p_terms text
+)
+RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    v_tenant uuid := public.acting_tenant();
+BEGIN
+    IF p_terms = 'assigned' THEN
+        UPDATE public.dids d
+        SET state = 'claimed', phone_number_id = p_phone_number_id,
+            provider_type = p_provider_type, registration_status = 'pending',
+            rests_until = NULL, updated_at = now()
+        WHERE d.did_number = p_number AND d.tenant_id = v_tenant AND d.state <> 'claimed';
+    ELSE
+        INSERT INTO public.dids AS d
+            (did_number, tenant_id, state, phone_number_id, provider_type, registration_status)
+        VALUES (p_number, v_tenant, 'claimed', p_phone_number_id, p_provider_type, 'pending')
+        ON CONFLICT (did_number) DO UPDATE
+        SET tenant_id = v_tenant, state = 'claimed', phone_number_id = p_phone_number_id,
+            provider_type = p_provider_type, registration_status = 'pending',
+            rests_until = NULL, updated_at = now()
+        WHERE (d.tenant_id = v_tenant AND d.state <> 'claimed')
+           OR (d.state = 'resting' AND (p_terms = 'platform' OR d.rests_until <= now()));
+    END IF;
+    IF FOUND THEN
+        RETURN 'claimed';
+    END IF;
+    PERFORM FROM public.dids d
+    WHERE d.did_number = p_number AND (d.state <> 'resting' OR d.rests_until > now());
+    RETURN CASE WHEN FOUND THEN 'taken' ELSE 'unassigned' END;
+END $$;

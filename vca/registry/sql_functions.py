@@ -1,0 +1,142 @@
+"""The SQL functions of the schemas `public` and `jobs`, one file of `registry/sql` per signature.
+
+`flask db upgrade` installs them after the migrations, and grants each one to the logins that its
+header names. Migrations neither create nor call them.
+
+To change a body, edit its file. A signature is called by the processes of two releases: a changed
+one is a new file, and the old file stays for one release. Its line in `dropped.txt` names the
+release that drops the function; its file is deleted in that release.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal, get_args
+
+from sqlalchemy import Connection
+
+import vca
+from vca.tenancy.roles import Roles, quote_identifier
+
+FOLDER = Path(__file__).parent / "sql"
+DROPPED_FILE = FOLDER / "dropped.txt"
+
+# Who may call a function: a transaction inside a tenant, both logins, or the worker's login.
+# Functions with `none` are called by other functions only.
+Grant = Literal["tenant", "platform", "worker", "none"]
+
+_SOURCE = re.compile(
+    r"-- grants: (?P<grant>\w+)\n--\n(?P<comment>(?:--.*\n)+)"
+    r"CREATE OR REPLACE FUNCTION (?P<name>(?:public|jobs)\.\w+)\((?P<arguments>[^()]*)\)\n"
+)
+_DEFAULT = re.compile(r" DEFAULT \w+")
+_DROPPED_LINE = re.compile(r"(?P<signature>\S+\(.*\)) (?P<release>\d+\.\d+\.\d+)")
+
+
+class InvalidFunctionFile(ValueError):
+    """A file of `registry/sql` has no header, or not the form that the installer can read."""
+
+
+@dataclass(frozen=True)
+class SqlFunction:
+    """One function: its `CREATE OR REPLACE FUNCTION`, and who may call it.
+
+    `signature` identifies it in GRANT and DROP.
+    """
+
+    name: str
+    signature: str
+    grant: Grant
+    source: str
+
+
+@dataclass(frozen=True)
+class DroppedFunction:
+    """A signature that the functions of `registry/sql` replace, and the release that drops it."""
+
+    signature: str
+    release: str
+
+
+def parse_function(source: str) -> SqlFunction:
+    """Return the function of a file's text; raises InvalidFunctionFile."""
+    match = _SOURCE.match(source)
+    if match is None:
+        raise InvalidFunctionFile(f"not `-- grants: …`, a comment and a function: {source[:80]!r}")
+    grant = match["grant"]
+    if grant not in get_args(Grant):
+        raise InvalidFunctionFile(f"unknown grants {grant!r}: {', '.join(get_args(Grant))}")
+    arguments = " ".join(_DEFAULT.sub("", match["arguments"]).split())
+    return SqlFunction(match["name"], f"{match['name']}({arguments})", grant, source)
+
+
+@cache
+def load_functions() -> Sequence[SqlFunction]:
+    """Return all functions, in the order of their files' names."""
+    return [parse_function(path.read_text()) for path in sorted(FOLDER.glob("*.sql"))]
+
+
+def load_dropped() -> list[DroppedFunction]:
+    """Return the lines of `dropped.txt`; raises InvalidFunctionFile."""
+    lines = DROPPED_FILE.read_text().splitlines()
+    return [_parse_dropped(line) for line in lines if line and not line.startswith("#")]
+
+
+def is_dropped(dropped: DroppedFunction, *, release: str = vca.__version__) -> bool:
+    """Return whether a release, by default this one, drops the function."""
+    return _release_key(dropped.release) <= _release_key(release)
+
+
+def install(connection: Connection, login_roles: Roles) -> None:
+    """Create or replace all functions, drop the replaced ones, and grant them, as the owner.
+
+    The functions may call each other: their bodies are not checked while they are created.
+    """
+    _execute(connection, "SET LOCAL check_function_bodies = off")
+    for dropped in load_dropped():
+        if is_dropped(dropped):
+            _execute(connection, f"DROP FUNCTION IF EXISTS {dropped.signature}")
+    for function in load_functions():
+        _execute(connection, function.source)
+    for statement in grant_statements(login_roles):
+        _execute(connection, statement)
+
+
+def grant_statements(login_roles: Roles) -> list[str]:
+    """Return the REVOKE and GRANT statements of all functions."""
+    logins = _join_identifiers(login_roles.web, login_roles.worker)
+    grantees = {
+        # No grant can name the roles of ten thousand tenants. The functions themselves reject a
+        # transaction that is in no tenant.
+        "tenant": logins if login_roles.prefix is None else "PUBLIC",
+        "platform": logins,
+        "worker": quote_identifier(login_roles.worker),
+    }
+    statements = []
+    for function in load_functions():
+        statements.append(f"REVOKE ALL ON FUNCTION {function.signature} FROM PUBLIC, {logins}")
+        if function.grant != "none":
+            grantee = grantees[function.grant]
+            statements.append(f"GRANT EXECUTE ON FUNCTION {function.signature} TO {grantee}")
+    return statements
+
+
+def _parse_dropped(line: str) -> DroppedFunction:
+    match = _DROPPED_LINE.fullmatch(line)
+    if match is None:
+        raise InvalidFunctionFile(f"not a signature and a release: {line!r}")
+    return DroppedFunction(match["signature"], match["release"])
+
+
+def _release_key(release: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", release)[:3])
+
+
+def _join_identifiers(*names: str) -> str:
+    return ", ".join(sorted({quote_identifier(name) for name in names}))
+
+
+def _execute(connection: Connection, statement: str) -> None:
+    connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
