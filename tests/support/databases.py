@@ -251,8 +251,9 @@ def template_name() -> str:
     """Return a name with a digest of migrations and functions: a change makes a new template."""
     digest = hashlib.sha256()
     for tree in ("migrations", "tenant_migrations"):
-        for path in sorted((_ROOT / tree).rglob("*.py")):
-            digest.update(path.read_bytes())
+        for path in sorted((_ROOT / tree).rglob("*.*")):
+            if path.suffix in (".py", ".sql"):
+                digest.update(path.read_bytes())
     for path in sorted((_ROOT / "vca/registry/sql").iterdir()):
         digest.update(path.read_bytes())
     for module in ("tenancy/schema", "registry/privileges", "registry/sql_functions"):

@@ -3,7 +3,9 @@
 Alembic is imported on first use, as in `tenancy.schema`.
 """
 
+import os
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, text
@@ -28,6 +30,7 @@ OLDEST_SERVER = 16
 _STATEMENT_TIMEOUT_S = 600.0
 # Tables that tenants' transactions read and write; a table comes before those that refer to it.
 _REFERENCE_TABLES = ("public.tenants", "public.dids", "public.plans")
+_migration_folders = [ROOT / "migrations" / "versions"]
 # Serialises upgrades, so that two concurrent deploys take turns.
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('vca.upgrade'))"
 
@@ -138,12 +141,24 @@ def _store_tenant_script(db_session: Session) -> None:
     )
 
 
+def migration_folders() -> tuple[Path, ...]:
+    """Return the folders with the migrations of the public schema."""
+    return tuple(_migration_folders)
+
+
+def set_migration_folders(*paths: Path) -> None:
+    """Read the migrations from these folders; tests use it to add a migration."""
+    _migration_folders[:] = paths
+    _script_directory.cache_clear()
+
+
 def _alembic_config() -> "Config":
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(ROOT / "migrations"))
     config.set_main_option("path_separator", "os")
+    config.set_main_option("version_locations", os.pathsep.join(map(str, _migration_folders)))
     return config
 
 
