@@ -68,8 +68,10 @@ def head() -> str:
 
 def is_behind(revision: str | None) -> bool:
     """Return whether a public schema at `revision` is behind this code; unknown ones are ahead."""
+    if revision is None or schema.precedes_baseline(revision):
+        return True
     revisions = {script.revision for script in _script_directory().walk_revisions()}
-    return revision is None or (revision in revisions and revision != head())
+    return revision in revisions and revision != head()
 
 
 def current_revision(session: Session) -> str | None:
@@ -86,7 +88,8 @@ def upgrade_public_schema(
     """Migrate `public`, store the tenant script, install the functions, and apply the grants.
 
     Returns (revision before, revision after). `database` has the owner's login. Everything is one
-    transaction. A schema that is ahead of this code stays as it is. Raises ServerTooOld.
+    transaction. A schema that is ahead of this code stays as it is. Raises ServerTooOld and
+    SchemaTooOld.
     """
     with db.statement_timeout_scope(_STATEMENT_TIMEOUT_S):
         before, after = _upgrade_in_transaction(database, this_deployment)
@@ -104,6 +107,8 @@ def _upgrade_in_transaction(
         db_session.execute(text(_LOCK))
         db_session.execute(text("SET LOCAL lock_timeout TO DEFAULT"))
         before = current_revision(db_session)
+        if schema.precedes_baseline(before):
+            raise schema.SchemaTooOld
         if is_behind(before):
             _run_alembic(db_session.connection())
         citus.create_reference_tables(db_session, *_REFERENCE_TABLES)

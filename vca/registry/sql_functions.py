@@ -107,19 +107,21 @@ def install(connection: Connection, login_roles: Roles) -> None:
 def grant_statements(login_roles: Roles) -> list[str]:
     """Return the REVOKE and GRANT statements of all functions."""
     logins = _join_identifiers(login_roles.web, login_roles.worker)
+    # The owner keeps its right even if one of the logins is the owner.
     grantees = {
         # No grant can name the roles of ten thousand tenants. The functions themselves reject a
         # transaction that is in no tenant.
-        "tenant": logins if login_roles.prefix is None else "PUBLIC",
-        "platform": logins,
-        "worker": quote_identifier(login_roles.worker),
+        "tenant": f"CURRENT_USER, {logins if login_roles.prefix is None else 'PUBLIC'}",
+        "platform": f"CURRENT_USER, {logins}",
+        "worker": f"CURRENT_USER, {quote_identifier(login_roles.worker)}",
+        "none": "CURRENT_USER",
     }
     statements = []
     for function in load_functions():
-        statements.append(f"REVOKE ALL ON FUNCTION {function.signature} FROM PUBLIC, {logins}")
-        if function.grant != "none":
-            grantee = grantees[function.grant]
-            statements.append(f"GRANT EXECUTE ON FUNCTION {function.signature} TO {grantee}")
+        statements += [
+            f"REVOKE ALL ON FUNCTION {function.signature} FROM PUBLIC, {logins}",
+            f"GRANT EXECUTE ON FUNCTION {function.signature} TO {grantees[function.grant]}",
+        ]
     return statements
 
 
