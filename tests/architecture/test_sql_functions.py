@@ -84,6 +84,7 @@ def test_the_folder_has_functions_and_the_list_of_dropped_ones_only() -> None:
         SOURCE.replace("OR REPLACE ", ""),
         SOURCE.replace("public.one", "one"),
         SOURCE.replace("p_name text", "p_name numeric(10, 2)"),
+        SOURCE.replace("p_name text", "p_name text DEFAULT NULL"),
     ],
 )
 def test_a_function_without_header_or_in_another_form_is_rejected(source: str) -> None:
@@ -97,6 +98,29 @@ def test_a_signature_has_the_modes_and_names_of_its_arguments() -> None:
     assert sql_functions.parse_function(SOURCE).signature == (
         "public.one(p_name text, OUT n integer)"
     )
+
+
+# What Citus rejects: only constants and variables are allowed there.
+_TIME = r"\b(now|clock_timestamp)\(\)"
+REJECTED_BY_CITUS = {
+    "in an update after a conflict": rf"ON CONFLICT[^;]*{_TIME}",
+    "in CASE": rf"\bCASE\b((?!\bEND\b)[^;])*{_TIME}",
+    "in COALESCE": rf"(?i:coalesce)\([^;()]*{_TIME}",
+}
+VIOLATIONS = {
+    "in an update after a conflict": "ON CONFLICT (id) DO UPDATE SET updated_at = now()",
+    "in CASE": "SELECT CASE WHEN true THEN clock_timestamp() END",
+    "in COALESCE": "SELECT coalesce(last_used_at, now())",
+}
+
+
+@pytest.mark.parametrize("place", REJECTED_BY_CITUS)
+def test_the_time_is_a_variable_where_citus_rejects_a_function(place: str) -> None:
+    pattern = re.compile(REJECTED_BY_CITUS[place])
+    assert pattern.search(VIOLATIONS[place])
+
+    sources = {function.name: function.source for function in sql_functions.load_functions()}
+    assert [name for name, source in sources.items() if pattern.search(source)] == []
 
 
 # --- Signatures ---------------------------------------------------------------------------------

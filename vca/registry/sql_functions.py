@@ -29,9 +29,9 @@ Grant = Literal["tenant", "platform", "worker", "none"]
 
 _SOURCE = re.compile(
     r"-- grants: (?P<grant>\w+)\n--\n(?P<comment>(?:--.*\n)+)"
-    r"CREATE OR REPLACE FUNCTION (?P<name>(?:public|jobs)\.\w+)\((?P<arguments>[^()]*)\)\n"
+    r"CREATE OR REPLACE FUNCTION (?P<name>(?:public|jobs)\.\w+)"
+    r"\((?P<arguments>(?:(?!DEFAULT)[^()])*)\)\n"
 )
-_DEFAULT = re.compile(r" DEFAULT \w+")
 _DROPPED_LINE = re.compile(r"(?P<signature>\S+\(.*\)) (?P<release>\d+\.\d+\.\d+)")
 
 
@@ -68,7 +68,7 @@ def parse_function(source: str) -> SqlFunction:
     grant = match["grant"]
     if grant not in get_args(Grant):
         raise InvalidFunctionFile(f"unknown grants {grant!r}: {', '.join(get_args(Grant))}")
-    arguments = " ".join(_DEFAULT.sub("", match["arguments"]).split())
+    arguments = " ".join(match["arguments"].split())
     return SqlFunction(match["name"], f"{match['name']}({arguments})", grant, source)
 
 

@@ -233,13 +233,14 @@ def test_functions_reject_a_tenant_id_that_does_not_match_the_role(
 ) -> None:
     number = globex.number()["did_number"]
     calls = (
-        f"SELECT public.claim_did('{fresh_number()}', gen_random_uuid(), 'fake', 'open')",
+        f"SELECT public.claim_did('{fresh_number()}', gen_random_uuid(), 'fake', NULL, 'open')",
         f"SELECT public.release_did('{number}', interval '0')",
-        f"SELECT public.note_did_registration('{number}', gen_random_uuid(), 'fake', 'failed')",
+        f"SELECT public.note_did('{number}', gen_random_uuid(), 'failed', 'fake', NULL, NULL, NULL,"
+        " NULL)",
         f"SELECT * FROM public.own_did('{number}')",
         f"SELECT public.did_holder('{number}')",
         "SELECT public.acting_tenant()",
-        "SELECT jobs.enqueue('x', '{}')",
+        "SELECT jobs.enqueue('batch', 'x', '{}', NULL, NULL)",
     )
     for call in calls:
         assert (

@@ -6,6 +6,8 @@ RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    v_now timestamptz := now();
 BEGIN
     PERFORM FROM public.tenants t WHERE t.id = p_tenant AND t.status <> 'deleted' FOR SHARE;
     IF NOT FOUND THEN
@@ -15,7 +17,7 @@ BEGIN
     VALUES (p_number, p_tenant, 'assigned')
     ON CONFLICT (did_number) DO UPDATE
     SET tenant_id = p_tenant, state = 'assigned', rests_until = NULL, phone_number_id = NULL,
-        updated_at = now()
+        updated_at = v_now
     WHERE d.state = 'resting' OR (d.state = 'assigned' AND d.tenant_id = p_tenant);
     RETURN CASE WHEN FOUND THEN 'assigned' ELSE 'taken' END;
 END $$;

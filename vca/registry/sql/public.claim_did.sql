@@ -1,7 +1,8 @@
 -- grants: tenant
 --
--- Claim a number for a phone number of the transaction's tenant. The function without an account
--- defines the terms and the result.
+-- Claim a number for a phone number of the transaction's tenant. Returns 'claimed', 'taken' (by any
+-- tenant) or 'unassigned'. Terms: 'open' and 'proven' are first come, first served; 'assigned'
+-- allows only numbers assigned to the tenant; 'platform' also allows quarantined numbers.
 CREATE OR REPLACE FUNCTION public.claim_did(
     p_number text, p_phone_number_id uuid, p_provider_type text, p_account_id uuid, p_terms text
 )
@@ -10,13 +11,37 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    v_outcome text := public.claim_did(p_number, p_phone_number_id, p_provider_type, p_terms);
+    v_tenant uuid := public.acting_tenant();
+    v_now timestamptz := now();
 BEGIN
-    IF v_outcome = 'claimed' THEN
+    IF p_terms = 'assigned' THEN
         UPDATE public.dids d
-        SET telephony_account_id = p_account_id, previous_provider_type = NULL,
-            previous_account_id = NULL, previous_until = NULL
-        WHERE d.did_number = p_number AND d.tenant_id = public.acting_tenant();
+        SET state = 'claimed', phone_number_id = p_phone_number_id,
+            provider_type = p_provider_type, telephony_account_id = p_account_id,
+            previous_provider_type = NULL, previous_account_id = NULL, previous_until = NULL,
+            registration_status = 'pending', rests_until = NULL, updated_at = v_now
+        WHERE d.did_number = p_number AND d.tenant_id = v_tenant AND d.state <> 'claimed';
+    ELSE
+        INSERT INTO public.dids AS d (
+            did_number, tenant_id, state, phone_number_id, provider_type, telephony_account_id,
+            registration_status
+        )
+        VALUES (
+            p_number, v_tenant, 'claimed', p_phone_number_id, p_provider_type, p_account_id,
+            'pending'
+        )
+        ON CONFLICT (did_number) DO UPDATE
+        SET tenant_id = v_tenant, state = 'claimed', phone_number_id = p_phone_number_id,
+            provider_type = p_provider_type, telephony_account_id = p_account_id,
+            previous_provider_type = NULL, previous_account_id = NULL, previous_until = NULL,
+            registration_status = 'pending', rests_until = NULL, updated_at = v_now
+        WHERE (d.tenant_id = v_tenant AND d.state <> 'claimed')
+           OR (d.state = 'resting' AND (p_terms = 'platform' OR d.rests_until <= v_now));
     END IF;
-    RETURN v_outcome;
+    IF FOUND THEN
+        RETURN 'claimed';
+    END IF;
+    PERFORM FROM public.dids d
+    WHERE d.did_number = p_number AND (d.state <> 'resting' OR d.rests_until > v_now);
+    RETURN CASE WHEN FOUND THEN 'taken' ELSE 'unassigned' END;
 END $$;

@@ -8,11 +8,13 @@ RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    v_now timestamptz := clock_timestamp();
 BEGIN
     INSERT INTO public.model_checks AS c
         (endpoint, model, started_at, checked_at, support, failure)
-    VALUES (p_endpoint, p_model, clock_timestamp(), clock_timestamp(), p_support, p_failure)
-    ON CONFLICT (endpoint, model) DO UPDATE SET checked_at = clock_timestamp(),
+    VALUES (p_endpoint, p_model, v_now, v_now, p_support, p_failure)
+    ON CONFLICT (endpoint, model) DO UPDATE SET checked_at = v_now,
         support = p_support, failure = p_failure;
     RETURN true;
 END $$;

@@ -9,10 +9,12 @@ RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    v_now timestamptz := clock_timestamp();
 BEGIN
     INSERT INTO public.model_checks AS c (endpoint, model, started_at)
-    VALUES (p_endpoint, p_model, clock_timestamp())
-    ON CONFLICT (endpoint, model) DO UPDATE SET started_at = clock_timestamp()
-    WHERE c.started_at <= clock_timestamp() - p_min_age;
+    VALUES (p_endpoint, p_model, v_now)
+    ON CONFLICT (endpoint, model) DO UPDATE SET started_at = v_now
+    WHERE c.started_at <= v_now - p_min_age;
     RETURN FOUND;
 END $$;

@@ -9,6 +9,8 @@ RETURNS SETOF record
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    v_now timestamptz := now();
 BEGIN
     SELECT t.status INTO status_before FROM public.tenants t WHERE t.id = p_id FOR UPDATE;
     IF NOT FOUND THEN
@@ -17,9 +19,9 @@ BEGIN
     UPDATE public.tenants t
     SET status = coalesce(p_status, t.status),
         plan = coalesce(p_plan, t.plan),
-        updated_at = now(),
+        updated_at = v_now,
         deleted_at = CASE coalesce(p_status, t.status)
-            WHEN 'deleted' THEN coalesce(t.deleted_at, now()) END
+            WHEN 'deleted' THEN coalesce(t.deleted_at, v_now) END
     WHERE t.id = p_id AND t.schema_revision <> 'purging'
       AND (p_status IS NULL OR p_status = t.status OR (t.status, p_status) IN (
             ('active', 'suspended'), ('suspended', 'active'),
