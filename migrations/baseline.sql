@@ -43,6 +43,15 @@ CREATE TABLE public.dids (
 );
 CREATE INDEX dids_tenant_id_idx ON public.dids (tenant_id);
 
+-- What a tenant may claim although the number is not assigned to it. A claim uses up its permit.
+CREATE TABLE public.did_permits (
+    did_number text NOT NULL,
+    tenant_id uuid NOT NULL,
+    quarantined boolean NOT NULL,
+    expires_at timestamptz NOT NULL,
+    CONSTRAINT did_permits_pkey PRIMARY KEY (did_number, tenant_id)
+);
+
 -- Calls to numbers that no tenant has.
 CREATE TABLE public.did_misses (
     did_number text NOT NULL,

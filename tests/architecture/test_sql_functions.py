@@ -14,7 +14,7 @@ import vca
 from vca.registry import sql_functions
 from vca.registry.sql_functions import DroppedFunction, InvalidFunctionFile, SqlFunction
 
-LISTED = Path(__file__).with_name("sql_signatures.txt").read_text().splitlines()
+SIGNATURE_LINES = Path(__file__).with_name("sql_signatures.txt").read_text().splitlines()
 FILES = sorted(sql_functions.FOLDER.glob("*.sql"))
 SEARCH_PATHS = {"public": "pg_catalog, pg_temp", "jobs": "jobs, pg_temp"}
 
@@ -36,16 +36,16 @@ def _declaration(function: SqlFunction) -> str:
 
 
 def _broken_contracts(
-    listed: Iterable[str],
+    signature_lines: Iterable[str],
     functions: Iterable[SqlFunction],
-    dropped: Iterable[DroppedFunction],
+    dropped_functions: Iterable[DroppedFunction],
     *,
     release: str,
 ) -> Iterator[str]:
     """Yield a sentence for each change that a process of the release before would notice."""
     by_signature = {function.signature: function for function in functions}
-    drops = {function.signature: function for function in dropped}
-    for line in listed:
+    drops = {function.signature: function for function in dropped_functions}
+    for line in signature_lines:
         signature = line.partition(" RETURNS ")[0]
         function, drop = by_signature.get(signature), drops.get(signature)
         if drop is not None and sql_functions.is_dropped(drop, release=release):
@@ -55,7 +55,9 @@ def _broken_contracts(
             yield f"{signature} is called by the release before: keep its file, see dropped.txt"
         elif _declaration(function) != line:
             yield f"{signature} has another result: give the new function another name"
-    for signature in by_signature.keys() - {line.partition(" RETURNS ")[0] for line in listed}:
+    for signature in by_signature.keys() - {
+        line.partition(" RETURNS ")[0] for line in signature_lines
+    }:
         yield f"{signature} is new: add it to sql_signatures.txt"
 
 
@@ -127,15 +129,22 @@ def test_the_time_is_a_variable_where_citus_rejects_a_function(place: str) -> No
 
 
 def test_every_listed_signature_stays_for_one_more_release() -> None:
-    functions, dropped = sql_functions.load_functions(), sql_functions.load_dropped()
+    functions, dropped_functions = sql_functions.load_functions(), sql_functions.load_dropped()
 
-    assert list(_broken_contracts(LISTED, functions, dropped, release=vca.__version__)) == []
-    assert sorted(LISTED) == LISTED
+    assert (
+        list(
+            _broken_contracts(
+                SIGNATURE_LINES, functions, dropped_functions, release=vca.__version__
+            )
+        )
+        == []
+    )
+    assert sorted(SIGNATURE_LINES) == SIGNATURE_LINES
 
 
 def test_a_changed_signature_without_its_old_file_is_detected() -> None:
     old = sql_functions.parse_function(SOURCE)
-    listed = [_declaration(old)]
+    signature_lines = [_declaration(old)]
     new = sql_functions.parse_function(SOURCE.replace("p_name text", "p_name uuid"))
     renamed_argument = sql_functions.parse_function(SOURCE.replace("p_name", "p_title"))
     other_result = sql_functions.parse_function(
@@ -144,7 +153,7 @@ def test_a_changed_signature_without_its_old_file_is_detected() -> None:
     scheduled = [DroppedFunction(old.signature, "0.3.0")]
 
     def broken(functions: list[SqlFunction], *, release: str = "0.2.0") -> list[str]:
-        return list(_broken_contracts(listed, functions, scheduled, release=release))
+        return list(_broken_contracts(signature_lines, functions, scheduled, release=release))
 
     assert broken([old]) == []
     assert broken([]) == [

@@ -84,9 +84,9 @@ def load_dropped() -> list[DroppedFunction]:
     return [_parse_dropped(line) for line in lines if line and not line.startswith("#")]
 
 
-def is_dropped(dropped: DroppedFunction, *, release: str = vca.__version__) -> bool:
+def is_dropped(old_function: DroppedFunction, *, release: str = vca.__version__) -> bool:
     """Return whether a release, by default this one, drops the function."""
-    return _release_key(dropped.release) <= _release_key(release)
+    return _release_key(old_function.release) <= _release_key(release)
 
 
 def install(connection: Connection, login_roles: Roles) -> None:
@@ -95,9 +95,9 @@ def install(connection: Connection, login_roles: Roles) -> None:
     The functions may call each other: their bodies are not checked while they are created.
     """
     _execute(connection, "SET LOCAL check_function_bodies = off")
-    for dropped in load_dropped():
-        if is_dropped(dropped):
-            _execute(connection, f"DROP FUNCTION IF EXISTS {dropped.signature}")
+    for old_function in load_dropped():
+        if is_dropped(old_function):
+            _execute(connection, f"DROP FUNCTION IF EXISTS {old_function.signature}")
     for function in load_functions():
         _execute(connection, function.source)
     for statement in grant_statements(login_roles):

@@ -146,12 +146,12 @@ def test_a_replaced_function_is_dropped_by_the_release_that_the_list_names(
             owner_connection,
             f"CREATE FUNCTION public.{name}(p_id uuid) RETURNS int LANGUAGE sql AS 'SELECT 1'",
         )
-    dropped = [
+    replaced_functions = [
         DroppedFunction("public.now_dropped(p_id uuid)", "0.1.0"),
         DroppedFunction("public.dropped_later(p_id uuid)", "99.0.0"),
         DroppedFunction("public.never_there(p_id uuid)", "0.1.0"),
     ]
-    monkeypatch.setattr(sql_functions, "load_dropped", lambda: dropped)
+    monkeypatch.setattr(sql_functions, "load_dropped", lambda: replaced_functions)
 
     sql_functions.install(owner_connection, DEPLOYMENT.roles)
 

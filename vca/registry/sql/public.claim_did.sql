@@ -1,10 +1,11 @@
 -- grants: tenant
 --
 -- Claim a number for a phone number of the transaction's tenant. Returns 'claimed', 'taken' (by any
--- tenant) or 'unassigned'. Terms: 'open' and 'proven' are first come, first served; 'assigned'
--- allows only numbers assigned to the tenant; 'platform' also allows quarantined numbers.
+-- tenant) or 'unassigned'. A tenant may claim a number that is assigned to it, or that was its own
+-- and is in quarantine. A permit, which is used up, allows a number that nobody has, too: see
+-- public.permit_claim.
 CREATE OR REPLACE FUNCTION public.claim_did(
-    p_number text, p_phone_number_id uuid, p_provider_type text, p_account_id uuid, p_terms text
+    p_number text, p_phone_number_id uuid, p_provider_type text, p_account_id uuid
 )
 RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER
@@ -13,8 +14,12 @@ AS $$
 DECLARE
     v_tenant uuid := public.acting_tenant();
     v_now timestamptz := now();
+    v_quarantined boolean;
 BEGIN
-    IF p_terms = 'assigned' THEN
+    DELETE FROM public.did_permits p
+    WHERE p.did_number = p_number AND p.tenant_id = v_tenant AND p.expires_at > clock_timestamp()
+    RETURNING p.quarantined INTO v_quarantined;
+    IF NOT FOUND THEN
         UPDATE public.dids d
         SET state = 'claimed', phone_number_id = p_phone_number_id,
             provider_type = p_provider_type, telephony_account_id = p_account_id,
@@ -36,7 +41,7 @@ BEGIN
             previous_provider_type = NULL, previous_account_id = NULL, previous_until = NULL,
             registration_status = 'pending', rests_until = NULL, updated_at = v_now
         WHERE (d.tenant_id = v_tenant AND d.state <> 'claimed')
-           OR (d.state = 'resting' AND (p_terms = 'platform' OR d.rests_until <= v_now));
+           OR (d.state = 'resting' AND (v_quarantined OR d.rests_until <= v_now));
     END IF;
     IF FOUND THEN
         RETURN 'claimed';
