@@ -90,7 +90,8 @@ CREATE TABLE public.tenant_ddl (
 );
 
 -- One row. `role_prefix` is null if tenants have no roles. `unsigned_states_until` is over in a new
--- database, which has no live calls of an earlier release.
+-- database, which has no live calls of an earlier release. `functions_release` is the release that
+-- has installed the SQL functions.
 CREATE TABLE public.deployment (
     only_one boolean NOT NULL DEFAULT true,
     environment text NOT NULL,
@@ -100,6 +101,7 @@ CREATE TABLE public.deployment (
     worker_login text NOT NULL,
     dialling_frozen_at timestamptz,
     unsigned_states_until timestamptz DEFAULT now(),
+    functions_release text,
     updated_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT deployment_pkey PRIMARY KEY (only_one),
     CONSTRAINT deployment_only_one_check CHECK (only_one)

@@ -20,6 +20,7 @@ from vca.registry.deployment import Deployment
 from vca.registry.tenants.models import TenantDdl
 from vca.settings import ROOT
 from vca.tenancy import citus, schema, session
+from vca.tenancy.roles import Roles
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -116,10 +117,19 @@ def _upgrade_in_transaction(
         after = current_revision(db_session)
         assert after is not None
         if after == head():
-            sql_functions.install(db_session.connection(), this_deployment.roles)
             deployment.record_deployment(db_session, this_deployment)
-            privileges.apply_grants(db_session, this_deployment.roles)
+            _install_functions(db_session, this_deployment.roles)
         return before, after
+
+
+def _install_functions(db_session: Session, login_roles: Roles) -> None:
+    """Install the functions and apply the grants, unless a newer release has done so."""
+    connection = db_session.connection()
+    if sql_functions.are_newer(connection):
+        return
+    sql_functions.install(connection, login_roles)
+    sql_functions.record_release(connection)
+    privileges.apply_grants(db_session, login_roles)
 
 
 def _run_alembic(connection: Connection) -> None:

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, get_args
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 import vca
 from vca.tenancy.roles import Roles, quote_identifier
@@ -33,6 +33,9 @@ _SOURCE = re.compile(
     r"\((?P<arguments>(?:(?!DEFAULT)[^()])*)\)\n"
 )
 _DROPPED_LINE = re.compile(r"(?P<signature>\S+\(.*\)) (?P<release>\d+\.\d+\.\d+)")
+
+_INSTALLED_RELEASE = text("SELECT functions_release FROM public.deployment")
+_RECORD_RELEASE = text("UPDATE public.deployment SET functions_release = :release")
 
 
 class InvalidFunctionFile(ValueError):
@@ -65,9 +68,11 @@ def parse_function(source: str) -> SqlFunction:
     match = _SOURCE.match(source)
     if match is None:
         raise InvalidFunctionFile(f"not `-- grants: …`, a comment and a function: {source[:80]!r}")
-    grant = match["grant"]
-    if grant not in get_args(Grant):
-        raise InvalidFunctionFile(f"unknown grants {grant!r}: {', '.join(get_args(Grant))}")
+    grant: Grant | None = next((name for name in get_args(Grant) if name == match["grant"]), None)
+    if grant is None:
+        raise InvalidFunctionFile(
+            f"unknown grants {match['grant']!r}: {', '.join(get_args(Grant))}"
+        )
     arguments = " ".join(match["arguments"].split())
     return SqlFunction(match["name"], f"{match['name']}({arguments})", grant, source)
 
@@ -86,7 +91,21 @@ def load_dropped() -> list[DroppedFunction]:
 
 def is_dropped(old_function: DroppedFunction, *, release: str = vca.__version__) -> bool:
     """Return whether a release, by default this one, drops the function."""
-    return _release_key(old_function.release) <= _release_key(release)
+    return not _is_newer(old_function.release, release)
+
+
+def are_newer(connection: Connection) -> bool:
+    """Return whether a newer release has installed the functions: this one leaves them as they are.
+
+    A release that only changes bodies has no migration, so its database is not ahead of this code.
+    """
+    release = connection.scalar(_INSTALLED_RELEASE)
+    return release is not None and _is_newer(release, vca.__version__)
+
+
+def record_release(connection: Connection) -> None:
+    """Record that this release has installed the functions, in the row of the deployment."""
+    connection.execute(_RECORD_RELEASE, {"release": vca.__version__})
 
 
 def install(connection: Connection, login_roles: Roles) -> None:
@@ -132,8 +151,11 @@ def _parse_dropped(line: str) -> DroppedFunction:
     return DroppedFunction(match["signature"], match["release"])
 
 
-def _release_key(release: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d+", release)[:3])
+def _is_newer(release: str, other: str) -> bool:
+    key, other_key = (
+        [int(number) for number in re.findall(r"\d+", version)[:3]] for version in (release, other)
+    )
+    return key > other_key
 
 
 def _join_identifiers(*names: str) -> str:

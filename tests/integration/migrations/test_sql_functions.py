@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Connection, text
 
+import vca
 from tests.support.databases import DEPLOYMENT, WEB, WORKER
 from vca.kit.db import Database
 from vca.registry import privileges, schema, sql_functions
@@ -128,14 +129,42 @@ def test_an_upgrade_installs_changed_bodies(migrated_database: Database) -> None
     assert not _has_changed_body(migrated_database)
 
 
-def test_an_older_release_does_not_overwrite_newer_bodies(migrated_database: Database) -> None:
+@pytest.mark.parametrize(
+    "newer_database",
+    [
+        "UPDATE public.alembic_version SET version_num = '9999'",
+        "UPDATE public.deployment SET functions_release = '0.1.1'",
+        "UPDATE public.deployment SET functions_release = '0.10.0'",
+        "UPDATE public.deployment SET functions_release = '1.0.0'",
+    ],
+)
+def test_an_older_release_changes_neither_newer_bodies_nor_their_grants(
+    migrated_database: Database, newer_database: str
+) -> None:
     _change_body(migrated_database)
     with public_session(database=migrated_database) as session:
-        session.execute(text("UPDATE public.alembic_version SET version_num = '9999'"))
+        session.execute(text(newer_database))
+        session.execute(text("GRANT EXECUTE ON FUNCTION jobs.oldest_due_s() TO PUBLIC"))
 
     schema.upgrade_public_schema(migrated_database, DEPLOYMENT)
 
     assert _has_changed_body(migrated_database)
+    with public_session(database=migrated_database) as session:
+        query = text("SELECT has_function_privilege('public', 'jobs.oldest_due_s()', 'EXECUTE')")
+        assert session.scalar(query) is True
+
+
+def test_a_newer_release_replaces_the_bodies_and_is_recorded(migrated_database: Database) -> None:
+    _change_body(migrated_database)
+    with public_session(database=migrated_database) as session:
+        session.execute(text("UPDATE public.deployment SET functions_release = '0.0.9'"))
+
+    schema.upgrade_public_schema(migrated_database, DEPLOYMENT)
+
+    assert not _has_changed_body(migrated_database)
+    with public_session(database=migrated_database) as session:
+        release = session.scalar(text("SELECT functions_release FROM public.deployment"))
+    assert release == vca.__version__
 
 
 def test_a_replaced_function_is_dropped_by_the_release_that_the_list_names(

@@ -19,7 +19,7 @@ from vca.registry.number_registry.service import ClaimPolicy
 from vca.tenancy import roles
 from vca.tenancy.session import public_session
 
-UNDEFINED_FUNCTION = "42883"
+UNDEFINED_FUNCTION, DENIED = "42883", "42501"
 _REST_SQL = """
 SELECT state, rests_until - updated_at FROM public.dids WHERE did_number = :number
 """
@@ -159,6 +159,17 @@ def test_a_tenant_context_cannot_permit_even_without_the_tenants_role(acme: Tena
                 session, number=fresh_number(), tenant_id=acme.ref.id, policy="platform"
             )
         session.rollback()
+
+
+def test_a_tenants_role_cannot_permit_even_without_the_tenants_context(
+    acme: Tenant, acme_sql: TenantSql
+) -> None:
+    permit = "SELECT public.permit_claim(%s, %s, true)"
+
+    with pytest.raises(psycopg2.Error) as error:
+        acme_sql(f"SET LOCAL vca.tenant_id = ''; {permit}", fresh_number(), acme.id)
+
+    assert error.value.pgcode == DENIED
 
 
 @pytest.mark.parametrize(
