@@ -49,7 +49,9 @@ CREATE TABLE public.did_permits (
     tenant_id uuid NOT NULL,
     quarantined boolean NOT NULL,
     expires_at timestamptz NOT NULL,
-    CONSTRAINT did_permits_pkey PRIMARY KEY (did_number, tenant_id)
+    CONSTRAINT did_permits_pkey PRIMARY KEY (did_number, tenant_id),
+    CONSTRAINT did_permits_tenant_id_fkey
+        FOREIGN KEY (tenant_id) REFERENCES public.tenants (id) ON DELETE CASCADE
 );
 
 -- Calls to numbers that no tenant has.

@@ -6,6 +6,7 @@ to claim comes from outside of the tenant, before the transaction.
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from uuid import uuid4
 
 import psycopg2
 import pytest
@@ -128,6 +129,19 @@ def test_the_permit_of_another_tenant_or_number_or_an_expired_one_permits_nothin
     with admin_db.public_session() as session:
         session.execute(text("UPDATE public.did_permits SET expires_at = now()"))
     assert _claim(acme_sql, number) == "unassigned"
+
+
+def test_a_permit_is_deleted_with_its_tenant() -> None:
+    tenant_id, number = uuid4(), fresh_number()
+    create = "SELECT public.create_tenant(:id, 'Gone', 'starter', NULL)"
+    with admin_db.public_session() as session:
+        session.execute(text(create), {"id": tenant_id})
+        number_registry.permit_claim(session, number=number, tenant_id=tenant_id, policy="open")
+
+        session.execute(text("DELETE FROM public.tenants WHERE id = :id"), {"id": tenant_id})
+
+        assert number not in session.scalars(text("SELECT did_number FROM public.did_permits"))
+        session.rollback()
 
 
 def test_a_claimed_number_cannot_be_claimed_with_any_permit(

@@ -48,7 +48,9 @@ class DidPermit(PublicBase):
     __tablename__ = "did_permits"
 
     did_number: Mapped[str] = mapped_column(Text, primary_key=True)
-    tenant_id: Mapped[UUID] = mapped_column(primary_key=True)
+    tenant_id: Mapped[UUID] = mapped_column(
+        ForeignKey("public.tenants.id", ondelete="CASCADE"), primary_key=True
+    )
     quarantined: Mapped[bool] = mapped_column(Boolean)
     expires_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
 
