@@ -9,6 +9,7 @@ from vca.app import create_app
 from vca.kit import db
 from vca.kit.db import Database
 from vca.registry.api_keys import service as api_keys
+from vca.registry.number_registry import service as number_registry
 from vca.registry.tenants import service as tenants
 from vca.settings import Settings
 from vca.tenancy.schema import TenantRef
@@ -74,10 +75,13 @@ def mark_keys_used(postgres: BenchmarkDatabase) -> None:
 def _create_tenant(
     settings: Settings, index: int, tenant_settings: dict[str, Any]
 ) -> BenchmarkTenant:
+    first_number = _FIRST_NUMBER + index * NUMBERS_PER_TENANT
+    numbers = [f"+{first_number + position}" for position in range(NUMBERS_PER_TENANT)]
     with public_session() as session:
         tenant_id = tenants.create(session, name=f"Tenant {index}").id
         keys = {app: _create_key(settings, session, tenant_id) for app in ("vca", "by_hand")}
-    first_number = _FIRST_NUMBER + index * NUMBERS_PER_TENANT
+        for number in numbers:
+            number_registry.permit_claim(session, number=number, tenant_id=tenant_id, policy="open")
     with tenant_session(TenantRef(tenant_id)) as session:
         # The benchmark never hangs up its calls.
         settings_of_tenant.change(
@@ -91,11 +95,8 @@ def _create_tenant(
             greeting=f"Hello, you have reached tenant {index}. How can I help you?",
             language="en-GB",
         )
-        for index_in_tenant in range(NUMBERS_PER_TENANT):
-            number = f"+{first_number + index_in_tenant}"
-            phone_numbers.add(
-                session, policy="open", did_number=number, label=f"Line {index_in_tenant}"
-            )
+        for position, number in enumerate(numbers):
+            phone_numbers.add(session, did_number=number, label=f"Line {position}")
     return BenchmarkTenant(str(tenant_id), f"+{first_number}", keys)
 
 

@@ -15,6 +15,7 @@ from vca.devtools.demo_data import DemoTenant, SeededTenant
 from vca.kit import db
 from vca.kit.db import Database
 from vca.kit.paging import PageRequest
+from vca.registry.number_registry import service as number_registry
 from vca.registry.tenants import service as tenants
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public_session, tenant_session
@@ -76,8 +77,13 @@ def test_a_number_that_another_tenant_has_claimed_is_missing(
     _release(globex)
     assert acme.number is not None
 
+    with public_session() as session:
+        globex_id = _tenant_ref(globex).id
+        number_registry.permit_claim(
+            session, number=acme.number, tenant_id=globex_id, policy="platform"
+        )
     with tenant_session(_tenant_ref(globex)) as session:
-        phone_numbers.add(session, did_number=acme.number, policy="platform")
+        phone_numbers.add(session, did_number=acme.number)
 
     assert [seeded_tenant.number for seeded_tenant in seed()] == [None, acme.number]
 
