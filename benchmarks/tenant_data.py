@@ -8,6 +8,7 @@ from benchmarks.postgres import BenchmarkDatabase
 from vca.app import create_services
 from vca.kit import db
 from vca.registry.api_keys import service as api_keys
+from vca.registry.number_registry import service as number_registry
 from vca.registry.tenants import service as tenants
 from vca.services import Services
 from vca.settings import Settings
@@ -77,10 +78,13 @@ def mark_keys_used(postgres: BenchmarkDatabase) -> None:
 def _create_tenant(
     settings: Settings, index: int, tenant_settings: dict[str, Any], *, services: Services
 ) -> BenchmarkTenant:
+    first_number = _FIRST_NUMBER + index * NUMBERS_PER_TENANT
+    numbers = [f"+{first_number + position}" for position in range(NUMBERS_PER_TENANT)]
     with public_session(database=services.database) as session:
         tenant_id = tenants.create(session, name=f"Tenant {index}").id
         keys = {app: _create_key(settings, session, tenant_id) for app in ("vca", "by_hand")}
-    first_number = _FIRST_NUMBER + index * NUMBERS_PER_TENANT
+        for number in numbers:
+            number_registry.permit_claim(session, number=number, tenant_id=tenant_id, policy="open")
     with tenant_session(TenantRef(tenant_id), database=services.database) as session:
         # The benchmark never hangs up its calls.
         settings_of_tenant.change(
@@ -95,14 +99,9 @@ def _create_tenant(
             language="en-GB",
             services=services,
         )
-        for index_in_tenant in range(NUMBERS_PER_TENANT):
-            number = f"+{first_number + index_in_tenant}"
+        for position, number in enumerate(numbers):
             phone_numbers.add(
-                session,
-                policy="open",
-                did_number=number,
-                label=f"Line {index_in_tenant}",
-                services=services,
+                session, did_number=number, label=f"Line {position}", services=services
             )
     return BenchmarkTenant(str(tenant_id), f"+{first_number}", keys)
 

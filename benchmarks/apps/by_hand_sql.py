@@ -87,7 +87,7 @@ SELECT jobs.enqueue('deliveries', 'webhooks.deliver',
     jsonb_build_object('webhook_id', d.webhook_id), NULL, NULL)
 FROM (SELECT DISTINCT webhook_id FROM due) d
 UNION ALL
-SELECT public.tell_operators(p.id, p.type, p.payload, p.created_at, %(told_expires_at)s)
+SELECT public.tell_operators(p.id, p.type, p.payload, p.created_at)
 FROM payloads p
 UNION ALL
 SELECT jobs.enqueue('batch', 'webhooks.forget', '{}', %(told_forget_at)s, NULL)

@@ -249,11 +249,14 @@ def _is_running(pid: int) -> bool:
 
 
 def template_name() -> str:
-    """Return a name with a digest of the migrations, so that a change makes a new template."""
+    """Return a name with a digest of migrations and functions: a change makes a new template."""
     digest = hashlib.sha256()
     for tree in ("migrations", "tenant_migrations"):
-        for path in sorted((_ROOT / tree).rglob("*.py")):
-            digest.update(path.read_bytes())
-    for module in ("vca/tenancy/schema.py", "vca/registry/privileges.py"):
-        digest.update((_ROOT / module).read_bytes())
+        for path in sorted((_ROOT / tree).rglob("*.*")):
+            if path.suffix in (".py", ".sql"):
+                digest.update(path.read_bytes())
+    for path in sorted((_ROOT / "vca/registry/sql").iterdir()):
+        digest.update(path.read_bytes())
+    for module in ("tenancy/schema", "registry/privileges", "registry/sql_functions"):
+        digest.update((_ROOT / "vca" / f"{module}.py").read_bytes())
     return f"vca_test_template_{digest.hexdigest()[:12]}"

@@ -1,8 +1,9 @@
-"""Add revisions of tenants' schemas that only a test knows."""
+"""Add revisions of the public schema or of tenants' schemas that only a test knows."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 from vca.tenancy import schema
 
@@ -38,11 +39,15 @@ NICKNAMES_SQL = """
 
 
 class RevisionTree:
-    """A folder of additional revisions. Each revision that is added becomes the head."""
+    """A folder of additional revisions. Each revision that is added becomes the head.
 
-    def __init__(self, folder: Path) -> None:
+    `tree` is the module of the tree: `vca.tenancy.schema` or `vca.registry.schema`.
+    """
+
+    def __init__(self, folder: Path, tree: ModuleType = schema) -> None:
         self.folder = folder
-        self._original_folders = schema.migration_folders()
+        self._tree = tree
+        self._original_folders = tree.migration_folders()
 
     def add_sql(self, name: str, body: str) -> str:
         """Add a revision in SQL and return its number."""
@@ -60,21 +65,21 @@ class RevisionTree:
 
     def restore(self) -> None:
         """Forget the added revisions."""
-        schema.set_migration_folders(*self._original_folders)
+        self._tree.set_migration_folders(*self._original_folders)
 
     def _add(self, template: str, name: str, body: str) -> str:
-        head = schema.head()
+        head = self._tree.head()
         number = f"{int(head) + 1:04}"
         source = template.format(name=name, number=number, before=head, body=body)
         (self.folder / f"{number}_{name}.py").write_text(source)
-        schema.set_migration_folders(*self._original_folders, self.folder)
+        self._tree.set_migration_folders(*self._original_folders, self.folder)
         return number
 
 
 @contextmanager
-def open_revision_tree(folder: Path) -> Iterator[RevisionTree]:
+def open_revision_tree(folder: Path, tree: ModuleType = schema) -> Iterator[RevisionTree]:
     """Yield a tree and forget its revisions at the end."""
-    new_tree = RevisionTree(folder)
+    new_tree = RevisionTree(folder, tree)
     try:
         yield new_tree
     finally:

@@ -14,6 +14,7 @@ from tests.support.services import app_services, open_database, use_database
 from vca.devtools import demo_data
 from vca.devtools.demo_data import DemoTenant, SeededTenant
 from vca.kit.paging import PageRequest
+from vca.registry.number_registry import service as number_registry
 from vca.registry.tenants import service as tenants
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public_session, tenant_session
@@ -79,10 +80,13 @@ def test_a_number_that_another_tenant_has_claimed_is_missing(
     _release(globex)
     assert acme.number is not None
 
-    with tenant_session(_tenant_ref(globex), database=app_services().database) as session:
-        phone_numbers.add(
-            session, did_number=acme.number, policy="platform", services=app_services()
+    with public_session(database=app_services().database) as session:
+        globex_id = _tenant_ref(globex).id
+        number_registry.permit_claim(
+            session, number=acme.number, tenant_id=globex_id, policy="platform"
         )
+    with tenant_session(_tenant_ref(globex), database=app_services().database) as session:
+        phone_numbers.add(session, did_number=acme.number, services=app_services())
 
     assert [seeded_tenant.number for seeded_tenant in seed()] == [None, acme.number]
 

@@ -12,6 +12,7 @@ from vca.kit.web import Blueprint, Schema, access, pagination
 from vca.registry import schema
 from vca.registry.model_checks import service as model_checks
 from vca.services import current_services
+from vca.tenancy.schema import SchemaTooOld, precedes_baseline
 from vca.tenancy.session import public_session
 
 blp = Blueprint("health", __name__, description="Service information and health checks.")
@@ -45,7 +46,7 @@ class HealthSchema(Schema):
     status = fields.String(metadata={"example": "ok"})
     database = fields.String(metadata={"example": "ok"})
     schema = fields.String(
-        metadata={"example": "0003", "description": "Revision of the public schema."}
+        metadata={"example": "0100", "description": "Revision of the public schema."}
     )
     models = fields.String(
         metadata={
@@ -82,7 +83,9 @@ def live() -> Any:
 
 @blp.route("/healthz", methods=["GET"])
 @blp.response(200, HealthSchema)
-@blp.alt_response(503, description="The database is unavailable, or its schema is behind the code.")
+@blp.alt_response(
+    503, description="The database is unavailable, or its schema is behind the code or too old."
+)
 @access("anyone")
 def healthy() -> Any:
     """Check readiness
@@ -94,6 +97,8 @@ def healthy() -> Any:
     try:
         with public_session(database=current_services().database) as session:
             revision = schema.current_revision(session)
+            if precedes_baseline(revision):
+                return _unhealthy(SchemaTooOld.code, SchemaTooOld().detail, schema=str(revision))
             if schema.is_behind(revision):
                 return _schema_behind(revision)
             states = model_checks.read_states(session, current_services().models)

@@ -15,6 +15,7 @@ from vca.devtools.embedded_postgres.directories import make_parents
 from vca.kit import clock, json
 from vca.kit.paging import PageRequest
 from vca.registry.api_keys import service as api_keys
+from vca.registry.number_registry import service as number_registry
 from vca.registry.number_registry.service import NumberAlreadyClaimed
 from vca.registry.tenants import service as tenants
 from vca.registry.tenants.models import Tenant
@@ -215,6 +216,9 @@ def _seed_tenant(
         if tenant.status == "deleted":
             return None
         key = _ensure_key(session, tenant.id, peppers, stored_keys.get(str(tenant.id), ""))
+        number_registry.permit_claim(
+            session, number=demo_tenant.number, tenant_id=tenant.id, policy="platform"
+        )
     number = _ensure_profile_and_number(tenants.tenant_ref(tenant), demo_tenant, services=services)
     return SeededTenant(tenant.name, str(tenant.id), number, key)
 
@@ -271,7 +275,6 @@ def _add_number(session: Session, demo_tenant: DemoTenant, *, services: Services
         did_number=demo_tenant.number,
         label="Demo",
         fallback_number=demo_tenant.fallback_number,
-        policy="platform",
         services=services,
     )
 

@@ -56,6 +56,7 @@ class DeploymentRow(PublicBase):
     web_login: Mapped[str] = mapped_column(Text)
     worker_login: Mapped[str] = mapped_column(Text)
     dialling_frozen_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    functions_release: Mapped[str | None] = mapped_column(Text)
     updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     unsigned_states_until: Mapped[datetime | None] = mapped_column(
         DateTime(timezone=True), server_default=func.now()

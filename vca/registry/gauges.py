@@ -50,9 +50,7 @@ def read_gauges(session: Session, *, watch_job: str, mail_job: str) -> Deploymen
     behind_count = 0
     for status, revision, count in row.tenants:
         by_status[status] += count
-        behind_count += (
-            count if revision != schema.head() and schema.is_known_revision(revision) else 0
-        )
+        behind_count += count if schema.is_behind(revision) else 0
     return DeploymentGauges(
         int(row.live_calls),
         int(row.pending_mails),

@@ -16,7 +16,7 @@ from vca.kit import postgres_errors
 from vca.kit.db import Database, DatabaseFailure
 from vca.registry import deployment, schema
 from vca.settings import Settings
-from vca.tenancy.schema import TenantRef
+from vca.tenancy.schema import SchemaTooOld, TenantRef, precedes_baseline
 from vca.tenancy.session import public_session
 
 CheckVerdict = Literal["ok", "warning", "failed"]
@@ -136,9 +136,10 @@ def _check_owner_privileges(session: Session, _: str, settings: Settings) -> Ite
 def _check_public_schema(session: Session, _: str, settings: Settings) -> Iterator[CheckResult]:
     revision = schema.current_revision(session)
     is_behind = schema.is_behind(revision)
-    yield _check_result(
-        "public schema", not is_behind, f"at {revision}: run flask db upgrade", str(revision)
-    )
+    detail = f"at {revision}: run flask db upgrade"
+    if precedes_baseline(revision):
+        detail = SchemaTooOld().detail
+    yield _check_result("public schema", not is_behind, detail, str(revision))
     if is_behind:
         return
     recorded, configured = deployment.find_recorded(session), deployment.from_settings(settings)

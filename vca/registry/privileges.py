@@ -12,6 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from vca.kit.db import Database
+from vca.registry import sql_functions
 from vca.registry.tenants import roles
 from vca.tenancy.roles import Roles, quote_identifier
 from vca.tenancy.schema import TenantRef
@@ -26,51 +27,6 @@ _READABLE_TABLES = (
     "plans",
     "usage_periods",
     "model_checks",
-)
-# Functions that a transaction inside a tenant may call; each one checks the transaction's tenant.
-_TENANT_FUNCTIONS = (
-    "public.acting_tenant()",
-    "public.own_did(text)",
-    "public.did_holder(text)",
-    "public.claim_did(text, uuid, text, text)",
-    "public.claim_did(text, uuid, text, uuid, text)",
-    "public.release_did(text, interval)",
-    "public.note_did_registration(text, uuid, text, text)",
-    "public.note_did(text, uuid, text, text, uuid, text, uuid, timestamptz)",
-    "public.own_standing()",
-    "public.own_plan()",
-    "public.own_usage(date)",
-    "public.hold_usage(date)",
-    "public.keep_usage(date, bigint, jsonb, jsonb)",
-    "public.tell_operators(uuid, text, jsonb, timestamptz, timestamptz)",
-    "jobs.enqueue(text, jsonb, timestamptz, text)",  # of the previous release
-    "jobs.enqueue(text, text, jsonb, timestamptz, text)",
-    "jobs.withdraw(text)",
-    "public.forget_told(uuid[])",
-    "jobs.forget_finished(text)",
-    "jobs.naming(text)",
-    "jobs.reword(bigint, jsonb)",
-)
-_PLATFORM_FUNCTIONS = (
-    "public.create_tenant(uuid, text, text, text)",
-    "public.update_tenant(uuid, text, text)",
-    "public.assign_did(text, uuid)",
-    "public.unassign_did(text)",
-    "public.release_tenant_dids(uuid, interval)",
-    "public.restore_tenant_dids(uuid)",
-    "public.count_did_miss(text)",
-    "public.freeze_dialling(boolean)",
-    "public.draw_tokens(uuid[], double precision[], integer[], integer[])",
-    "public.take_relay_slot(uuid, integer, interval)",
-    "public.hold_relay_slot(uuid, boolean, interval)",
-    "public.free_relay_slot(uuid)",
-    "public.record_first_public_base_url(text)",
-    "public.accept_unsigned_states()",
-    "public.start_model_check(text, text, interval)",
-    "public.finish_model_check(text, text, jsonb, text)",
-    "jobs.tenants_awaiting(text)",
-    "jobs.oldest_due_s()",
-    "jobs.tenant_jobs()",
 )
 _TENANTS_WITHOUT_ROLE = text(
     """
@@ -107,11 +63,7 @@ def grant_statements(database: str, login_roles: Roles) -> list[str]:
         f"GRANT ALL ON ALL TABLES IN SCHEMA jobs TO {worker}",
         f"GRANT ALL ON ALL SEQUENCES IN SCHEMA jobs TO {worker}",
         f"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA jobs TO {worker}",
-        *(f"GRANT EXECUTE ON FUNCTION {function} TO PUBLIC" for function in _TENANT_FUNCTIONS),
-        *(
-            f"GRANT EXECUTE ON FUNCTION {function} TO {both_logins}"
-            for function in _PLATFORM_FUNCTIONS
-        ),
+        *sql_functions.grant_statements(login_roles),
     ]
 
 

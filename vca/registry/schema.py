@@ -3,7 +3,9 @@
 Alembic is imported on first use, as in `tenancy.schema`.
 """
 
+import os
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, text
@@ -13,11 +15,12 @@ from sqlalchemy.orm import Session
 from vca.kit import db
 from vca.kit.db import Database
 from vca.kit.errors import Conflict
-from vca.registry import deployment, privileges
+from vca.registry import deployment, privileges, sql_functions
 from vca.registry.deployment import Deployment
 from vca.registry.tenants.models import TenantDdl
 from vca.settings import ROOT
 from vca.tenancy import citus, schema, session
+from vca.tenancy.roles import Roles
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -28,6 +31,7 @@ OLDEST_SERVER = 16
 _STATEMENT_TIMEOUT_S = 600.0
 # Tables that tenants' transactions read and write; a table comes before those that refer to it.
 _REFERENCE_TABLES = ("public.tenants", "public.dids", "public.plans")
+_migration_folders = [ROOT / "migrations" / "versions"]
 # Serialises upgrades, so that two concurrent deploys take turns.
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('vca.upgrade'))"
 
@@ -65,8 +69,10 @@ def head() -> str:
 
 def is_behind(revision: str | None) -> bool:
     """Return whether a public schema at `revision` is behind this code; unknown ones are ahead."""
+    if revision is None or schema.precedes_baseline(revision):
+        return True
     revisions = {script.revision for script in _script_directory().walk_revisions()}
-    return revision is None or (revision in revisions and revision != head())
+    return revision in revisions and revision != head()
 
 
 def current_revision(session: Session) -> str | None:
@@ -80,10 +86,11 @@ def current_revision(session: Session) -> str | None:
 def upgrade_public_schema(
     database: Database, this_deployment: Deployment
 ) -> tuple[str | None, str]:
-    """Migrate `public`, store the compiled tenant script, and apply the grants.
+    """Migrate `public`, store the tenant script, install the functions, and apply the grants.
 
     Returns (revision before, revision after). `database` has the owner's login. Everything is one
-    transaction. A schema that is ahead of this code stays as it is. Raises ServerTooOld.
+    transaction. A schema that is ahead of this code stays as it is. Raises ServerTooOld and
+    SchemaTooOld.
     """
     with db.statement_timeout_scope(_STATEMENT_TIMEOUT_S):
         before, after = _upgrade_in_transaction(database, this_deployment)
@@ -101,6 +108,8 @@ def _upgrade_in_transaction(
         db_session.execute(text(_LOCK))
         db_session.execute(text("SET LOCAL lock_timeout TO DEFAULT"))
         before = current_revision(db_session)
+        if schema.precedes_baseline(before):
+            raise schema.SchemaTooOld
         if is_behind(before):
             _run_alembic(db_session.connection())
         citus.create_reference_tables(db_session, *_REFERENCE_TABLES)
@@ -109,8 +118,18 @@ def _upgrade_in_transaction(
         assert after is not None
         if after == head():
             deployment.record_deployment(db_session, this_deployment)
-            privileges.apply_grants(db_session, this_deployment.roles)
+            _install_functions(db_session, this_deployment.roles)
         return before, after
+
+
+def _install_functions(db_session: Session, login_roles: Roles) -> None:
+    """Install the functions and apply the grants, unless a newer release has done so."""
+    connection = db_session.connection()
+    if sql_functions.are_newer(connection):
+        return
+    sql_functions.install(connection, login_roles)
+    sql_functions.record_release(connection)
+    privileges.apply_grants(db_session, login_roles)
 
 
 def _run_alembic(connection: Connection) -> None:
@@ -137,12 +156,24 @@ def _store_tenant_script(db_session: Session) -> None:
     )
 
 
+def migration_folders() -> tuple[Path, ...]:
+    """Return the folders with the migrations of the public schema."""
+    return tuple(_migration_folders)
+
+
+def set_migration_folders(*paths: Path) -> None:
+    """Read the migrations from these folders; tests use it to add a migration."""
+    _migration_folders[:] = paths
+    _script_directory.cache_clear()
+
+
 def _alembic_config() -> "Config":
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(ROOT / "migrations"))
     config.set_main_option("path_separator", "os")
+    config.set_main_option("version_locations", os.pathsep.join(map(str, _migration_folders)))
     return config
 
 

@@ -76,10 +76,15 @@ def import_archive(
     `shared` maps public tables to the columns that an older archive may lack. Their archived rows
     are left in temporary tables `archived_…`, and the caller decides what to do with them.
 
-    Raises ArchiveRefused for a revision that this code does not know and for rows that do not fit,
+    Raises ArchiveRefused for a revision that this code does not know, for one from before the first
+    release, and for rows that do not fit,
     and ArchiveDamaged.
     """
     revision = archive.manifest.schema_revision
+    if schema.precedes_baseline(revision):
+        raise ArchiveRefused(
+            "The archive was made before 0.1.0, and no release can import it. Nothing was imported."
+        )
     if not schema.is_known_revision(revision):
         raise ArchiveRefused(
             f"The archive's schema is at revision {revision:.40}, which this release does not know."

@@ -17,7 +17,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from vca.kit.errors import Unavailable
+from vca.kit.errors import Conflict, Unavailable
 from vca.settings import ROOT
 from vca.tenancy import sql_splitter
 
@@ -32,6 +32,8 @@ GRANTEES_SENTINEL = '"5ca1ab1e_grantees"'
 _DO_BLOCK = "DO {tag}\nBEGIN\n{lines}\nEND\n{tag};"
 _NAME = re.compile(r"t_[0-9a-f]{32}", re.ASCII)
 _INDEX = re.compile(r"CREATE (UNIQUE )?INDEX ")
+# The revisions that the baselines of both trees, 0100, have replaced. No release had them.
+_BEFORE_BASELINE = re.compile(r"00\d\d", re.ASCII)
 _RETRY_AFTER_S = 30
 _migration_folders = [ROOT / "tenant_migrations" / "versions"]
 
@@ -43,6 +45,15 @@ class TenantUpgrading(Unavailable):
 
     def __init__(self) -> None:
         super().__init__("The tenant is being upgraded.", retry_after_s=_RETRY_AFTER_S)
+
+
+class SchemaTooOld(Conflict):
+    """The database is from before the first release; no migration leads to this code."""
+
+    code = "schema-too-old"
+
+    def __init__(self) -> None:
+        super().__init__("This database was made before 0.1.0; start with an empty database.")
 
 
 @dataclass(frozen=True)
@@ -81,6 +92,16 @@ def is_known_revision(revision: str) -> bool:
     return revision in _known_revisions()
 
 
+def precedes_baseline(revision: str | None) -> bool:
+    """Return whether a revision, of the public schema or a tenant's, is from before 0.1.0."""
+    return revision is not None and _BEFORE_BASELINE.fullmatch(revision) is not None
+
+
+def is_behind(revision: str) -> bool:
+    """Return whether a tenant's schema is behind this code; unknown revisions are ahead of it."""
+    return precedes_baseline(revision) or (is_known_revision(revision) and revision != head())
+
+
 def is_supported_revision(revision: str) -> bool:
     """Return whether this code runs on a schema at `revision`.
 
@@ -88,7 +109,7 @@ def is_supported_revision(revision: str) -> bool:
     Migrations expand first and contract later, so a schema that is ahead still has what this code
     needs.
     """
-    return revision not in _unsupported_revisions()
+    return not precedes_baseline(revision) and revision not in _unsupported_revisions()
 
 
 def require_supported_revision(revision: str) -> None:

@@ -14,6 +14,7 @@ from tests.support.factories import Factory, Tenant
 from tests.support.revision_tree import NICKNAMES_SQL, RevisionTree, open_revision_tree
 from tests.support.services import open_database
 from vca.kit.backoff import BackOff
+from vca.registry import schema as registry_schema
 from vca.tenancy import migration_runner
 from vca.tenancy.database import TenantDatabase
 from vca.tenancy.session import public_session
@@ -96,6 +97,15 @@ def revision_tree(tmp_path: Path) -> Iterator[RevisionTree]:
     folder = tmp_path / "versions"
     folder.mkdir()
     with open_revision_tree(folder) as new_tree:
+        yield new_tree
+
+
+@pytest.fixture
+def public_revision_tree(tmp_path: Path) -> Iterator[RevisionTree]:
+    """Return a folder to which a test adds revisions of the public schema."""
+    folder = tmp_path / "public_versions"
+    folder.mkdir()
+    with open_revision_tree(folder, registry_schema) as new_tree:
         yield new_tree
 
 

@@ -13,10 +13,13 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from flask import Flask
 from sqlalchemy import Connection, MetaData, text
+from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.schema import BLANK_SCHEMA, CreateSchema
 
 from tests.support.api import Api
 from tests.support.databases import DEPLOYMENT
+from tests.support.factories import fresh_number
+from tests.support.revision_tree import RevisionTree
 from tests.support.schema_dump import dump_schema
 from tests.support.services import open_database, use_database, use_services
 from vca.kit.db import NAMING_CONVENTION, timeouts
@@ -28,6 +31,10 @@ from vca.tenancy.database import TenantDatabase
 from vca.tenancy.session import public_session
 
 VERSION_TABLE = "alembic_version"
+NOTES_SQL = """
+    CREATE TABLE public.notes (id text CONSTRAINT notes_pkey PRIMARY KEY);
+    INSERT INTO public.notes SELECT did_number FROM public.did_misses;
+"""
 
 
 def _execute(database: TenantDatabase, statement: str) -> list[Any]:
@@ -202,11 +209,14 @@ def test_a_newer_schema_is_left_unchanged_and_is_healthy(
     }
 
 
-@pytest.mark.parametrize("revision", ["0001", "0002"])
 def test_a_schema_older_than_the_code_is_unhealthy(
-    app: Flask, anonymous: Api, migrated_database: TenantDatabase, revision: str
+    app: Flask,
+    anonymous: Api,
+    migrated_database: TenantDatabase,
+    public_revision_tree: RevisionTree,
 ) -> None:
-    _execute(migrated_database, f"UPDATE public.{VERSION_TABLE} SET version_num = '{revision}'")
+    revision = _revision(migrated_database)
+    public_revision_tree.add_sql("notes", NOTES_SQL)
     use_database(migrated_database)
 
     response = anonymous.get("/healthz")
@@ -215,6 +225,38 @@ def test_a_schema_older_than_the_code_is_unhealthy(
     assert (response.json["code"], response.json["schema"]) == ("schema-behind", revision)
     assert "flask db upgrade" in response.json["detail"]
     assert response.headers["Retry-After"]
+
+
+def test_an_upgrade_runs_the_migrations_after_the_recorded_revision(
+    anonymous: Api, migrated_database: TenantDatabase, public_revision_tree: RevisionTree
+) -> None:
+    before = _revision(migrated_database)
+    _execute(migrated_database, f"INSERT INTO public.did_misses VALUES ('{fresh_number()}', 1)")
+    public_revision_tree.add_sql("notes", NOTES_SQL)
+    after = public_revision_tree.add_sql(
+        "text", "ALTER TABLE public.notes ADD COLUMN text text NOT NULL DEFAULT 'moved'"
+    )
+
+    assert schema.upgrade_public_schema(migrated_database, DEPLOYMENT) == (before, after)
+
+    assert _revision(migrated_database) == after == schema.head()
+    assert _execute(migrated_database, "SELECT text FROM public.notes") == [("moved",)]
+    use_database(migrated_database)
+    assert anonymous.get("/healthz").json["schema"] == after
+
+
+def test_a_failed_migration_leaves_the_revision_before_it(
+    migrated_database: TenantDatabase, public_revision_tree: RevisionTree
+) -> None:
+    before = _revision(migrated_database)
+    public_revision_tree.add_sql("notes", NOTES_SQL)
+    public_revision_tree.add_sql("broken", "ALTER TABLE public.nowhere ADD COLUMN text text")
+
+    with pytest.raises(ProgrammingError, match="nowhere"):
+        schema.upgrade_public_schema(migrated_database, DEPLOYMENT)
+
+    assert _revision(migrated_database) == before
+    assert _execute(migrated_database, "SELECT to_regclass('public.notes')") == [(None,)]
 
 
 def test_an_empty_database_is_unhealthy(

@@ -1,6 +1,7 @@
 """Tests of the platform's webhooks, which receive the events of all tenants."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -24,12 +25,13 @@ from vca.kit import clock, encryption
 from vca.kit.encryption import DecryptionError
 from vca.registry.tenants import service as tenants
 from vca.registry.webhooks import endpoints, retention
+from vca.registry.webhooks.delivery_worker import DELIVERY_LIFETIME
 from vca.registry.webhooks.models import PlatformDelivery, PlatformWebhook
 from vca.registry.webhooks.platform_scope import PLATFORM_SCOPE
 from vca.tenancy.session import public_session, tenant_session
 
 URL = "/api/webhooks"
-EMIT_SQL = "SELECT public.tell_operators(:id, 'call.ended', CAST(:payload AS jsonb), now(), now())"
+EMIT_SQL = "SELECT public.tell_operators(:id, 'call.ended', CAST(:payload AS jsonb), now())"
 
 
 @pytest.fixture(autouse=True)
@@ -97,6 +99,24 @@ def test_platform_and_tenant_receive_the_same_event_with_the_same_id(
     assert (
         platform_request.headers["webhook-signature"] != tenant_request.headers["webhook-signature"]
     )
+
+
+@pytest.mark.parametrize("at", ["now()", "now() + interval '100 days'"])
+def test_a_tenant_cannot_choose_when_a_delivery_to_the_platform_expires(
+    acme: Tenant, platform: Platform, world: Factory, endpoint: HttpReceiver, at: str
+) -> None:
+    _register(platform, endpoint)
+    payload = '{"type": "call.ended", "timestamp": "2026-12-01T12:00:00Z", "data": {}}'
+    emit_sql = f"SELECT public.tell_operators(:id, 'call.ended', CAST(:payload AS jsonb), {at})"
+    lifetime_sql = "SELECT expires_at - now() FROM public.webhook_deliveries"
+
+    with tenant_session(acme.ref, database=app_services().database) as session:
+        session.execute(text(emit_sql), {"id": uuid4(), "payload": payload})
+    with admin_db.public_session() as session:
+        [lifetime] = session.scalars(text(lifetime_sql)).all()
+
+    world.run_platform_jobs()  # later tests would share them
+    assert DELIVERY_LIFETIME - timedelta(minutes=1) < lifetime <= DELIVERY_LIFETIME
 
 
 def test_a_rolled_back_change_sends_no_event(

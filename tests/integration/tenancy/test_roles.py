@@ -210,7 +210,15 @@ def test_the_web_login_is_denied(
         "SELECT * FROM jobs.procrastinate_jobs",
         "SELECT public.create_tenant(gen_random_uuid(), 'x', 'starter', NULL)",
         "SELECT public.update_tenant('{other}', 'suspended', NULL)",
-        "SELECT public.release_tenant_dids('{other}', interval '0')",
+        "SELECT public.release_tenant_dids('{other}')",
+        "SELECT public.permit_claim('+14155550199', '{other}', true)",
+        "SELECT * FROM public.did_permits",
+        "INSERT INTO public.did_permits VALUES ('+14155550199', '{other}', true, now())",
+        "SELECT public.take_relay_slot(gen_random_uuid(), 1000000, interval '1 day')",
+        "SELECT public.hold_relay_slot(gen_random_uuid(), true, interval '1 day')",
+        "SELECT public.start_model_check('x', 'x', interval '0')",
+        "SELECT public.draw_tokens(ARRAY[gen_random_uuid()], ARRAY[1.0], ARRAY[9], ARRAY[9])",
+        "SELECT jobs.take('calls', 1, 1000000)",
         "SELECT public.assign_did('+14155550199', '{other}')",
         "CREATE TABLE mine (id uuid)",
         "ALTER TABLE settings ADD COLUMN mine text",
@@ -232,13 +240,14 @@ def test_functions_reject_a_tenant_id_that_does_not_match_the_role(
 ) -> None:
     number = globex.number()["did_number"]
     calls = (
-        f"SELECT public.claim_did('{fresh_number()}', gen_random_uuid(), 'fake', 'open')",
-        f"SELECT public.release_did('{number}', interval '0')",
-        f"SELECT public.note_did_registration('{number}', gen_random_uuid(), 'fake', 'failed')",
+        f"SELECT public.claim_did('{fresh_number()}', gen_random_uuid(), 'fake', NULL)",
+        f"SELECT public.release_did('{number}')",
+        f"SELECT public.note_did('{number}', gen_random_uuid(), 'failed', 'fake', NULL, NULL, NULL,"
+        " NULL)",
         f"SELECT * FROM public.own_did('{number}')",
         f"SELECT public.did_holder('{number}')",
         "SELECT public.acting_tenant()",
-        "SELECT jobs.enqueue('x', '{}')",
+        "SELECT jobs.enqueue('batch', 'x', '{}', NULL, NULL)",
     )
     for call in calls:
         assert (

@@ -162,6 +162,10 @@ def test_a_public_session_finds_no_tenant_table(acme: Tenant) -> None:
 
 def test_a_public_session_cannot_claim_a_number(acme: Tenant) -> None:
     number = fresh_number()
+    with public_session(database=app_services().database) as session:
+        number_registry.permit_claim(
+            session, number=number, tenant_id=acme.ref.id, policy="platform"
+        )
 
     with pytest.raises(DBAPIError), public_session(database=app_services().database) as session:
         number_registry.claim(
@@ -169,7 +173,6 @@ def test_a_public_session_cannot_claim_a_number(acme: Tenant) -> None:
             number=number,
             phone_number_id=uuid4(),
             carrier=ProviderAccountRef("generic"),
-            policy="open",
         )
     with public_session(database=app_services().database) as session:
         assert number_registry.current_holder(session, number=number) is None

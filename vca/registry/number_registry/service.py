@@ -19,7 +19,7 @@ from vca.services.lifecycle_hooks import NumberChange
 from vca.telephony.types import ProviderAccountRef
 from vca.tenancy.schema import TenantRef
 
-QUARANTINE = timedelta(days=30)
+QUARANTINE = timedelta(days=30)  # as public.did_quarantine() in the database
 FOREIGN_NUMBER = UUID(int=0)  # stands for a phone number of another tenant
 # "proven" is like "open": the tenant's own account with the carrier proves that it has the number.
 ClaimPolicy = Literal["open", "assigned", "proven", "platform"]
@@ -102,20 +102,28 @@ WHERE d.did_number = %(number)s
 """
 
 
+def permit_claim(session: Session, *, number: str, tenant_id: UUID, policy: ClaimPolicy) -> None:
+    """Permit the tenant to claim `number` under a policy; commit it before the claim.
+
+    The session is outside of the tenant, whose own transactions cannot choose a policy. The
+    permission is for one claim within a minute. A number that is assigned to the tenant needs none,
+    so with `policy="assigned"` nothing is stored.
+    """
+    if policy != "assigned":
+        function = func.public.permit_claim(number, tenant_id, policy == "platform")
+        session.execute(select(function))
+
+
 def claim(
-    session: Session,
-    *,
-    number: str,
-    phone_number_id: UUID,
-    carrier: ProviderAccountRef,
-    policy: ClaimPolicy,
+    session: Session, *, number: str, phone_number_id: UUID, carrier: ProviderAccountRef
 ) -> None:
     """Claim `number` for the session's tenant; the database resolves races.
 
-    Raises NumberAlreadyClaimed, and NumberNotAssigned with `policy="assigned"`.
+    Raises NumberAlreadyClaimed, and NumberNotAssigned for a number that is neither assigned to the
+    tenant nor permitted (`permit_claim`).
     """
     provider_type, account_id = carrier.provider_type, carrier.account_id
-    function = func.public.claim_did(number, phone_number_id, provider_type, account_id, policy)
+    function = func.public.claim_did(number, phone_number_id, provider_type, account_id)
     outcome = session.scalar(select(function))
     if outcome == "taken":
         raise NumberAlreadyClaimed
@@ -123,9 +131,9 @@ def claim(
         raise NumberNotAssigned
 
 
-def release(session: Session, *, number: str, quarantine: timedelta = QUARANTINE) -> None:
+def release(session: Session, *, number: str) -> None:
     """Release the session tenant's number: it stops routing, and is quarantined."""
-    session.execute(select(func.public.release_did(number, quarantine)))
+    session.execute(select(func.public.release_did(number)))
 
 
 def sync_registration(
@@ -271,13 +279,9 @@ def list_page(session: Session, *, page: PageRequest, **filters: object) -> Page
     return _LISTING.page(session, page, filters)
 
 
-def release_all(
-    session: Session, *, services: Services, tenant_id: UUID, quarantine: timedelta = QUARANTINE
-) -> None:
+def release_all(session: Session, *, services: Services, tenant_id: UUID) -> None:
     """Stop and quarantine all numbers of a tenant, and unregister them at their carriers."""
-    function = func.public.release_tenant_dids(tenant_id, quarantine).table_valued(
-        *_NUMBER_CHANGE_FIELDS
-    )
+    function = func.public.release_tenant_dids(tenant_id).table_valued(*_NUMBER_CHANGE_FIELDS)
     for row in session.execute(select(function)):
         report_change(session, row, is_claimed=False, services=services)
 

@@ -47,7 +47,7 @@ class TenantRevisionStore:
     def list_pending(self) -> Sequence[PendingTenant]:
         """Return the tenants that are behind, oldest first, including deleted ones.
 
-        Tenants with an unknown revision are put into `ahead`.
+        Tenants with an unknown revision are put into `ahead`. Raises SchemaTooOld.
         """
         statement = select(Tenant.id, Tenant.schema_revision).order_by(Tenant.created_at, Tenant.id)
         statement = statement.where(Tenant.schema_revision != schema.head())
@@ -57,6 +57,8 @@ class TenantRevisionStore:
             behind_tenants = [
                 PendingTenant(TenantRef(row[0]), row[1]) for row in session.execute(statement)
             ]
+        if any(schema.precedes_baseline(pending.revision) for pending in behind_tenants):
+            raise schema.SchemaTooOld
         self.ahead = {
             pending.tenant: pending.revision
             for pending in behind_tenants

@@ -1,6 +1,5 @@
 """Create and find tenants, and change their status and plan."""
 
-from datetime import timedelta
 from time import monotonic
 from uuid import UUID, uuid4
 
@@ -87,12 +86,11 @@ def update(
     tenant_id: UUID,
     status: str | None = None,
     plan: str | None = None,
-    quarantine: timedelta = number_registry.QUARANTINE,
 ) -> Tenant:
     """Update status, plan or both; setting the current status changes nothing.
 
-    Deleting a tenant stops its numbers in the same transaction, and quarantines them for
-    `quarantine`. Restoring it gives back those that are still free. Raises NotFound and
+    Deleting a tenant stops its numbers in the same transaction, and quarantines them.
+    Restoring it gives back those that are still free. Raises NotFound and
     TransitionRefused, also for a tenant whose purge has begun.
     """
     plan_before = None if plan is None else get(session, tenant_id=tenant_id).plan
@@ -110,9 +108,7 @@ def update(
     tenant = session.get_one(Tenant, tenant_id, populate_existing=True)
     _record_changes(session, tenant, status=before, plan=plan_before or tenant.plan)
     if before != "deleted" and tenant.status == "deleted":
-        number_registry.release_all(
-            session, tenant_id=tenant_id, quarantine=quarantine, services=services
-        )
+        number_registry.release_all(session, tenant_id=tenant_id, services=services)
     elif before == "deleted" and tenant.status == "active":
         number_registry.restore_all(session, tenant_id=tenant_id, services=services)
     if tenant.status != before:

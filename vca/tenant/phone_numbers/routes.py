@@ -9,11 +9,12 @@ from vca.kit import clock, phone
 from vca.kit.errors import InvalidInput
 from vca.kit.web import Blueprint, access, created_response, pagination
 from vca.kit.web.context import calling_out, request_reader, request_session
+from vca.registry.number_registry import service as number_registry
 from vca.registry.number_registry.service import ClaimPolicy, NumberNotAssigned
 from vca.registry.webhooks import endpoints
 from vca.services import current_services
 from vca.telephony.types import ProviderAccountRef
-from vca.tenancy.session import tenant_session
+from vca.tenancy.session import public_session, tenant_session
 from vca.tenant.phone_numbers import (
     decision_webhook,
     provider_compatibility,
@@ -61,9 +62,13 @@ def add_number(body: dict[str, Any], tenant_id: UUID) -> Any:
     claimed by a platform key, after an assignment, or from the tenant's own carrier account.
     """
     policy = _claim_policy(body)
+    with public_session(database=current_services().database) as public_tx:
+        number_registry.permit_claim(
+            public_tx, number=body["did_number"], tenant_id=tenant_id, policy=policy
+        )
     try:
         with tenant_session(g.tenant, database=current_services().database) as tenant_tx:
-            number = service.add(tenant_tx, policy=policy, **body, services=current_services())
+            number = service.add(tenant_tx, **body, services=current_services())
     except NumberNotAssigned:
         if phone.is_valid(body["did_number"], current_services().settings.diallable_prefixes):
             raise

@@ -13,7 +13,6 @@ from vca.kit.errors import Conflict, InvalidInput, NotFound
 from vca.kit.paging import Listing, Page, PageRequest, RowReader
 from vca.registry import caps
 from vca.registry.number_registry import service as dids
-from vca.registry.number_registry.service import ClaimPolicy
 from vca.services import Services
 from vca.telephony import providers
 from vca.telephony.types import ProviderAccountRef
@@ -52,11 +51,10 @@ class NumberInactive(Conflict):
     code = "number-inactive"
 
 
-def add(
-    session: Session, *, services: Services, policy: ClaimPolicy, did_number: str, **fields: Any
-) -> PhoneNumber:
+def add(session: Session, *, did_number: str, services: Services, **fields: Any) -> PhoneNumber:
     """Claim a number, store it and schedule its registration, in one transaction over two schemas.
 
+    A number that is not assigned to the tenant needs `number_registry.permit_claim` before.
     Raise LimitReached, number_registry.NumberAlreadyClaimed, number_registry.NumberNotAssigned,
     InvalidInput and CarrierLacksCapability.
     """
@@ -69,9 +67,7 @@ def add(
         **{**DEFAULT_FIELDS, **fields, "hours": hours.merge(None, fields.get("hours"))},
     )
     carrier = provider_assignment.current_ref(number)
-    dids.claim(
-        session, number=did_number, phone_number_id=number.id, carrier=carrier, policy=policy
-    )
+    dids.claim(session, number=did_number, phone_number_id=number.id, carrier=carrier)
     session.add(number)
     _validate(
         session,

@@ -59,7 +59,7 @@ SELECT jobs.enqueue(
     NULL, NULL)
 FROM (SELECT DISTINCT webhook_id FROM due) d
 UNION ALL
-SELECT public.tell_operators(p.id, p.type, p.payload, p.created_at, %(told_expires_at)s)
+SELECT public.tell_operators(p.id, p.type, p.payload, p.created_at)
 FROM payloads p
 UNION ALL
 SELECT jobs.enqueue(%(told_forget_lane)s, %(told_forget)s, '{{}}', %(told_forget_at)s, NULL)
@@ -79,7 +79,7 @@ SELECT jobs.enqueue(
     %(told_deliver_lane)s, %(told_deliver)s, jsonb_build_object('webhook_id', d.id), NULL, NULL)
 FROM jsonb_array_elements_text(%(there)s::jsonb->'due') AS d (id)
 UNION ALL
-SELECT public.tell_operators(p.id, p.type, p.payload, p.created_at, %(told_expires_at)s)
+SELECT public.tell_operators(p.id, p.type, p.payload, p.created_at)
 FROM jsonb_to_recordset(%(there)s::jsonb->'told')
     AS p (id uuid, type text, payload jsonb, created_at timestamptz)
 UNION ALL

@@ -1,6 +1,5 @@
 """Post-call analysis: a job stores what a model returns, or why there is nothing to analyse."""
 
-import runpy
 from uuid import UUID, uuid4
 
 import pytest
@@ -14,7 +13,6 @@ from tests.integration.calls.analysis.conftest import (
     stored_analysis,
 )
 from tests.integration.calls.conftest import CallRecord, use_model
-from tests.support.ast_index import ROOT
 from tests.support.carrier_client import CarrierClient
 from tests.support.factories import Factory, Tenant
 from tests.support.services import app_services, use_services
@@ -173,40 +171,3 @@ def test_a_call_that_is_unknown_is_not_analysed(acme: Tenant, script_model: Scri
     post_call_analysis.analyse_call(CallRef(acme.ref, uuid4()), services=app_services())
 
     assert model.requests == []
-
-
-@pytest.mark.parametrize(
-    ("columns", "expected"),
-    [
-        ("analysed_at = now(), summary = 'A.', outcome = 'resolved'", DONE),
-        (
-            "analysed_at = now(), summary = NULL, outcome = 'resolved'",
-            {"status": "done", "reason": "forgotten"},
-        ),
-        (
-            "analysed_at = now(), summary = '', outcome = 'no_conversation'",
-            {"status": "none", "reason": "no_words"},
-        ),
-        ("analysed_at = NULL, summary = NULL, outcome = NULL", {"status": "none", "reason": None}),
-    ],
-)
-def test_the_migration_sets_the_status_of_existing_calls(
-    call_record: CallRecord,
-    world: Factory,
-    call: CallRef,
-    columns: str,
-    expected: dict[str, str | None],
-) -> None:
-    reset = "analysis_status = 'none', analysis_reason = NULL"
-    world.sql(call_record.tenant, f"UPDATE calls SET {reset}, {columns}")
-
-    world.sql(call_record.tenant, _migration_statement())
-
-    assert call_record.call["analysis"] == expected
-
-
-def _migration_statement() -> str:
-    """Return the statement of the revision that sets the status."""
-    [path] = (ROOT / "tenant_migrations" / "versions").glob("*_status_of_past_analyses.py")
-    statement: str = runpy.run_path(str(path))["SET_STATUS"]
-    return statement
