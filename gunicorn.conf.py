@@ -125,7 +125,7 @@ def post_worker_init(worker: Any) -> None:
     from vca.tenancy import schema
 
     prometheus.configure_metrics(_settings.metrics_folder)
-    services: Services = worker.wsgi.extensions[EXTENSION]
+    services: Services = worker.app.wsgi().extensions[EXTENSION]
     services.models.warm_up()
     background.start(services=services)
     unsigned_states.record_start(services=services)

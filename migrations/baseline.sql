@@ -250,7 +250,11 @@ CREATE TABLE public.model_checks (
 ALTER TABLE jobs.procrastinate_jobs ADD COLUMN due_at timestamptz DEFAULT now();
 -- The worker polls: a NOTIFY on every insert serialises commits.
 ALTER TABLE jobs.procrastinate_jobs
-    DISABLE TRIGGER procrastinate_jobs_notify_queue_job_inserted_v1;
+    DISABLE TRIGGER procrastinate_jobs_notify_queue_job_inserted_v1,
+    DISABLE TRIGGER procrastinate_trigger_status_events_insert_v1,
+    DISABLE TRIGGER procrastinate_trigger_status_events_update_v1,
+    DISABLE TRIGGER procrastinate_trigger_scheduled_events_v1,
+    DISABLE TRIGGER procrastinate_trigger_abort_requested_events_v1;
 
 -- The ready jobs of a lane by tenant, those that become ready later by time, and running jobs. Only
 -- ready jobs are ordered by tenant: every tenant has jobs that are due in a day or a month.

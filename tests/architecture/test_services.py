@@ -1,4 +1,4 @@
-"""What processes share is passed on as `Services`, and taken from the app only where it is known."""
+"""What processes share is passed on as `Services`; only the edges take it from their app."""
 
 import ast
 

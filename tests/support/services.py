@@ -63,4 +63,5 @@ def use_carriers(carriers: Carriers) -> Carriers:
 
 def open_database(dsn: str, **options: Any) -> TenantDatabase:
     """Open a pool of a database whose tenants have the same roles as those of the app."""
-    return TenantDatabase(dsn, roles=app_services().database.roles, **options)
+    database = app_services().database
+    return TenantDatabase(dsn, roles=database.roles, observer=database.observer, **options)

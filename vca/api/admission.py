@@ -35,7 +35,7 @@ def _count_use(name: str, change: int) -> None:
         request_thread.end_waiting()
 
 
-OBSERVER = AdmissionObserver(refused=_count_refusal, used=_count_use)
+OBSERVER = AdmissionObserver(on_refusal=_count_refusal, on_use=_count_use)
 
 
 @dataclass(frozen=True)

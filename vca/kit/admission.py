@@ -35,12 +35,12 @@ def _ignore(*observed: object) -> None:
 class AdmissionObserver:
     """Functions to call with the name of an admission for what happens to its places.
 
-    `refused` is called for each refusal, and `used` for each place that is taken (1) or given back
-    (-1).
+    `on_refusal` is called for each refusal, and `on_use` for each place that is taken (1) or given
+    back (-1).
     """
 
-    refused: Callable[[str], None] = _ignore
-    used: Callable[[str, int], None] = _ignore
+    on_refusal: Callable[[str], None] = _ignore
+    on_use: Callable[[str, int], None] = _ignore
 
 
 class Admission:
@@ -87,9 +87,9 @@ class Admission:
             elif not self._places_by_owner[owner]:
                 del self._places_by_owner[owner]
         if is_refused:
-            self._observer.refused(self.name)
+            self._observer.on_refusal(self.name)
             raise Busy(self._refusal)
-        self._observer.used(self.name, 1)
+        self._observer.on_use(self.name, 1)
         given_back = Lock()
 
         def give_back() -> None:
@@ -113,4 +113,4 @@ class Admission:
             self._places_by_owner[owner] -= 1
             if not self._places_by_owner[owner]:
                 del self._places_by_owner[owner]
-        self._observer.used(self.name, -1)
+        self._observer.on_use(self.name, -1)

@@ -87,7 +87,7 @@ def hold_a_call(app: Flask, name: str) -> dict[str, Any]:
         "key": key,
         "tenant_id": tenant_id,
         "statuses": [number["status"], simulation["status"], turn["status"]],
-        "reply": turn["body"]["text"],
+        "reply": turn["body"]["reply"],
         "calls": [call["id"] for call in request("GET", f"{base}/calls", key)["body"]],
         "call_id": call_id,
         "added": added["status"],

@@ -60,9 +60,6 @@ def _make_rescue_due() -> None:
         session.execute(text("DELETE FROM jobs.procrastinate_periodic_defers"))
 
 
-# --- Processes ----------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def worker_settings(
     environment: dict[str, str], db_proxy: TcpProxy, direct_database: Database
@@ -266,9 +263,6 @@ def _worker_count() -> int:
     )
     with admin_db.public_session() as session:
         return session.scalar(text(query)) or 0
-
-
-# --- In this process ----------------------------------------------------------------------------
 
 
 @pytest.fixture

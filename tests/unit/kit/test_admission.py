@@ -72,8 +72,8 @@ def test_a_refusal_names_its_limit_and_when_to_retry() -> None:
 def test_refusals_and_use_are_observed() -> None:
     observed: list[tuple[str, int]] = []
     observer = AdmissionObserver(
-        refused=lambda name: observed.append((name, 0)),
-        used=lambda name, change: observed.append((name, change)),
+        on_refusal=lambda name: observed.append((name, 0)),
+        on_use=lambda name, change: observed.append((name, change)),
     )
     places = Admission("work", places=1, refusal="All in use.", observer=observer)
 

@@ -47,6 +47,7 @@ class DidPermit(PublicBase):
     """The permission of a tenant to claim a number that is not assigned to it."""
 
     __tablename__ = "did_permits"
+    __tenant_rows__ = TenantRows(archived_since=None, purged=True)
 
     did_number: Mapped[str] = mapped_column(Text, primary_key=True)
     tenant_id: Mapped[UUID] = mapped_column(

@@ -11,14 +11,13 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from vca.jobs import queue
 from vca.registry.tenants import tenant_status
 from vca.registry.usage import periods
 from vca.services import Services
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
 from vca.tenant.phone_numbers.models import PhoneNumber
-from vca.tenant.usage import calendar_days, ledger
+from vca.tenant.usage import calendar_days, ledger, monthly_metering
 from vca.tenant.usage.ledger import Fact
 
 COUNT_JOB = "phone_numbers.count"
@@ -26,22 +25,12 @@ COUNT_JOB = "phone_numbers.count"
 
 def start_metering(session: Session, *, now: datetime) -> None:
     """Schedule the metering of the present month unless it is scheduled already."""
-    _schedule_month(session, periods.month_of(now))
+    monthly_metering.start(session, COUNT_JOB, now=now)
 
 
 def resume_metering(session: Session, tenant: TenantRef, *, now: datetime) -> None:
-    """Schedule the metering of an imported tenant's present month: archives contain no jobs.
-
-    The session must be an owner session that is not inside a tenant.
-    """
-    period = periods.month_of(now)
-    queue.enqueue(
-        session,
-        COUNT_JOB,
-        run_at=calendar_days.period_end(period),
-        tenant_id=tenant.id,
-        period=periods.format_month(period),
-    )
+    """Schedule the metering of an imported tenant's present month."""
+    monthly_metering.resume(session, COUNT_JOB, tenant, now=now)
 
 
 def stop_metering(session: Session, number: PhoneNumber, *, now: datetime) -> None:
@@ -59,17 +48,7 @@ def record_month(tenant: TenantRef, *, services: Services, period: date) -> None
             session, *(_fact_of_month(id, period, since, None) for id, since in numbers)
         )
         if numbers:
-            _schedule_month(session, periods.next_month(period))
-
-
-def _schedule_month(session: Session, period: date) -> None:
-    queue.enqueue(
-        session,
-        COUNT_JOB,
-        run_at=calendar_days.period_end(period),
-        lock=COUNT_JOB,
-        period=periods.format_month(period),
-    )
+            monthly_metering.schedule(session, COUNT_JOB, period=periods.next_month(period))
 
 
 def _facts_of_number(phone_number_id: UUID, since: datetime, until: datetime) -> Iterator[Fact]:

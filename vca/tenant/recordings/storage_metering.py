@@ -10,13 +10,12 @@ from datetime import date, datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from vca.jobs import queue
 from vca.registry.usage import periods
 from vca.services import Services
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
 from vca.tenant.recordings.models import Recording
-from vca.tenant.usage import calendar_days, ledger
+from vca.tenant.usage import calendar_days, ledger, monthly_metering
 from vca.tenant.usage.ledger import Fact
 
 COUNT_JOB = "recordings.count"
@@ -24,22 +23,12 @@ COUNT_JOB = "recordings.count"
 
 def start_metering(session: Session, *, now: datetime) -> None:
     """Schedule the metering of the present month unless it is scheduled already."""
-    _schedule_month(session, periods.month_of(now))
+    monthly_metering.start(session, COUNT_JOB, now=now)
 
 
 def resume_metering(session: Session, tenant: TenantRef, *, now: datetime) -> None:
-    """Schedule the metering of an imported tenant's present month: archives contain no jobs.
-
-    The session must be an owner session that is not inside a tenant.
-    """
-    period = periods.month_of(now)
-    queue.enqueue(
-        session,
-        COUNT_JOB,
-        run_at=calendar_days.period_end(period),
-        tenant_id=tenant.id,
-        period=periods.format_month(period),
-    )
+    """Schedule the metering of an imported tenant's present month."""
+    monthly_metering.resume(session, COUNT_JOB, tenant, now=now)
 
 
 def stop_metering(session: Session, row: Recording, *, now: datetime) -> None:
@@ -72,17 +61,7 @@ def record_month(tenant: TenantRef, *, services: Services, period: date) -> None
             session, Fact(_month_key(period), "recording_byte_days", byte_days, occurred_at)
         )
         if rows:
-            _schedule_month(session, periods.next_month(period))
-
-
-def _schedule_month(session: Session, period: date) -> None:
-    queue.enqueue(
-        session,
-        COUNT_JOB,
-        run_at=calendar_days.period_end(period),
-        lock=COUNT_JOB,
-        period=periods.format_month(period),
-    )
+            monthly_metering.schedule(session, COUNT_JOB, period=periods.next_month(period))
 
 
 def _fact_of_recording(row: Recording, period: date, until: datetime) -> Fact:

@@ -108,6 +108,7 @@ def test_the_apology_is_the_tenants_in_the_language_of_the_call(
 
     assert spoken_text.strip() == "Ci dispiace."
     assert socket.receive_end() == "failed"
+    monkeypatch.undo()
 
 
 def test_after_an_error_of_the_carrier_the_call_continues_over_http(
