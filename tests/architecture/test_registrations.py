@@ -130,14 +130,24 @@ def _possible_strings(
             yield strings[variable]
         case ast.Name(id=variable) if variable in parameters:
             position = parameters.index(variable)
-            for calling_function in module.functions():
-                for function_name, node in module.calls(calling_function):
-                    if function_name == function.name:
-                        yield from _possible_strings(
-                            module, strings, calling_function, node.args[position]
-                        )
+            for caller, calling_function, node in _calls_of(module, function):
+                yield from _possible_strings(
+                    caller, _string_names(caller), calling_function, node.args[position]
+                )
         case _:
             raise AssertionError(f"{module.location_of(name)}: this job's name is no constant")
+
+
+def _calls_of(
+    module: SourceModule, function: Function
+) -> Iterator[tuple[SourceModule, Function, ast.Call]]:
+    """Yield the calls of a function, as `name` in its module and as `module.name` elsewhere."""
+    for caller in source_modules():
+        prefix = "" if caller.path == module.path else f"{Path(module.path).stem}."
+        for calling_function in caller.functions():
+            for function_name, node in caller.calls(calling_function):
+                if function_name == f"{prefix}{function.name}":
+                    yield caller, calling_function, node
 
 
 def test_every_enqueued_job_has_a_task_and_every_task_is_enqueued() -> None:

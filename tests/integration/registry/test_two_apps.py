@@ -102,8 +102,8 @@ def test_two_apps_with_two_databases_work_in_one_process(app: Flask, second_app:
     for result in (first, second):
         assert result["statuses"] == [201, 201, 200]
         assert result["calls"] == [result["call_id"]]
-    assert "You are Acme." in first["reply"]
-    assert "You are Globex." in second["reply"]
+    assert "I am Acme." in first["reply"]
+    assert "I am Globex." in second["reply"]
     assert (first["added"], second["added"]) == (400, 201)
     for other_app, result in ((second_app, first), (app, second)):
         tenant_path = f"/api/tenants/{result['tenant_id']}"
