@@ -100,13 +100,13 @@ def test_platform_and_tenant_receive_the_same_event_with_the_same_id(
     )
 
 
-@pytest.mark.parametrize("at", ["now()", "now() + interval '100 days'"])
+@pytest.mark.parametrize("moment", ["now()", "now() + interval '100 days'"])
 def test_a_tenant_cannot_choose_when_a_delivery_to_the_platform_expires(
-    acme: Tenant, platform: Platform, world: Factory, endpoint: HttpReceiver, at: str
+    acme: Tenant, platform: Platform, world: Factory, endpoint: HttpReceiver, moment: str
 ) -> None:
     _register(platform, endpoint)
     payload = '{"type": "call.ended", "timestamp": "2026-12-01T12:00:00Z", "data": {}}'
-    emit_sql = f"SELECT public.tell_operators(:id, 'call.ended', CAST(:payload AS jsonb), {at})"
+    emit_sql = f"SELECT public.tell_operators(:id, 'call.ended', CAST(:payload AS jsonb), {moment})"
     lifetime_sql = "SELECT expires_at - now() FROM public.webhook_deliveries"
 
     with tenant_session(acme.ref) as session:
