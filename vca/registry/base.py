@@ -13,11 +13,11 @@ from vca.kit import db
 class TenantRows:
     """What happens to a tenant's rows of a table of `public`; declared as `__tenant_rows__`.
 
-    `archived_since` is the first tenant revision whose archives contain the rows, or None. The rows
-    are deleted by the purge of the tenant, unless they are the platform's (`purged` false).
+    Archives of the tenant contain the rows if they are `archived`. The purge of the tenant deletes
+    them, unless they are the platform's (`purged` false).
     """
 
-    archived_since: str | None
+    archived: bool
     purged: bool
 
 

@@ -18,7 +18,7 @@ class ApiKey(PublicBase):
 
     __tablename__ = "api_keys"
     __audited_as__ = "api_key"
-    __tenant_rows__ = TenantRows(archived_since="0001", purged=True)
+    __tenant_rows__ = TenantRows(archived=True, purged=True)
     __table_args__ = (
         Index(None, "tenant_id", "created_at", "id"),
         Index("api_keys_unrevoked_idx", "tenant_id", postgresql_where=text("revoked_at IS NULL")),

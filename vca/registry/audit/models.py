@@ -13,7 +13,7 @@ class PlatformAuditEntry(AuditEntryMixin, PublicBase):
     """An operation in `public`; `tenant_id` is the tenant it affected, which may be gone."""
 
     __tablename__ = "audit_entries"
-    __tenant_rows__ = TenantRows(archived_since="0007", purged=False)
+    __tenant_rows__ = TenantRows(archived=True, purged=False)
     __table_args__ = (Index(None, "tenant_id", "id"),)
 
     tenant_id: Mapped[UUID | None]

@@ -20,7 +20,7 @@ class Did(PublicBase):
     """
 
     __tablename__ = "dids"
-    __tenant_rows__ = TenantRows(archived_since="0001", purged=True)
+    __tenant_rows__ = TenantRows(archived=True, purged=True)
     __table_args__ = (
         CheckConstraint(r"did_number ~ '^\+[1-9][0-9]{6,14}$'", name="did_number"),
         CheckConstraint("state IN ('assigned', 'claimed', 'resting')", name="state"),
@@ -47,7 +47,7 @@ class DidPermit(PublicBase):
     """The permission of a tenant to claim a number that is not assigned to it."""
 
     __tablename__ = "did_permits"
-    __tenant_rows__ = TenantRows(archived_since=None, purged=True)
+    __tenant_rows__ = TenantRows(archived=False, purged=True)
 
     did_number: Mapped[str] = mapped_column(Text, primary_key=True)
     tenant_id: Mapped[UUID] = mapped_column(

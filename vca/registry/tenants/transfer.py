@@ -97,7 +97,7 @@ def export_tenant(
         tenant,
         target,
         describe=describe,
-        shared=list(_archived_tables(schema.head())),
+        shared=list(_archived_tables()),
         force=force,
         on_progress=on_progress,
     )
@@ -180,8 +180,7 @@ def _import_archive(
     )
     staged = f"new_{tenant.id.hex}" if exists else tenant.schema
     grantees = roles.grantees(session, tenant_id=tenant.id)
-    archived_revision = source_archive.manifest.schema_revision
-    shared = _archived_tables(archived_revision)
+    shared = _archived_tables()
     archive_import.import_archive(
         session,
         source_archive,
@@ -234,15 +233,15 @@ def _import_registry_rows(
     imported.feature_counts = hooks.import_tenant(session, imported_tenant)
 
 
-def _archived_tables(revision: str) -> dict[str, list[str]]:
-    """Return the tables of `public` in archives of this revision, with the columns they may lack.
+def _archived_tables() -> dict[str, list[str]]:
+    """Return the tables of `public` in archives, with the columns that they may lack.
 
     A column that can be null may have been added since an older release made the archive.
     """
     return {
         table.name: [column.name for column in table.columns if column.nullable]
         for table, rows in tables_of_tenants()
-        if rows.archived_since is not None and rows.archived_since <= revision
+        if rows.archived
     }
 
 

@@ -36,7 +36,7 @@ class UsagePeriod(PublicBase):
 
     __tablename__ = "usage_periods"
     # An import rebuilds the months from the tenant's ledger.
-    __tenant_rows__ = TenantRows(archived_since=None, purged=True)
+    __tenant_rows__ = TenantRows(archived=False, purged=True)
 
     period: Mapped[date] = mapped_column(primary_key=True)
     tenant_id: Mapped[UUID] = mapped_column(primary_key=True)
