@@ -62,6 +62,7 @@ class LaneJobManager(JobManager):
         self._next_statement: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
         self._is_empty = self._is_closed = False
+        self._has_ended_meanwhile = False  # a job, while a statement was being sent
         self._changed = asyncio.Event()
 
     @override
@@ -106,6 +107,7 @@ class LaneJobManager(JobManager):
                 # Jobs may have been taken whose answer was lost. They are rescued once this worker
                 # has ended, so it must end.
                 self._failure = error
+                self._finished_ids[:0] = finished_ids  # a job that ends later may send them
                 raise
             finally:
                 self._running_ids.difference_update(finished_ids)
@@ -113,9 +115,11 @@ class LaneJobManager(JobManager):
 
     async def _execute_statement(self, finished_ids: list[int | None]) -> None:
         free_slots = self.lane.slots - len(self._running_ids) + len(finished_ids)
-        limit = 0 if self._is_closed else min(free_slots, _TAKEN_AT_ONCE)
+        takes_jobs = not self._is_closed and self._failure is None
+        limit = min(free_slots, _TAKEN_AT_ONCE) if takes_jobs else 0
         if self._adopted_tasks is not None and limit:
             await self._adopt_jobs(self._adopted_tasks)
+        self._has_ended_meanwhile = False
         rows = await self.connector.execute_query_all_async(
             _FINISH_AND_TAKE,
             lane=self.lane.name,
@@ -127,7 +131,7 @@ class LaneJobManager(JobManager):
         jobs = [Job.from_row(row) for row in rows]
         self._acquired_jobs.extend(jobs)
         self._running_ids.update(job.id for job in jobs)
-        self._is_empty = len(jobs) < limit
+        self._is_empty = len(jobs) < limit and not self._has_ended_meanwhile
         self.work_count += sum(job.task_name != RESCUE_JOB for job in jobs)
 
     async def _adopt_jobs(self, lanes_of_tasks: Mapping[str, str]) -> None:
@@ -179,6 +183,7 @@ class LaneJobManager(JobManager):
     def _end_job(self, job: Job) -> None:
         self._running_ids.discard(job.id)
         self._is_empty = False
+        self._has_ended_meanwhile = True
         self._changed.set()
 
     async def return_job(self, job: Job) -> None:

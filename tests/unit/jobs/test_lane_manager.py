@@ -62,10 +62,10 @@ def _job_row(job_id: int) -> dict[str, Any]:
 Scenario = Callable[[FakeQueue, LaneJobManager], Coroutine[Any, Any, None]]
 
 
-def _run(scenario: Scenario, *, jobs: int, slots: int = 4) -> None:
+def _run(scenario: Scenario, *, jobs: int, slots: int = 4, drains: bool = False) -> None:
     async def run_scenario() -> None:
         queue = FakeQueue(jobs)
-        manager = LaneJobManager(queue, Lane("calls", slots), stalled_after_s=24)
+        manager = LaneJobManager(queue, Lane("calls", slots), stalled_after_s=24, drains=drains)
         await scenario(queue, manager)
 
     asyncio.run(run_scenario())
@@ -156,6 +156,39 @@ def test_a_statement_that_fails_ends_the_worker_because_its_answer_may_be_lost()
             await manager.fetch_job(None, 7)
 
     _run(scenario, jobs=1)
+
+
+def test_the_jobs_of_a_failed_statement_are_finished_by_a_later_one_that_takes_none() -> None:
+    async def scenario(queue: FakeQueue, manager: LaneJobManager) -> None:
+        jobs = [await _fetch(manager) for _ in range(2)]
+        queue.error = ConnectorException("the connection was closed")
+        with pytest.raises(ConnectorException):
+            await _succeed(manager, jobs[0])
+        queue.error = None
+
+        await _succeed(manager, jobs[1])
+
+        assert queue.statements[-1] == ([1, 2], 0)
+
+    _run(scenario, jobs=3, slots=2)
+
+
+def test_a_job_that_fails_while_a_statement_is_sent_gives_its_tenant_another_turn() -> None:
+    async def scenario(queue: FakeQueue, manager: LaneJobManager) -> None:
+        succeeding, failing = [await _fetch(manager) for _ in range(2)]
+        queue.is_open.clear()
+        finishing = asyncio.create_task(_succeed(manager, succeeding))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await manager.retry_job(failing)
+        queue.waiting, waiting = [], queue.waiting  # the tenant is at its cap for this statement
+        queue.is_open.set()
+        await finishing
+        queue.waiting = [*waiting, 3]
+
+        assert (await _fetch(manager)).id == 3
+
+    _run(scenario, jobs=2, drains=True)
 
 
 def test_a_stopped_lane_returns_the_jobs_that_it_has_not_started() -> None:
