@@ -90,6 +90,7 @@ class TenantReader:
 
     def fetch_rows(self, statements: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Return the rows of the last statement; raise psycopg2.Error and IsolationError."""
+        _require_no_transaction(self.connection)
         begin_sql = _checked_begin_sql(self.tenant, self.roles.role_name(self.tenant))
         db.record_schema_use(self.connection, self.tenant.schema)
         db.record_table_use(self.connection, statements)

@@ -31,6 +31,7 @@ from vca.tenancy.database import TenantDatabase
 from vca.tenancy.schema import TenantRef, schema_name
 from vca.tenancy.session import (
     IsolationError,
+    TenantReader,
     open_public,
     open_tenant,
     owner_session,
@@ -183,6 +184,7 @@ def test_a_session_cannot_be_opened_inside_an_open_transaction(
 ) -> None:
     """The open transaction would stay where it is, and the next one would begin in the tenant."""
     with make_pool(1).connection() as connection:
+        reader = TenantReader(connection, acme.ref, app_services().database.roles)
         with (
             open_tenant(connection, globex.ref, database=app_services().database),
             pytest.raises(IsolationError),
@@ -195,6 +197,11 @@ def test_a_session_cannot_be_opened_inside_an_open_transaction(
             open_public(connection),
         ):
             pytest.fail("left")
+        with (
+            open_tenant(connection, globex.ref, database=app_services().database),
+            pytest.raises(IsolationError),
+        ):
+            reader.fetch_rows("SELECT 1", {})
         connection.rollback()
         assert search_path_and_tenant(connection) == (DEFAULT_PATH, "")
 

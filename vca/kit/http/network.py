@@ -124,6 +124,8 @@ class GuardedStream(httpcore2.NetworkStream):
 
     def is_readable(self, *, wait_s: float = 0.0) -> bool:
         """Return whether the server has sent data, or closed the connection, or does so soon."""
+        if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
+            return True  # TLS has decrypted more than was read
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         return bool(poll.poll(wait_s * 1000))

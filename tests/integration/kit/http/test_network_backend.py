@@ -1,6 +1,8 @@
 """Tests of the network backend under a connection pool of httpcore."""
 
+import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import httpcore2
@@ -10,9 +12,10 @@ from tests.fakes.http_receiver import HttpReceiver, http_receiver, keep_open
 from tests.integration.kit.http.conftest import NAME, FakeNameService
 from tests.support.smtp_server import client_context, server_context
 from vca.kit.addresses import parse_networks
+from vca.kit.deadline import Deadline
 from vca.kit.http import RequestForbidden, Resolver, UrlPolicy
 from vca.kit.http.errors import ResponseTooLarge
-from vca.kit.http.network import GuardedBackend
+from vca.kit.http.network import GuardedBackend, GuardedStream
 from vca.kit.http.policy import AddressPolicy, OperatorPolicy
 
 LOOPBACK = UrlPolicy(parse_networks("127.0.0.0/8"))
@@ -102,3 +105,18 @@ def test_a_local_address_or_a_unix_socket_is_refused() -> None:
         backend.connect_tcp("127.0.0.1", 80, local_address="127.0.0.2")
     with pytest.raises(ValueError, match="Unix"):
         backend.connect_unix_socket("/run/docker.sock")
+
+
+def test_data_that_tls_has_decrypted_makes_a_connection_readable() -> None:
+    client, server = socket.socketpair()
+    with ThreadPoolExecutor(1) as thread, client, server:
+        wrapping = thread.submit(server_context().wrap_socket, server, server_side=True)
+        opened_socket = client_context().wrap_socket(client, server_hostname="localhost")
+        with wrapping.result() as other_end, opened_socket:
+            other_end.sendall(b"ab")
+            stream = GuardedStream(opened_socket, Deadline(5), max_bytes=1)
+
+            assert opened_socket.recv(1) == b"a"
+            assert stream.is_readable()
+            assert opened_socket.recv(1) == b"b"
+            assert not stream.is_readable()
