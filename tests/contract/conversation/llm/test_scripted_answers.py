@@ -1,4 +1,4 @@
-"""The scripted model's answers to questions about hours, people, itself and what it can do."""
+"""The scripted model's answers to questions about hours, people and what it can do."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -61,7 +61,7 @@ def test_a_question_about_the_hours_is_answered_from_the_prompt(line: str) -> No
 
 @pytest.mark.parametrize("line", ["My window does not close.", "It took three hours of my time."])
 def test_a_statement_with_a_word_about_hours_is_a_reason_for_the_call(line: str) -> None:
-    assert ask(line)[0].startswith("I see: ")
+    assert ask(line)[0].startswith("I see. ")
 
 
 def test_without_hours_the_script_says_that_it_does_not_know_them() -> None:
@@ -116,36 +116,37 @@ def test_an_unknown_question_is_answered_with_what_the_script_can_do() -> None:
     text, calls = ask("What does a crown cost?")
 
     assert text == (
-        "I am a scripted model and cannot answer that. I can tell you our opening hours, connect "
-        "you with sales or sales abroad, and take a message. What else can I do for you?"
+        "I am VCA's scripted model and understand only a few sentences. I can tell you our opening "
+        "hours, connect you with sales or sales abroad, and take a message. What else can I do for "
+        "you?"
     )
     assert calls == []
 
 
-@pytest.mark.parametrize("line", ["Who are you?", "Are you a robot?", "Am I talking to an AI?"])
+@pytest.mark.parametrize(
+    "line", ["Who are you?", "Are you a robot?", "Am I talking to an AI?", "Can you help me?"]
+)
 def test_the_script_says_what_it_is(line: str) -> None:
-    assert ask(line)[0].startswith("I am VCA's scripted model. I follow a fixed script")
+    assert ask(line)[0].startswith("I am VCA's scripted model and understand only a few sentences.")
 
 
 @pytest.mark.parametrize(
     "line", ["Can you take a message?", "I'd like to leave a message", "What is 1 + 1?|yes"]
 )
 def test_a_message_asks_for_reason_and_name(line: str) -> None:
-    lines = [*line.split("|"), "My tooth hurts", "Jane Doe", "yes"]
+    lines = [*line.split("|"), "My tooth hurts", "Jane Doe"]
     replies = [ask(*lines[: count + 1]) for count in range(len(lines))]
 
-    assert replies[-4][0] == "Of course. What is your call about?"
-    assert replies[-3][0] == "I see: your tooth hurts. May I have your name, please?"
+    assert replies[-3][0] == "Of course. What is your call about?"
+    assert replies[-2][0] == "I see. May I have your name, please?"
     assert "somebody will call you back" in replies[-1][0]
-    assert [calls for _, calls in replies[-4:]] == [[], [], [], ["take_message"]]
+    assert [calls for _, calls in replies[-3:]] == [[], [], ["take_message"]]
 
 
 def test_a_request_is_a_reason_for_the_call() -> None:
     text, _ = ask("Could I get an appointment on Tuesday?")
 
-    assert text == (
-        "I see: you would like to get an appointment on Tuesday. May I have your name, please?"
-    )
+    assert text == "I see. May I have your name, please?"
 
 
 def test_every_role_asks_for_the_name_if_it_takes_messages() -> None:
