@@ -157,7 +157,7 @@ def test_a_replaced_connection_has_its_tenant_in_its_catalogue_cache(
         lost_pid = backend_pid(session)
 
     with (
-        database.connection(schema=first.ref.schema) as connection,
+        database.connection() as connection,
         open_tenant(connection, first.ref, database=app_services().database) as session,
     ):
         terminate(lost_pid)
