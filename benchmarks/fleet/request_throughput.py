@@ -21,8 +21,8 @@ from benchmarks.web import WebServer
 _ZIPF_EXPONENT = 1.1
 _DRAW_COUNT = 100_000
 _ROUND_COUNT, _ROUND_S = 9, 3.0
-# After the warm-up all connections of a pool are open and have served most of the requested
-# tenants. As long as this takes, they still see new tenants.
+# After the warm-up the connections of a pool have served most of the requested tenants. As long as
+# this takes, they still see new tenants.
 _WARM_UP_S = {"few": 5.0, "all": 140.0}
 _MIN_SHARES = {"zipf": 0.9, "uniform": 0.6}
 _DISTRIBUTION_NAMES = {"zipf": f"by Zipf({_ZIPF_EXPONENT})", "uniform": "uniformly at random"}

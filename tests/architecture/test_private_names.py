@@ -32,7 +32,6 @@ _OVERRIDDEN_METHODS = {
     "vca.kit.web.schema.StrictNumber._deserialize": "documented by marshmallow",
     "vca.kit.web.schema.Uuid._deserialize": "documented by marshmallow",
     "vca.registry.usage.schemas.MonthField._deserialize": "documented by marshmallow",
-    "vca.kit.db.schema_affinity.SchemaAffinityQueue._get": "decision 96",
     "vca.api.openapi.Api._register_error_handlers": "decision 96",
 }
 

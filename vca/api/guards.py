@@ -95,21 +95,20 @@ def _with_guard(view: View, access: Access, long_budget_s: float = CALLING_OUT_B
     @wraps(view)
     def guarded(**path: Any) -> Any:
         tenant_id: UUID | None = path.get("tenant_id")
-        preferred_schema = schema.schema_name(tenant_id) if tenant_id is not None else None
         database, token = current_services().database, _bearer_token()
         check = _admit
         limits.check_key(token)
         if reads_body and request_body.has_body(request):
             with (
                 deadline.within(PLAIN_BUDGET_S),
-                database.connection(schema=preferred_schema) as connection,
+                database.connection() as connection,
             ):
                 _admit(connection, access, token, tenant_id)
             _receive_arguments(arguments)
             check = _check_again
         with (
             deadline.within(default_budget_s),
-            database.connection(schema=preferred_schema) as connection,
+            database.connection() as connection,
         ):
             check(connection, access, token, tenant_id)
             if access.transaction == "tenant_read":

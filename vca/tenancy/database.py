@@ -41,7 +41,7 @@ class TenantDatabase(Database):
 
     @override
     def with_dsn(self, dsn: str, *, pool_size: int) -> "TenantDatabase":
-        max_tenants, tables = self.affinity_limits
+        max_tenants, tables = self.catalogue_limits
         return TenantDatabase(
             dsn,
             roles=self.roles,

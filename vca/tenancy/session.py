@@ -49,7 +49,7 @@ def tenant_session(tenant: TenantRef, *, database: TenantDatabase) -> Iterator[S
     DatabaseFailure. Must not be open during a request to a carrier, a model or a webhook.
     """
     with (
-        database.connection(schema=tenant.schema) as connection,
+        database.connection() as connection,
         open_tenant(connection, tenant, database=database) as session,
     ):
         yield session
@@ -68,7 +68,7 @@ def run_in_tenant(
     It takes one round trip and bypasses SQLAlchemy, so it writes no audit entry. Raises
     psycopg2.Error, and otherwise what `tenant_session` raises.
     """
-    with database.connection(schema=tenant.schema) as connection:
+    with database.connection() as connection:
         return TenantReader(connection, tenant, database.roles).fetch_rows(statements, parameters)
 
 

@@ -70,8 +70,11 @@ class Dialogue:
             self.reply = self._part()
         else:
             self.reply = self._connect(line) or self._answer(line) or self._record(line)
-        ends_message = self.event in ("completed", "parted") and self.reason
-        self.message_due = bool(ends_message) and self.reason != self._taken_message
+        self._complete_message()
+
+    def _complete_message(self) -> None:
+        ends_message = self.event in ("completed", "parted") and bool(self.reason)
+        self.message_due = ends_message and self.reason != self._taken_message
         if self.message_due:
             self._taken_message = self.reason
 

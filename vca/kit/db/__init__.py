@@ -40,7 +40,6 @@ from vca.kit.db.errors import (
 )
 from vca.kit.db.pool import make_engine, record_schema_use, record_table_use
 from vca.kit.db.prepared_statements import execute_prepared
-from vca.kit.db.schema_affinity import prefer_schema
 from vca.kit.db.timeouts import statement_timeout_scope
 
 __all__ = [
@@ -120,7 +119,7 @@ class Database:
     ) -> None:
         self.dsn = dsn
         self.observer = observer or DatabaseObserver()
-        self.affinity_limits = (tenants_per_connection, tenant_tables)
+        self.catalogue_limits = (tenants_per_connection, tenant_tables)
         self.engine = make_engine(
             dsn,
             size=pool_size,
@@ -132,7 +131,7 @@ class Database:
 
     def with_dsn(self, dsn: str, *, pool_size: int) -> "Database":
         """Return a database for another `dsn`, with the same catalogue limits per connection."""
-        max_tenants, tables = self.affinity_limits
+        max_tenants, tables = self.catalogue_limits
         return Database(
             dsn,
             pool_size=pool_size,
@@ -142,11 +141,8 @@ class Database:
         )
 
     @contextmanager
-    def connection(self, *, schema: str | None = None) -> Iterator[Connection]:
+    def connection(self) -> Iterator[Connection]:
         """Check out a pooled connection; it is in no transaction until one is begun.
-
-        The pool prefers a connection that has served `schema` before. This is a hint only: it does
-        not enter the schema.
 
         Raises DatabaseUnavailable when the server cannot be reached, and DatabaseBusy when the
         server ended a statement or a lock wait. Both can also be raised in the middle of the block.
@@ -154,7 +150,7 @@ class Database:
         """
         self._enter_breaker()
         try:
-            with self._check_out(schema) as connection:
+            with self._check_out() as connection:
                 yield connection
         except (DBAPIError, psycopg2.Error, PoolTimeout) as error:
             self._report_error(error)
@@ -206,11 +202,10 @@ class Database:
             return False
         return True
 
-    def _check_out(self, schema: str | None) -> Connection:
+    def _check_out(self) -> Connection:
         started_at_s = perf_counter()
         try:
-            with prefer_schema(schema):
-                return self.engine.connect()
+            return self.engine.connect()
         finally:
             self.observer.pool_wait(perf_counter() - started_at_s)
 

@@ -14,7 +14,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
-from vca.kit.db.schema_affinity import catalogue_cache_of
+from vca.kit.db.catalogue_cache import catalogue_cache_of
 
 _CONNECTED_AT_KEY = "connected_at_s"
 _MESSAGE = "the connection was lost while it was idle"

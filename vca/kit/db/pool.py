@@ -3,11 +3,10 @@
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import Connection, Engine, QueuePool, create_engine, event, make_url
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
 
 from vca.kit import json
-from vca.kit.db import dialect, prepared_statements, schema_affinity, session_settings
+from vca.kit.db import catalogue_cache, dialect, prepared_statements, session_settings
 from vca.kit.db.lost_connections import LostConnections
 
 POOL_TIMEOUT_S = 2
@@ -18,23 +17,16 @@ def make_engine(
 ) -> Engine:
     """Create an engine for `dsn` with at most `size` connections.
 
-    A connection that would see more than `tenants_per_connection` schemas is replaced: a server
-    process keeps up to 0.4 MiB of catalogue for each schema that it has ever seen. If you pass
-    `tenant_tables`, the tables of each schema, a schema counts in proportion to the touched ones.
+    The most recently used connection is handed out first, so that few are open. A connection that
+    has no room for another one of `tenants_per_connection` schemas is closed when it returns to the
+    pool: a server process keeps up to 0.4 MiB of catalogue for each schema that it has ever seen.
+    If you pass `tenant_tables`, the tables of each schema, a schema counts in proportion to the
+    touched ones.
     """
-    tables = schema_affinity.TenantTables(tenant_tables)
-
-    class IdleConnections(schema_affinity.SchemaAffinityQueue):
-        max_schemas = tenants_per_connection
-
-    IdleConnections.tables = tables
-
-    class Pool(QueuePool):
-        _queue_class = IdleConnections
-
+    tables = catalogue_cache.TenantTables(tenant_tables)
     engine = create_engine(
         make_url(dsn).set(drivername=f"postgresql+{dialect.NAME}"),
-        poolclass=Pool,
+        pool_use_lifo=True,
         pool_size=size,
         max_overflow=0,
         pool_timeout=POOL_TIMEOUT_S,
@@ -52,17 +44,12 @@ def make_engine(
 
     @event.listens_for(engine, "connect")
     def _prepare_connection(dbapi_connection: Any, record: Any) -> None:
-        schema_affinity.catalogue_cache_of(record.info).tables = tables
+        catalogue_cache.catalogue_cache_of(record.info).tables = tables
         _examine_connection(dbapi_connection, record)
 
-    @event.listens_for(engine, "checkout")
-    def _replace_over_budget(_: Any, record: Any, __: Any) -> None:
-        if schema_affinity.is_over_budget(record.info, tenants_per_connection, tables):
-            raise DisconnectionError("the server process has cached too many schemas")
-
     @event.listens_for(engine, "checkin")
-    def _retire_over_budget(_: Any, record: Any) -> None:
-        if schema_affinity.is_over_budget(record.info, tenants_per_connection, tables):
+    def _close_full_connection(_: Any, record: Any) -> None:
+        if not catalogue_cache.catalogue_cache_of(record.info).has_room(tenants_per_connection):
             record.invalidate()
 
     if tenant_tables:
@@ -84,9 +71,9 @@ def _examine_connection(dbapi_connection: Any, record: Any) -> None:
 
 def record_schema_use(connection: Connection, schema: str) -> None:
     """Count `schema` among the schemas that this connection's server process has cached."""
-    schema_affinity.catalogue_cache_of(connection.connection.info).enter_schema(schema)
+    catalogue_cache.catalogue_cache_of(connection.connection.info).enter_schema(schema)
 
 
 def record_table_use(connection: Connection, statement: str) -> None:
     """Count the tables of a statement among those that the server process has cached."""
-    schema_affinity.catalogue_cache_of(connection.connection.info).enter_statement(statement)
+    catalogue_cache.catalogue_cache_of(connection.connection.info).enter_statement(statement)

@@ -71,20 +71,16 @@ class _TokenBatch:
 
     __slots__ = (
         "acquired_at",
-        "batch_size",
         "bucket_remaining",
         "empty_until",
         "expires_at",
         "last_rejection_at",
-        "spent_tokens",
         "tokens",
     )
 
     def __init__(self) -> None:
         self.tokens = 0
         self.expires_at = 0.0
-        self.spent_tokens = 0
-        self.batch_size = 1
         self.bucket_remaining = 0.0
         self.acquired_at = 0.0
         self.empty_until = 0.0
@@ -95,7 +91,6 @@ class _TokenBatch:
         if not self.has_token(now_s):
             return False
         self.tokens -= 1
-        self.spent_tokens += 1
         return True
 
     def has_token(self, now_s: float) -> bool:
@@ -105,16 +100,13 @@ class _TokenBatch:
     def request_size(self, now_s: float, max_tokens: int) -> int:
         """Return how many tokens to acquire.
 
-        The number is doubled if the last tokens were spent before they expired. Otherwise it is the
-        number that was spent.
+        A process that spent its last tokens before they expired acquires the maximum, any other
+        process a single token. So a key that seldom sends requests to a process loses no tokens.
         """
         if now_s < self.expires_at:
-            self.batch_size *= 2
-        else:
-            self.batch_size, self.tokens = self.spent_tokens, 0
-        self.batch_size = max(1, min(self.batch_size, max_tokens))
-        self.spent_tokens = 0
-        return self.batch_size
+            return max_tokens
+        self.tokens = 0
+        return 1
 
     def add(self, grant: TokenGrant, limit: Limit, now_s: float) -> bool:
         """Add acquired tokens and spend one; return False if there is none."""
@@ -138,7 +130,6 @@ class _TokenBatch:
     def refund(self) -> None:
         """Return the token of a request that was not executed."""
         self.tokens += 1
-        self.spent_tokens -= 1
 
 
 class TokenCache:
