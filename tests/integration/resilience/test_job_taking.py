@@ -226,8 +226,8 @@ def test_jobs_of_earlier_releases_move_into_the_lane_of_their_task(jobs: Queue) 
     assert jobs.take(lane="batch") == (other, A)
 
 
-def test_the_previous_release_enqueues_as_before_with_its_locks(jobs: Queue) -> None:
-    enqueue = "SELECT jobs.enqueue('recordings.sweep', '{}', NULL, 'sweep')"
+def test_a_job_of_the_earlier_queue_has_the_locks_of_its_lane(jobs: Queue) -> None:
+    enqueue = "SELECT jobs.enqueue('default', 'recordings.sweep', '{}', NULL, 'sweep')"
     new = "SELECT jobs.enqueue('batch', 'recordings.sweep', '{}', NULL, 'sweep')"
 
     [(job,)] = jobs.execute(enqueue)

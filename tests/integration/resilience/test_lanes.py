@@ -351,7 +351,7 @@ def test_a_job_of_an_earlier_release_runs_in_the_lane_of_its_task(
     _clear_queue()
     threads: list[str] = []
     plant_task(lambda tenant_id: threads.append(threading.current_thread().name), lane="calls")
-    enqueue = text("SELECT jobs.enqueue(:task, '{}'::jsonb)")
+    enqueue = text("SELECT jobs.enqueue('default', :task, '{}'::jsonb, NULL, NULL)")
 
     for names in (["calls", "batch"], ["batch"]):
         with tenant_session(acme.ref, database=app_services().database) as session:
@@ -373,7 +373,9 @@ def test_every_job_of_a_long_earlier_queue_runs_in_the_lane_of_its_task(
     threads: list[str] = []
     plant_task(lambda tenant_id: threads.append(threading.current_thread().name), lane="calls")
     with tenant_session(acme.ref, database=app_services().database) as session:
-        enqueue = "SELECT jobs.enqueue(:task, '{}'::jsonb) FROM generate_series(1, 9)"
+        enqueue = (
+            "SELECT jobs.enqueue('default', :task, '{}', NULL, NULL) FROM generate_series(1, 9)"
+        )
         session.execute(text(enqueue), {"task": TASK})
 
     run_due_jobs(LANES)

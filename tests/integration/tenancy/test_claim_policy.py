@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
 from tests.support import admin_db, databases
-from tests.support.factories import Tenant, fresh_number
+from tests.support.factories import Platform, Tenant, fresh_number
 from tests.support.services import app_services
 from vca.registry.number_registry import service as number_registry
 from vca.registry.number_registry.service import ClaimPolicy
@@ -129,6 +129,18 @@ def test_the_permit_of_another_tenant_or_number_or_an_expired_one_permits_nothin
     with admin_db.public_session() as session:
         session.execute(text("UPDATE public.did_permits SET expires_at = now()"))
     assert _claim(acme_sql, number) == "unassigned"
+
+
+def test_a_permit_whose_claim_fails_is_withdrawn(acme: Tenant, platform: Platform) -> None:
+    number = fresh_number()
+
+    response = platform.api.post(
+        f"/api/tenants/{acme.id}/phone-numbers", {"did_number": number, "provider_type": "nobody"}
+    )
+
+    assert response.status_code == 400
+    with admin_db.public_session() as session:
+        assert number not in session.scalars(text("SELECT did_number FROM public.did_permits"))
 
 
 def test_a_permit_is_deleted_with_its_tenant() -> None:

@@ -1,6 +1,7 @@
 """Claim and release numbers, and find the tenant of a number."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -11,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from vca.audit import context, redaction
 from vca.kit import db
+from vca.kit.db import Database
 from vca.kit.errors import Conflict, DomainError, InvalidInput, NotFound
 from vca.kit.paging import Listing, Page, PageRequest
 from vca.registry.number_registry.models import Did, UnroutedNumber
@@ -18,6 +20,7 @@ from vca.services import Services
 from vca.services.lifecycle_hooks import NumberChange
 from vca.telephony.types import ProviderAccountRef
 from vca.tenancy.schema import TenantRef
+from vca.tenancy.session import public_session
 
 QUARANTINE = timedelta(days=30)  # as public.did_quarantine() in the database
 FOREIGN_NUMBER = UUID(int=0)  # stands for a phone number of another tenant
@@ -112,6 +115,23 @@ def permit_claim(session: Session, *, number: str, tenant_id: UUID, policy: Clai
     if policy != "assigned":
         function = func.public.permit_claim(number, tenant_id, policy == "platform")
         session.execute(select(function))
+
+
+@contextmanager
+def claim_permit(
+    *, number: str, tenant_id: UUID, policy: ClaimPolicy, database: Database
+) -> Iterator[None]:
+    """Permit the tenant to claim `number` in the block; withdraw the permit if the block raises."""
+    with public_session(database=database) as session:
+        permit_claim(session, number=number, tenant_id=tenant_id, policy=policy)
+    is_done = False
+    try:
+        yield
+        is_done = True
+    finally:
+        if not is_done and policy != "assigned":
+            with public_session(database=database) as session:
+                session.execute(select(func.public.withdraw_permit(number, tenant_id)))
 
 
 def claim(

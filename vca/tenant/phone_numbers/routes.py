@@ -14,7 +14,7 @@ from vca.registry.number_registry.service import ClaimPolicy, NumberNotAssigned
 from vca.registry.webhooks import endpoints
 from vca.services import current_services
 from vca.telephony.types import ProviderAccountRef
-from vca.tenancy.session import public_session, tenant_session
+from vca.tenancy.session import tenant_session
 from vca.tenant.phone_numbers import (
     decision_webhook,
     provider_compatibility,
@@ -62,15 +62,20 @@ def add_number(body: dict[str, Any], tenant_id: UUID) -> Any:
     claimed by a platform key, after an assignment, or from the tenant's own carrier account.
     """
     policy = _claim_policy(body)
-    with public_session(database=current_services().database) as public_tx:
-        number_registry.permit_claim(
-            public_tx, number=body["did_number"], tenant_id=tenant_id, policy=policy
-        )
+    services = current_services()
     try:
-        with tenant_session(g.tenant, database=current_services().database) as tenant_tx:
-            number = service.add(tenant_tx, **body, services=current_services())
+        with (
+            number_registry.claim_permit(
+                number=body["did_number"],
+                tenant_id=tenant_id,
+                policy=policy,
+                database=services.database,
+            ),
+            tenant_session(g.tenant, database=services.database) as tenant_tx,
+        ):
+            number = service.add(tenant_tx, **body, services=services)
     except NumberNotAssigned:
-        if phone.is_valid(body["did_number"], current_services().settings.diallable_prefixes):
+        if phone.is_valid(body["did_number"], services.settings.diallable_prefixes):
             raise
         raise InvalidInput.field("did_number", _UNKNOWN_NUMBER) from None
     path = f"/api/tenants/{tenant_id}/phone-numbers/{number.id}"

@@ -48,6 +48,7 @@ def test_a_purge_removes_all_data_of_a_deleted_tenant(
     assert removed["tables"]["calls"] == 3
     assert removed["public_rows"] == {
         "api_keys": 2,
+        "did_permits": 0,
         "dids": 3,
         "usage_periods": 1,
         "tenants": 1,
