@@ -116,7 +116,8 @@ def child_exit(server: Any, worker: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     """Prepare a worker for its first request, and count its metrics with those of the others.
 
-    The models' SDK and the migrations are loaded now, and not while the first caller waits.
+    The models' SDK, the migrations and the routing are loaded now, and not while the first caller
+    waits. Later there may be no open file left to load them with.
     """
     from vca.observability import prometheus
     from vca.registry import unsigned_states
@@ -125,7 +126,10 @@ def post_worker_init(worker: Any) -> None:
     from vca.tenancy import schema
 
     prometheus.configure_metrics(_settings.metrics_folder)
-    services: Services = worker.app.wsgi().extensions[EXTENSION]
+    app = worker.app.wsgi()
+    services: Services = app.extensions[EXTENSION]
+    # The first binding loads the codec of host names, the first match sorts the rules.
+    app.url_map.bind("localhost").test("/livez")
     services.models.warm_up()
     background.start(services=services)
     unsigned_states.record_start(services=services)
