@@ -27,7 +27,7 @@ NO_LIMITS = Limits()
 
 
 class ReplyStream(OutcomeStream[str, Reply]):
-    """The chunks of the agent's answer, each of which can be spoken; the outcome is the reply."""
+    """The agent's answer in chunks that can be spoken; the outcome is the reply."""
 
 
 def build_greeting(profile: Profile, *, facts: CallFacts, now: datetime) -> str:

@@ -149,9 +149,9 @@ class OutgoingClient:
 def _may_repeat(request: HttpRequest, stream: "GuardedStream") -> bool:
     """Return whether a request that failed on an idle connection may use a new one.
 
-    The server may close an idle connection at the moment of the request. Nobody can know then
-    whether it has processed the request, so only a request of which nothing was sent, or which is
-    idempotent, is sent again. After a timeout there is no time left for that.
+    The server may close an idle connection at the moment of the request. The client cannot know
+    then whether the server has processed the request. So it sends the request again only if it had
+    sent nothing, or if the request is idempotent. After a timeout there is no time left for that.
     """
     is_stale = not stream.received_bytes
     return is_stale and (request.is_idempotent or not stream.sent_bytes)
